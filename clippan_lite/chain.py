@@ -1,0 +1,231 @@
+"""The notebooks as one pipeline: run in order through papermill with one set of parameters, into a run folder.
+
+What is run is the percent ``.py`` source of each notebook, never the committed ``.ipynb``, so a stale product
+cannot be run by mistake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import clippan_lite
+from clippan_lite import files, sources
+
+# Parameters that the chain itself sets or reads; a notebook that needs them declares them under these names.
+RUN_DIR, PAN, MS, SENSOR, CONVENTION = "run_dir", "pan", "ms", "sensor", "convention"
+PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scipy", "rasterio", "papermill", "jupytext")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook of the chain raised; the message names it and its last error line."""
+
+
+def run_chain(
+    out: str | os.PathLike[str] | None, parameters: dict[str, Any], resume: bool = False, folder: Path | None = None
+) -> Path:
+    """Run all notebooks in order, then build the report page.
+
+    Args:
+        out: run folder, empty or not there yet; None chooses ``runs/<scene>-<time>`` in the current folder.
+        parameters: values by name; each notebook gets those that it declares. ``pan``, ``ms`` and ``sensor``
+            together name a real pair, which is checked before anything is written.
+        resume: go on in a folder that holds a run with the same parameters; finished notebooks are skipped as long
+            as neither they nor one before them has changed.
+        folder: where the notebooks' sources are, by default `sources.notebooks_folder`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ValueError: unusable pair, parameters or run folder; nothing has been written then.
+        FileNotFoundError: a file of the pair or the notebooks are missing.
+        NotebookFailed: a notebook raised; ``run.json`` and its executed copy are there.
+    """
+    folder = folder or sources.notebooks_folder()
+    notebooks = {path.stem: sources.read_source(path) for path in sorted(folder.glob(sources.PATTERN))}
+    if not notebooks:
+        raise FileNotFoundError(f"{folder} holds no notebooks named like 01_name.py: give another folder")
+    given = _shares(notebooks, parameters)
+    scene = _check_pair(parameters)
+    if out is None:
+        if resume:
+            raise ValueError("which run is to be resumed? give its folder with --out")
+        out = Path("runs") / f"{scene}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = Path(out).expanduser().resolve()
+    record = _open_record(run_dir, given, resume)
+    (run_dir / "notebooks").mkdir(parents=True, exist_ok=True)
+    print(f"Run folder: {run_dir}")
+    try:
+        _run_all(run_dir, notebooks, given, record)
+        record["status"] = "finished"
+    except BaseException as error:
+        record["status"] = "failed" if isinstance(error, Exception) else "interrupted"
+        raise
+    finally:
+        files.write_json(run_dir / "run.json", record)
+    from clippan_lite import report
+
+    print(f"Report: {report.build(run_dir)}")
+    return run_dir
+
+
+def _shares(notebooks: dict[str, Any], parameters: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each notebook is given, in the types of its defaults."""
+    known = {name: sources.declared(notebook, name) for name, notebook in notebooks.items()}
+    names = sorted(set().union(*known.values()) - {RUN_DIR})
+    if RUN_DIR in parameters:
+        raise ValueError(f"parameter {RUN_DIR} is set by the chain: use --out")
+    for unknown in sorted(set(parameters) - set(names)):
+        raise ValueError(f"unknown parameter {unknown}: known are {', '.join(names)}")
+    shares = {}
+    for notebook, defaults in known.items():
+        if RUN_DIR not in defaults:
+            raise ValueError(f"{notebook} declares no parameter {RUN_DIR}: add it to its parameters cell")
+        shares[notebook] = {k: sources.coerce(k, v, defaults[k]) for k, v in parameters.items() if k in defaults}
+    for path in (PAN, MS):  # the kernels run in another folder
+        for share in shares.values():
+            if share.get(path):
+                share[path] = str(Path(share[path]).expanduser().resolve())
+    return shares
+
+
+def _check_pair(parameters: dict[str, Any]) -> str:
+    """Name of the scene. A given pair is read once, and names are looked up, so that bad input ends here."""
+    from clippan_lite import raster, sensors
+
+    convention = parameters.get(CONVENTION) or raster.CONVENTIONS[0]
+    if convention not in raster.CONVENTIONS:
+        raise ValueError(f"convention {convention!r} is unknown: choose one of {', '.join(raster.CONVENTIONS)}")
+    if parameters.get(SENSOR):
+        sensors.get(parameters[SENSOR])
+    if not any(parameters.get(name) for name in (PAN, MS)):
+        return "synthetic"
+    missing = [name for name in (PAN, MS, SENSOR) if not parameters.get(name)]
+    if missing:
+        raise ValueError(f"a pair needs PAN, MS and the sensor: give {', '.join(missing)} too")
+    paths = [Path(parameters[name]).expanduser() for name in (PAN, MS)]
+    pair = raster.read_pair(*paths, parameters[SENSOR], convention=convention)
+    return re.sub(r"[^\w.-]+", "_", pair.name)
+
+
+def _open_record(run_dir: Path, given: dict[str, dict[str, Any]], resume: bool) -> dict[str, Any]:
+    """A fresh record, or that of the run to resume."""
+    path = run_dir / "run.json"
+    if run_dir.is_file():
+        raise ValueError(f"{run_dir} is a file, expected a folder: choose another --out")
+    occupied = run_dir.is_dir() and any(run_dir.iterdir())
+    if occupied and not resume:
+        raise ValueError(f"{run_dir} holds another run: choose another --out or pass --resume")
+    fresh = {"versions": versions(), "device": device(), "started": _now(), "status": "running", "notebooks": {}}
+    fresh["parameters"] = given
+    if not occupied:
+        if resume:
+            print(f"Nothing to resume in {run_dir}: starting from the first notebook.")
+        return fresh
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+        before, done = old["parameters"], old["notebooks"]
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f"{run_dir} holds no run that can be resumed (run.json): choose another --out") from None
+    if before != given:
+        changed = sorted({k for n in given for k in given[n] | before.get(n, {}) if _differs(k, n, given, before)})
+        names = ", ".join(changed) or "the set of notebooks"
+        raise ValueError(f"{run_dir} was run with other parameters ({names}): give the same, or choose another --out")
+    return fresh | {"started": old.get("started", fresh["started"]), "notebooks": done}
+
+
+def _differs(key: str, notebook: str, given: dict[str, dict], before: dict[str, dict]) -> bool:
+    missing = object()
+    return given[notebook].get(key, missing) != before.get(notebook, {}).get(key, missing)
+
+
+def _run_all(run_dir: Path, notebooks: dict[str, Any], given: dict[str, dict], record: dict[str, Any]) -> None:
+    """Run what is not finished, keeping ``run.json`` up to date."""
+    from tqdm import tqdm
+
+    # A bar without a terminal would fill logs; the lines per notebook are printed in any case.
+    with tqdm(notebooks.items(), unit="notebook", disable=None, leave=False) as bar, sources.python_kernel():
+        stale = False  # a notebook that runs anew makes the products of all later ones stale
+        for name, notebook in bar:
+            bar.set_description(name)
+            digest = sources.source_hash(notebook)
+            target = run_dir / "notebooks" / f"{name}.ipynb"
+            entry = record["notebooks"].get(name, {})
+            finished = entry.get("status") == "finished" and entry.get("source_sha256") == digest
+            if finished and not stale and target.is_file():
+                tqdm.write(f"{name}: finished before, {entry['seconds']:.0f} s")
+                continue
+            stale = True
+            entry = {"status": "failed", "seconds": 0.0, "source_sha256": digest}
+            record["notebooks"][name] = entry
+            files.write_json(run_dir / "run.json", record)
+            start = time.monotonic()
+            try:
+                _execute(notebook, target, given[name] | {RUN_DIR: str(run_dir)}, name)
+                entry["status"] = "finished"
+            finally:
+                entry["seconds"] = round(time.monotonic() - start, 1)
+            files.write_json(run_dir / "run.json", record)
+            tqdm.write(f"{name}: {entry['seconds']:.0f} s")
+
+
+def _execute(notebook: Any, target: Path, parameters: dict[str, Any], name: str) -> None:
+    """Run one notebook; the executed copy is saved after every cell."""
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    cells = {"desc": "  cells", "leave": False, "position": 1, "disable": None}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / target.name
+        nbformat.write(notebook, source)
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target).replace("{", "{{").replace("}", "}}"),  # papermill takes paths for format strings
+                parameters,
+                kernel_name="python3",
+                language="python",
+                progress_bar=cells,
+                cwd=str(target.parent),
+            )
+        except PapermillExecutionError as error:
+            value = (str(error.evalue).strip().splitlines() or [""])[0]
+            if error.ename in ("ValueError", "FileNotFoundError") and "read_pair" in "".join(error.traceback):
+                raise NotebookFailed(value) from None
+            raise NotebookFailed(f"{name} failed: {error.ename}: {value} (see {target})") from None
+        except Exception as error:  # a dead kernel, a full disk: whatever nbclient and papermill raise
+            last = (str(error).strip().splitlines() or [""])[-1]
+            raise NotebookFailed(f"{name} failed: {type(error).__name__}: {last} (see {target})") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the packages that decide about results."""
+    found = {"clippan-lite": clippan_lite.__version__, "Python": sys.version.split()[0]}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def device() -> str:
+    """The accelerator's name, or the number of CPU threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"CPU with {torch.get_num_threads()} threads"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

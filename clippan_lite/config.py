@@ -1,0 +1,50 @@
+"""Settings of the two training stages, saved as JSON beside every checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+
+def digest(*parts: object) -> str:
+    """Short hash of settings, for cache keys: everything that changes a result must be among ``parts``."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Stage I: stems and adapters around a frozen CLIP."""
+
+    steps: int = 80  # optimiser steps; 0 leaves CLIP un-adapted
+    batch: int = 12  # crops of different places per step, each as MS, PAN and HRMS
+    lr: float = 2e-3  # Adam's learning rate
+    temperature: float = 0.07  # of both contrastive losses, CLIP's usual start value
+    inter: float = 1.0  # weight of InterMCL: image type against its sentence
+    intra: float = 1.0  # weight of IntraMCL: same place against other places
+    fusion: float = 1.0  # weight of the fusion-aware L1
+    direction: float = 0.0  # weight of 1 - direction cosine on HRMS: our addition, not in the paper
+    seed: int = 0  # of initial weights and of the crops
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Stage II: the fusion network, trained without truth."""
+
+    backbone: str = "fusionnet"  # a name in backbones.REGISTRY
+    steps: int = 100  # optimiser steps
+    batch: int = 4  # patches per step
+    patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
+    lr: float = 2e-3  # Adam's peak learning rate, one cosine down to 0
+    spec: float = 1.0  # weight of L_spec
+    spat: float = 1.0  # weight of L_spat
+    qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
+    ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
+    direction: float = 0.03  # weight of L_d; 0 trains without CLIP
+    seed: int = 0  # of initial weights and of the patches
+    options: dict = field(default_factory=dict)  # passed to the backbone
+
+
+def to_json(config: AdaptConfig | TrainConfig, **more: object) -> str:
+    """JSON text of a config with other facts beside it."""
+    return json.dumps({**asdict(config), **more}, indent=1)

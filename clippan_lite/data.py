@@ -1,0 +1,135 @@
+"""A PAN / MS pair, and patches cut from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from clippan_lite import degrade
+from clippan_lite.sensors import Sensor
+
+
+@dataclass
+class Pair:
+    """One PAN / MS pair in digital numbers (DN), with what is known about it.
+
+    Attributes:
+        ms: multispectral image, ``(C, h, w)`` float32, DN.
+        pan: panchromatic image, ``(1, h * ratio, w * ratio)`` float32, DN.
+        sensor: bands, ratio, bit depth and MTF gains.
+        name: short name used in file names and titles.
+        convention: where MS samples sit on PAN's grid, ``"benchmark"`` (phase ratio/2) or ``"geo"`` (centre-true).
+        valid: ``(H, W)`` bool on PAN's grid, False where either image is nodata. None means all valid.
+        truth: full-resolution MS ``(C, H, W)`` in DN where it is known (synthetic scenes), else None.
+        dtype: numpy name of the data type on disk, for writing results alike.
+        georef: rasterio ``crs`` and ``transform`` of PAN, and ``nodata`` of MS; empty when unknown.
+    """
+
+    ms: torch.Tensor
+    pan: torch.Tensor
+    sensor: Sensor
+    name: str = "pair"
+    convention: str = "benchmark"
+    valid: torch.Tensor | None = None
+    truth: torch.Tensor | None = None
+    dtype: str = "uint16"
+    georef: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> int:
+        """PAN pixels per MS pixel, the same in both directions."""
+        return self.sensor.ratio
+
+    @property
+    def bands(self) -> int:
+        """Number of MS bands."""
+        return self.ms.shape[0]
+
+    @property
+    def peak(self) -> float:
+        """Largest DN the sensor can give, 2^bits - 1."""
+        return float(2**self.sensor.bits - 1)
+
+    @property
+    def scale(self) -> float:
+        """DN that networks see as 1: the 99.9th percentile of valid PAN, found on the image and not on the sensor.
+
+        16-bit products often fill a tenth of their range, which would leave SSIM's constants larger than the signal.
+        """
+        pan = self.pan[0] if self.valid is None else self.pan[0][self.valid]
+        return float(np.percentile(pan.numpy(), 99.9)) or 1.0
+
+
+class Patches:
+    """Random crops of a pair, scaled to about [0, 1], with everything that belongs to the same ground.
+
+    Args:
+        pair: the scene.
+        size: side of a crop in PAN pixels; cut down to the scene (multiple of the ratio) when that is smaller.
+        split: ``"all"``, or ``"train"`` (left three quarters) and ``"held-out"`` (right, behind a gap), so that what is
+            measured was not trained on. The gap is as wide as the MTF filter reaches.
+        extra: other images ``(C, H, W)`` in DN on PAN's grid to cut alike, such as ``{"hrms": bdsd_result}``.
+        device: where the images are held and the crops made.
+
+    Raises:
+        ValueError: no crop without nodata fits the split.
+    """
+
+    def __init__(
+        self,
+        pair: Pair,
+        size: int,
+        split: str = "all",
+        extra: dict[str, torch.Tensor] | None = None,
+        device: str = "cpu",
+    ):
+        ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
+        first, last = {"all": (0, width), "train": (0, int(width * 0.75)), "held-out": (int(width * 0.75) + 32, width)}[
+            split
+        ]
+        self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
+        if self.size < 32:
+            raise ValueError(f"the {split} part of {pair.name} is {last - first} PAN pixels wide, expected at least 32")
+        self.pair, self.ratio = pair, ratio
+        exp = degrade.upsample(pair.ms, ratio, pair.convention)
+        images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
+        self.images = {name: (image / pair.scale).to(device) for name, image in images.items()}
+        rows = np.arange(0, height - self.size + 1, ratio)
+        cols = np.arange(-(-first // ratio) * ratio, last - self.size + 1, ratio)
+        corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
+        if pair.valid is not None and not bool(pair.valid.all()):
+            bad = np.pad((~pair.valid.numpy()).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+            r, c, s = corners[:, 0], corners[:, 1], self.size
+            corners = corners[bad[r + s, c + s] - bad[r, c + s] - bad[r + s, c] + bad[r, c] == 0]
+        if not len(corners):
+            raise ValueError(
+                f"no {self.size}-pixel crop of {pair.name} ({split}) is free of nodata; use a smaller patch"
+            )
+        self.corners = torch.from_numpy(corners)
+
+    def sample(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """Cut ``count`` crops at random: name -> ``(count, C, size, size)``, MS on its own grid."""
+        picks = self.corners[torch.randint(len(self.corners), (count,), generator=generator)].tolist()
+        batch = {}
+        for name, image in self.images.items():
+            step, side = (self.ratio, self.size // self.ratio) if name == "ms" else (1, self.size)
+            batch[name] = torch.stack([image[:, r // step :, c // step :][:, :side, :side] for r, c in picks])
+        return batch
+
+
+def reduced(pair: Pair) -> Pair:
+    """The pair one scale down by Wald's protocol: MS and PAN degraded by the ratio, the original MS as truth."""
+    ms, pan = degrade.wald(pair.ms, pair.pan, pair.sensor, pair.convention)
+    truth = pair.ms[:, : ms.shape[-2] * pair.ratio, : ms.shape[-1] * pair.ratio]
+    valid = None
+    if pair.valid is not None and not bool(pair.valid.all()):
+        # Nodata spreads by the filter's reach: a pixel one scale down counts only where its whole surrounding is valid.
+        holes = (~pair.valid)[None, None].float()
+        reach = 2 * pair.ratio
+        holes = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)
+        valid = F.max_pool2d(holes, pair.ratio)[0, 0, : truth.shape[-2], : truth.shape[-1]] == 0
+    return replace(pair, ms=ms, pan=pan, truth=truth, valid=valid, name=f"{pair.name}_reduced", georef={})

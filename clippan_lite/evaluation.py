@@ -1,0 +1,82 @@
+"""Tables of methods by metrics: full resolution, Wald's protocol, truth; and what L_d changes, paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import stats
+
+from clippan_lite import metrics
+from clippan_lite.data import Pair
+
+FULL = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho")
+REDUCED = ("PSNR", "ERGAS", "SAM", "Q2n")
+#: Metrics that are better when they are larger; all others are errors.
+LARGER_IS_BETTER = frozenset({"QNR", "HQNR", "PSNR", "Q2n"})
+
+
+def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
+    """No-reference metrics of a fused image ``(C, H, W)`` in DN, toolbox definitions, in the pair's convention."""
+    mask = None if pair.valid is None or bool(pair.valid.all()) else pair.valid
+    table = metrics.full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, mask)
+    return {name: table[name] for name in FULL}
+
+
+def against_truth(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
+    """Reference metrics of a fused image against the pair's truth, both in DN.
+
+    Where the pair has nodata, the bounding block of valid pixels is too coarse a cut, so truth and result are both set
+    to zero there: such pixels count as no error in PSNR and ERGAS, are dropped by SAM, and are equal blocks in Q2n.
+    """
+    truth = pair.truth
+    if pair.valid is not None:
+        fused, truth = fused * pair.valid, truth * pair.valid
+    table = metrics.reduced(fused, truth, pair.ratio, pair.peak)
+    return {name: table[name] for name in REDUCED}
+
+
+def over_seeds(tables: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation (n - 1) of tables with the same names; the deviation of one table is 0."""
+    names = tables[0]
+    mean = {name: float(np.mean([t[name] for t in tables])) for name in names}
+    std = {name: float(np.std([t[name] for t in tables], ddof=1)) if len(tables) > 1 else 0.0 for name in names}
+    return mean, std
+
+
+def paired_effect(with_it: Sequence[dict[str, float]], without: Sequence[dict[str, float]]) -> dict[str, dict]:
+    """Mean difference (with minus without) per metric, paired by seed, with Student's 95 % interval.
+
+    Returns:
+        name -> ``{"difference", "ci95": [low, high] or None for one seed, "n", "better"}``; ``better`` is True when the
+        difference is an improvement, whatever the sign that means for the metric.
+    """
+    effects = {}
+    for name in with_it[0]:
+        change = np.array([a[name] - b[name] for a, b in zip(with_it, without, strict=True)])
+        mean, n = float(change.mean()), len(change)
+        interval = None
+        if n > 1:
+            half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
+            interval = [mean - half, mean + half]
+        better = mean > 0 if name in LARGER_IS_BETTER else mean < 0
+        effects[name] = {"difference": mean, "ci95": interval, "n": n, "better": bool(better)}
+    return effects
+
+
+def markdown(rows: dict[str, dict[str, float]], columns: Sequence[str], spread: dict[str, dict] | None = None) -> str:
+    """A Markdown table of methods by metrics; arrows say which way is better, bold marks the best of each column."""
+    arrow = {name: "↑" if name in LARGER_IS_BETTER else "↓" for name in columns}
+    lines = ["| method | " + " | ".join(f"{c} {arrow[c]}" for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    best = {c: (max if c in LARGER_IS_BETTER else min)(row[c] for row in rows.values()) for c in columns}
+    for name, row in rows.items():
+        cells = []
+        for c in columns:
+            digits = 2 if c in ("PSNR", "ERGAS", "SAM") else 4
+            text = f"{row[c]:.{digits}f}"
+            text = f"**{text}**" if row[c] == best[c] else text
+            deviation = (spread or {}).get(name, {}).get(c)
+            cells.append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

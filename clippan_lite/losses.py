@@ -1,0 +1,198 @@
+"""The losses of both stages, each a function; a stage's sum comes as named terms (METHOD: arXiv 2511.10896)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clippan_lite import degrade, metrics
+from clippan_lite.sensors import Sensor
+
+KINDS = ("ms", "pan", "hrms")
+
+
+# ---------------------------------------------------------------- Stage I
+
+
+def inter_mcl(
+    images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor], temperature: float = 0.07
+) -> torch.Tensor:
+    """InterMCL: each image type against the three sentences, both ways, by type.
+
+    All images of a type share one sentence, so targets by batch index (as for captions) would make the loss ln B for
+    any image. Here the classes are the types, and a sentence has all images of its type as positives.
+
+    Args:
+        images: kind -> unit features ``(B, d)``.
+        texts: kind -> unit feature ``(1, d)``.
+        temperature: divides the cosines.
+
+    Returns:
+        Scalar; ln B, the floor of the text-to-image half, is subtracted, so the floor is 0.
+    """
+    features = torch.cat([images[kind] for kind in KINDS])
+    logits = features @ torch.cat([texts[kind] for kind in KINDS]).T / temperature
+    count = len(images["ms"])
+    types = torch.arange(3, device=logits.device).repeat_interleave(count)
+    to_text = F.cross_entropy(logits, types)
+    positive = F.one_hot(types, 3).T.bool()
+    to_image = -(logits.T.log_softmax(1)[positive].mean()) - math.log(count)
+    return (to_text + to_image) / 2
+
+
+def intra_mcl(images: dict[str, torch.Tensor], temperature: float = 0.07) -> torch.Tensor:
+    """IntraMCL: MS, PAN and HRMS of one place are positives, other places negatives (supervised contrast).
+
+    Args:
+        images: kind -> unit features ``(B, d)``, row i of each kind showing the same place.
+        temperature: divides the cosines.
+
+    Returns:
+        Scalar; ln 2, the floor with two positives per anchor, is subtracted.
+    """
+    features = torch.cat([images[kind] for kind in KINDS])
+    count = len(images["ms"])
+    if count < 2:
+        raise ValueError(f"IntraMCL contrasts places: expected at least 2 in a batch, found {count}")
+    place = torch.arange(count, device=features.device).repeat(3)
+    self_pair = torch.eye(3 * count, dtype=torch.bool, device=features.device)
+    logits = (features @ features.T / temperature).masked_fill(self_pair, -1e4)
+    positive = (place[:, None] == place[None]) & ~self_pair
+    return -(logits.log_softmax(1)[positive].mean()) - math.log(2)
+
+
+def fusion_aware(
+    supervisor: nn.Module, images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Fusion-aware L1: |TFA(t_MS, t_PAN) - t_Wald|_1 + |IFA(f_MS, f_PAN) - f_HRMS|_1.
+
+    L1 norms are divided by sqrt(d), which bounds each by 2 for unit features of any length.
+    """
+    text = supervisor.text_fusion(texts["ms"], texts["pan"]) - texts["hrms"]
+    image = supervisor.image_fusion(images["ms"], images["pan"]) - images["hrms"]
+    root = math.sqrt(image.shape[-1])
+    return text.abs().sum(-1).mean() / root + image.abs().sum(-1).mean() / root
+
+
+def direction(images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor]) -> torch.Tensor:
+    """L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)), in [0, 2].
+
+    The displacement of the image feature caused by fusion must point where the text displacement points.
+
+    Args:
+        images: ``"hrms"`` (the output, carries the gradient), ``"ms"``, ``"pan"``: unit features ``(B, d)``.
+        texts: the same kinds, ``(1, d)``.
+    """
+    cosines = [
+        F.cosine_similarity(images["hrms"] - images[kind], texts["hrms"] - texts[kind], dim=-1, eps=1e-6)
+        for kind in ("ms", "pan")
+    ]
+    return 1 - (cosines[0] + cosines[1]).mean() / 2
+
+
+def stage_one(
+    supervisor: nn.Module, images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor], temperature: float
+) -> dict[str, torch.Tensor]:
+    """All Stage-I terms by name, unweighted: ``inter``, ``intra``, ``fusion``, ``direction``."""
+    return {
+        "inter": inter_mcl(images, texts, temperature),
+        "intra": intra_mcl(images, temperature),
+        "fusion": fusion_aware(supervisor, images, texts),
+        "direction": direction(images, texts),
+    }
+
+
+# ---------------------------------------------------------------- Stage II
+
+
+def mse_ssim(x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """MSE + (1 - SSIM), SSIM with the data range of the reference."""
+    return F.mse_loss(x, reference) + 1 - metrics.ssim(x, reference).to(x.dtype)
+
+
+def spectral(fused: torch.Tensor, ms: torch.Tensor, sensor: Sensor, convention: str = "benchmark") -> torch.Tensor:
+    """L_spec: MSE + (1 - SSIM) between the MTF-degraded, decimated output and MS.
+
+    A frame of 2 MS pixels is left out where the patch allows: there the filter looks beyond the patch.
+    """
+    low = degrade.degrade(fused, sensor.mtf_ms, sensor.ratio, convention)
+    edge = 2 if min(ms.shape[-2:]) >= 16 else 0
+    inner = (..., slice(edge, ms.shape[-2] - edge), slice(edge, ms.shape[-1] - edge))
+    return mse_ssim(low[inner], ms[inner])
+
+
+def spatial(fused: torch.Tensor, pan: torch.Tensor, to_pan: nn.Module) -> torch.Tensor:
+    """L_spat: MSE + (1 - SSIM) between phi(output) and PAN, phi a learned 1x1 combination of the bands."""
+    return mse_ssim(to_pan(fused), pan)
+
+
+def band_to_pan(ms: torch.Tensor, pan_low: torch.Tensor) -> nn.Conv2d:
+    """Phi: a 1x1 convolution C -> 1 that starts at the least-squares fit of degraded PAN by MS.
+
+    Args:
+        ms: ``(C, h, w)``, or any ``(C, n, m)`` selection of pixels.
+        pan_low: PAN on MS's grid ``(1, h, w)``, the same pixels, scaled alike.
+    """
+    c = ms.shape[0]
+    columns = torch.cat([ms.flatten(1), torch.ones(1, ms[0].numel())]).double().cpu()
+    weights = torch.linalg.lstsq(columns.T, pan_low.flatten().double().cpu()[:, None]).solution[:, 0]
+    layer = nn.Conv2d(c, 1, 1)
+    with torch.no_grad():
+        layer.weight.copy_(weights[:c].float().view(1, c, 1, 1))
+        layer.bias.copy_(weights[c:].float())
+    return layer
+
+
+def quality(fused: torch.Tensor, ms: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), the same implementation as the metric."""
+    return 1 - metrics.qnr(fused, ms, pan, ratio, convention=convention).to(fused.dtype)
+
+
+def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """L_ship: L1 to the output of a teacher trained at reduced resolution."""
+    return F.l1_loss(fused, teacher)
+
+
+def stage_two(
+    fused: torch.Tensor,
+    batch: dict[str, torch.Tensor],
+    sensor: Sensor,
+    to_pan: nn.Module,
+    weights: dict[str, float],
+    supervisor: nn.Module | None = None,
+    texts: dict[str, torch.Tensor] | None = None,
+    convention: str = "benchmark",
+) -> dict[str, torch.Tensor]:
+    """Stage-II terms by name, unweighted, those whose weight is above 0.
+
+    Args:
+        fused: the network's output ``(B, C, H, W)``.
+        batch: ``ms``, ``pan``, ``exp`` and, for ``ship``, ``teacher``, as cut by :class:`clippan_lite.data.Patches`.
+        sensor: MTF gains and ratio.
+        to_pan: phi of :func:`spatial`.
+        weights: ``spec``, ``spat``, ``qnr``, ``ship``, ``direction``.
+        supervisor: the adapted CLIP, for ``direction``.
+        texts: its sentences' features; they do not change while the network trains.
+        convention: resampling convention of the data.
+
+    Returns:
+        dict: named scalars. The feature of the output carries the gradient; those of MS and PAN are constants.
+    """
+    terms = {}
+    if weights["spec"]:
+        terms["spec"] = spectral(fused, batch["ms"], sensor, convention)
+    if weights["spat"]:
+        terms["spat"] = spatial(fused, batch["pan"], to_pan)
+    if weights["qnr"]:
+        terms["qnr"] = quality(fused, batch["ms"], batch["pan"], sensor.ratio, convention)
+    if weights["ship"]:
+        terms["ship"] = pseudo(fused, batch["teacher"])
+    if weights["direction"]:
+        with torch.no_grad():
+            fixed = {kind: supervisor.encode(kind, supervisor.tiles(batch[name])) for kind, name in
+                     (("ms", "exp"), ("pan", "pan"))}  # fmt: skip
+        terms["direction"] = direction({"hrms": supervisor.encode("hrms", supervisor.tiles(fused)), **fixed}, texts)
+    return terms

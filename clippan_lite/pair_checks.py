@@ -1,0 +1,157 @@
+"""What can be wrong with a PAN / MS pair of files, each check one line: expected, found, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from clippan_lite import sensors
+
+SMALLEST_CROP = 64  # pixels: CLIP's crops, which must fit into PAN after Wald's protocol has divided it by the ratio
+
+
+def bands(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor) -> None:
+    """PAN has one band, MS as many as the sensor.
+
+    Raises:
+        ValueError: if not.
+    """
+    if pan.count != 1:
+        swapped = "; PAN and MS seem to be swapped" if ms.count == 1 else ""
+        raise ValueError(f"PAN: {pan.name} has {pan.count} bands, expected 1: give the panchromatic file{swapped}")
+    if ms.count != len(sensor.bands):
+        fitting = [s.name for s in sensors.SENSORS.values() if len(s.bands) == ms.count]
+        mend = f"choose a sensor with {ms.count} ({', '.join(fitting)})" if fitting else "extract the sensor's bands"
+        bands = f"{len(sensor.bands)} ({', '.join(sensor.bands)})"
+        raise ValueError(f"MS: {ms.name} has {ms.count} bands, {sensor.name} has {bands}: {mend}")
+
+
+def sizes(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor) -> None:
+    """PAN is the sensor's ratio times as large as MS, and large enough for the reduced-resolution test.
+
+    Raises:
+        ValueError: if not.
+    """
+    ratio = sensor.ratio
+    if pan.shape != (ms.height * ratio, ms.width * ratio):
+        found = (pan.height / ms.height, pan.width / ms.width)
+        fitting = [s.name for s in sensors.SENSORS.values() if found == (s.ratio, s.ratio)]
+        mend = f"choose a sensor with that ratio ({', '.join(fitting)})" if fitting else "crop both to the same area"
+        raise ValueError(
+            f"PAN is {pan.height} x {pan.width} and MS {ms.height} x {ms.width} pixels, a ratio of {found[0]:.4g} x "
+            f"{found[1]:.4g}, but {sensor.name} has {ratio}: {mend}"
+        )
+    if min(pan.shape) < SMALLEST_CROP * ratio:
+        raise ValueError(
+            f"PAN is {pan.height} x {pan.width} pixels, expected at least {SMALLEST_CROP * ratio} each way, so that "
+            f"{SMALLEST_CROP} remain in the {ratio} times reduced test: give a larger area"
+        )
+
+
+def grids(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor) -> tuple[str, str | None]:
+    """Both files lie on north-up grids of one place, with pixel sizes in the sensor's ratio.
+
+    Origins may differ by up to one MS pixel: Landsat's grids are half a PAN pixel apart by design.
+
+    Returns:
+        Where the pair lies (its CRS), and a line to print, if any.
+
+    Raises:
+        ValueError: if not.
+    """
+    has = [source.crs is not None or not source.transform.is_identity for source in (pan, ms)]
+    if not any(has):
+        note = "Neither file has a georeference: both are taken to cover the same area, the result will have none."
+        return "no georeference", note
+    if not all(has):
+        raise ValueError(f"only {'PAN' if has[0] else 'MS'} has a georeference: give it to both files or to neither")
+    if pan.crs != ms.crs:
+        raise ValueError(f"PAN is in {pan.crs}, MS in {ms.crs}: reproject neither, take both from one product or grid")
+    p, m = pan.transform, ms.transform
+    for what, t in (("PAN", p), ("MS", m)):
+        if max(abs(t.b), abs(t.d)) > 1e-6 * max(abs(t.a), abs(t.e)):
+            raise ValueError(f"{what} has a rotated grid ({t.b:.3g}, {t.d:.3g}): gdalwarp both to a north-up grid")
+    found = (m.a / p.a, m.e / p.e)
+    if any(abs(r / sensor.ratio - 1) > 1e-3 for r in found):
+        raise ValueError(
+            f"MS pixels are {found[0]:.4g} x {found[1]:.4g} PAN pixels large, expected {sensor.ratio} for "
+            f"{sensor.name}: check the geotransforms (PAN {p.a:.6g}, MS {m.a:.6g} per pixel) or choose another sensor"
+        )
+    apart = ((m.c - p.c) / p.a, (m.f - p.f) / p.e)  # PAN pixels, MS relative to PAN
+    if max(map(abs, apart)) > sensor.ratio:
+        raise ValueError(
+            f"MS starts {apart[0]:.1f} PAN pixels right of and {apart[1]:.1f} below PAN, expected less than one MS "
+            f"pixel ({sensor.ratio}): crop both to the same area"
+        )
+    note = None
+    if max(map(abs, apart)) > 0.01:
+        note = f"MS starts ({apart[0]:.2f}, {apart[1]:.2f}) PAN pixels (right, down) off PAN: taken as aligned."
+    return str(pan.crs or "no CRS"), note
+
+
+def dtypes(
+    pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor
+) -> tuple[sensors.Sensor, str | None]:
+    """Both files hold digital numbers of one kind.
+
+    Returns:
+        The sensor with the bit depth of the files, and a line to print if that is not the sensor's own.
+
+    Raises:
+        ValueError: complex numbers, or only one file is uint8.
+    """
+    kinds = {"PAN": pan.dtypes[0], "MS": ms.dtypes[0]}
+    for what, dtype in kinds.items():
+        if "complex" in dtype:
+            raise ValueError(f"{what} holds {dtype} numbers, expected digital numbers such as uint16: convert it")
+    if (kinds["PAN"] == "uint8") != (kinds["MS"] == "uint8"):
+        raise ValueError(f"PAN is {kinds['PAN']} and MS {kinds['MS']}: give both in the same digital numbers")
+    if kinds["MS"] == "uint8" and sensor.bits > 8:
+        note = f"The files are uint8, {sensor.name} gives {sensor.bits} bit: using it with 8 bits."
+        return sensors.with_bits(sensor, 8), note
+    return sensor, None
+
+
+def values(
+    pan: np.ndarray,
+    ms: np.ndarray,
+    pan_ok: np.ndarray,
+    ms_ok: np.ndarray,
+    valid: np.ndarray,
+    sensor: sensors.Sensor,
+    paths: tuple[Path, Path],
+) -> None:
+    """Finite digital numbers within the sensor's bit depth, and something to see in them.
+
+    Args:
+        pan: ``(1, H, W)`` DN.
+        ms: ``(C, h, w)`` DN.
+        pan_ok: ``(H, W)`` bool, not nodata.
+        ms_ok: ``(h, w)`` bool, not nodata in any band.
+        valid: ``(H, W)`` bool, not nodata in either image.
+        sensor: gives the bit depth.
+        paths: of PAN and MS, for the message.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not valid.any():
+        raise ValueError(f"{paths[0]} and {paths[1]} have no pixel in common that is not nodata: give another area")
+    peak = 2**sensor.bits - 1
+    for what, image, ok in (("PAN", pan, pan_ok), ("MS", ms, ms_ok)):
+        pixels = image[:, ok]
+        bad = int((~np.isfinite(pixels)).any(0).sum())
+        if bad:
+            raise ValueError(f"{what} has {bad} NaN or infinite pixels that are not nodata: mark or fill them first")
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < 0 or high > peak:
+            raise ValueError(
+                f"{what} has values from {low:.6g} to {high:.6g}, {sensor.name} gives 0 to {peak} ({sensor.bits} bit): "
+                "give unscaled digital numbers, or set the nodata value of the file"
+            )
+        if (pixels.min(1) == pixels.max(1)).all():
+            raise ValueError(f"{what} holds one value only ({high:.6g}): nothing can be fused, give another file")
+        if high <= 1:
+            raise ValueError(f"{what} has values up to {high:.4g} only: give digital numbers (0 to {peak}), not 0 to 1")

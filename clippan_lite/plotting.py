@@ -1,0 +1,182 @@
+"""One plot style for every notebook: image panels with a shared stretch, curves, bars. Imports matplotlib."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from clippan_lite.files import replacing, write_json
+
+#: Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+def use_style() -> None:
+    """Switch the style on, for this process."""
+    plt.rcParams.update(STYLE)
+
+
+def limits(
+    image: torch.Tensor, bands: Sequence[int], valid: torch.Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Display limits per band, 1st and 99th percentile; pass them to every panel that is to be compared.
+
+    Args:
+        image: ``(C, H, W)``.
+        bands: the bands shown as red, green, blue, or one band.
+        valid: ``(H, W)`` bool, pixels that count.
+    """
+    values = image[list(bands)].flatten(1) if valid is None else image[list(bands)][:, valid]
+    return tuple(np.percentile(values.double().numpy(), q, axis=1) for q in (1, 99))
+
+
+def picture(image: torch.Tensor, bands: Sequence[int], bounds: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """``(C, H, W)`` -> ``(H, W, 3)`` in [0, 1] for imshow; a mild gamma lifts the shadows."""
+    low, high = (np.asarray(bound).reshape(-1, 1, 1) for bound in bounds)
+    shown = np.clip((image[list(bands)].double().numpy() - low) / np.maximum(high - low, 1e-9), 0, 1) ** 0.8
+    return np.moveaxis(np.repeat(shown, 3, 0) if len(shown) == 1 else shown, 0, -1)
+
+
+def panels(
+    pictures: dict[str, np.ndarray], columns: int = 4, zoom: tuple[int, int, int] | None = None, side: float = 2.9
+) -> Figure:
+    """Pictures side by side under their titles; with ``zoom`` a second row shows a window of each.
+
+    Args:
+        pictures: title -> ``(H, W, 3)`` in [0, 1].
+        columns: pictures per row.
+        zoom: (row, column, side) of the window, in pixels of the first picture; pictures on a coarser grid follow it.
+        side: inches per panel.
+    """
+    titles = list(pictures)
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns) * (2 if zoom else 1)
+    height, width = next(iter(pictures.values())).shape[:2]
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(side * columns, 1.06 * side * rows * (1 if zoom else min(1.6, height / width))),
+        squeeze=False, layout="compressed",
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, title in enumerate(titles):
+        image = pictures[title]
+        row, column = (i // columns) * (2 if zoom else 1), i % columns
+        axes[row, column].imshow(image)
+        axes[row, column].set_title(title)
+        if zoom:
+            scale = image.shape[0] / height
+            r, c, s = (v * scale for v in zoom)
+            axes[row, column].add_patch(Rectangle((c, r), s, s, fill=False, edgecolor="#E69F00", linewidth=1.5))
+            axes[row + 1, column].imshow(image[round(r) : round(r + s), round(c) : round(c + s)])
+    return figure
+
+
+def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
+    """(row, column, side) of the window of a ``(1, H, W)`` image with the most detail: where to zoom."""
+    side = min(side, *image.shape[-2:])
+    detail = torch.nn.functional.avg_pool2d(image[None].float(), 3, 1, 1)[0] - image
+    energy = torch.nn.functional.avg_pool2d(detail[None] ** 2, side, max(1, side // 4))[0, 0]
+    index = int(energy.argmax())
+    return index // energy.shape[1] * max(1, side // 4), index % energy.shape[1] * max(1, side // 4), side
+
+
+def curves(histories: dict[str, list[dict[str, float]]], terms: Sequence[str], smooth: int = 5) -> Figure:
+    """One small plot per term, one line per history, running mean over ``smooth`` steps."""
+    figure, axes = plt.subplots(1, len(terms), figsize=(2.9 * len(terms), 2.7), layout="constrained", squeeze=False)
+    for axis, term in zip(axes[0], terms, strict=True):
+        for i, (name, history) in enumerate(histories.items()):
+            values = np.array([row[term] for row in history if term in row])
+            if len(values):
+                width = min(smooth, len(values))
+                mean = np.convolve(np.pad(values, (width - 1, 0), mode="edge"), np.ones(width) / width, "valid")
+                axis.plot(mean, label=name, color=COLOURS[i % len(COLOURS)], linestyle="-" if i % 2 == 0 else "--")
+        axis.set_title(term)
+        axis.set_xlabel("step")
+    axes[0, 0].legend(fontsize=9)
+    return figure
+
+
+def bars(values: dict[str, float], errors: dict[str, float] | None = None, label: str = "", better: str = "") -> Figure:
+    """Horizontal bars with their values written beside them."""
+    figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(values) + 0.9), layout="constrained")
+    names = list(values)[::-1]
+    spread = [(errors or {}).get(name, 0.0) for name in names]
+    axis.barh(names, [values[n] for n in names], xerr=spread if any(spread) else None, color=COLOURS[0], height=0.65)
+    for i, name in enumerate(names):
+        axis.annotate(f" {values[name]:.3f}", (max(values[name], 0) + spread[i], i), va="center", fontsize=10)
+    axis.set_xlabel(f"{label} ({better})" if better else label)
+    axis.grid(axis="y", visible=False)
+    axis.margins(x=0.12)
+    return figure
+
+
+def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> Figure:
+    """Features of image types on two axes, and their sentences with arrows to the last one.
+
+    Args:
+        maps: title -> [image features ``(len(kinds) * n, 2)`` in the order of kinds, text ``(len(kinds), 2)``].
+        kinds: names of the types; arrows lead from each sentence to the last kind's.
+    """
+    figure, axes = plt.subplots(1, len(maps), figsize=(4.6 * len(maps), 3.9), layout="constrained", squeeze=False)
+    for axis, (title, (features, texts)) in zip(axes[0], maps.items(), strict=True):
+        for i, (kind, dots) in enumerate(zip(kinds, features.chunk(len(kinds)), strict=True)):
+            colour, marker = COLOURS[i], "os^"[i % 3]
+            axis.scatter(*dots.T, s=14, alpha=0.55, color=colour, marker=marker, label=kind.upper())
+            axis.scatter(*texts[i], s=190, color=colour, marker="*", edgecolor="black", zorder=3)
+            if i < len(kinds) - 1:
+                axis.annotate(
+                    "", texts[-1], texts[i], arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.6}
+                )
+        axis.set_title(title)
+        axis.set(xlabel="1st axis", ylabel="2nd axis")
+    axes[0, 0].legend(fontsize=9)
+    return figure
+
+
+def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False) -> None:
+    """Keep a figure in the run folder with its caption, display it in a notebook, and close it.
+
+    Args:
+        figure: any of the figures above.
+        run: run folder; the file goes to ``figures/``.
+        name: file name without suffix.
+        caption: one sentence, also the alternative text.
+        photo: True for pictures (JPEG, a quarter of the size), False for plots (PNG).
+    """
+    folder = Path(run) / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    kind, options = ("jpg", {"pil_kwargs": {"quality": 85}}) if photo else ("png", {})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, **options)
+    plt.close(figure)
+    with replacing(folder / f"{name}.{kind}") as part:
+        part.write_bytes(buffer.getvalue())
+    captions = folder / "captions.json"
+    known = json.loads(captions.read_text()) if captions.exists() else {}
+    write_json(captions, {**known, f"{name}.{kind}": caption})
+    from IPython.display import Image, display
+
+    display(Image(buffer.getvalue(), format="jpeg" if photo else "png", alt=caption))

@@ -1,0 +1,136 @@
+"""The notebooks' percent ``.py`` sources: where they are, what parameters they declare, and a kernel to run them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import clippan_lite
+
+PATTERN = "[0-9][0-9]_*.py"
+
+
+def notebooks_folder() -> Path:
+    """Folder of the notebooks' sources: the repository's, or the copy inside an installed wheel.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    # pyproject.toml tells a checkout from a site-packages folder that holds somebody else's "notebooks"
+    if (package.parent / "pyproject.toml").is_file() and list((package.parent / "notebooks").glob(PATTERN)):
+        return package.parent / "notebooks"
+    if list((package / "_notebooks").glob(PATTERN)):
+        return package / "_notebooks"
+    raise FileNotFoundError(f"no notebooks beside {package}: install the package again, or run from a full checkout")
+
+
+def read_source(path: Path) -> Any:
+    """A percent ``.py`` as a notebook object with the source text as its only content.
+
+    Raises:
+        ImportError: jupytext is not installed.
+    """
+    try:
+        import jupytext
+    except ImportError:
+        raise ImportError('jupytext is missing: pip install "clippan-lite[notebooks]"') from None
+    return jupytext.read(path)
+
+
+def source_hash(notebook: Any) -> str:
+    """SHA-256 of the cells' types, sources and tags; the same for a source and the product built from it."""
+    cells = [[c.cell_type, c.source.strip(), sorted(c.metadata.get("tags", []))] for c in notebook.cells]
+    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+
+
+def declared(notebook: Any, name: str) -> dict[str, Any]:
+    """Parameters and defaults of a notebook: the literals assigned in its cell tagged ``parameters``.
+
+    Args:
+        notebook: from `read_source`.
+        name: for messages.
+
+    Returns:
+        Default by parameter name.
+
+    Raises:
+        ValueError: no or several such cells, or something in it that is not a literal.
+    """
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{name} has {len(cells)} cells tagged 'parameters', expected 1: mend the notebook")
+    found = {}
+    for statement in ast.parse(cells[0].source).body:
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        try:
+            found[target.id] = ast.literal_eval(statement.value)
+        except (AttributeError, ValueError):
+            line = f"line {statement.lineno} of its parameters cell"
+            raise ValueError(f"{name}: {line} is not 'name = literal': move it to the next cell") from None
+    return found
+
+
+def coerce(name: str, value: Any, default: Any) -> Any:
+    """A given value in the type of a parameter's default.
+
+    Args:
+        name: the parameter, for messages.
+        value: from Python, or the text given on the command line.
+        default: literal in the notebook; None takes anything.
+
+    Returns:
+        The value; an int for a float default becomes a float, text stays text where the default is text.
+
+    Raises:
+        ValueError: another type.
+    """
+    if isinstance(value, str) and not isinstance(default, str):
+        text = {"true": "True", "false": "False", "none": "None"}.get(value.lower(), value)
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(text)
+    if default is None:
+        return value
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        return list(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise ValueError(f"parameter {name} is {value!r}, expected {kind}: give a value like {default!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"parameter {name} is {value!r}, expected a finite number: give a value like {default!r}")
+    return value
+
+
+@contextlib.contextmanager
+def python_kernel() -> Iterator[None]:
+    """Make "python3" mean this interpreter and this copy of the package, whatever kernels are installed."""
+    package = Path(clippan_lite.__file__).resolve().parent.parent
+    spec: dict[str, Any] = {"display_name": "Python 3", "language": "python"}
+    # log level: kernels started here listen on this computer only, and their notice about it would look like a problem
+    spec["argv"] = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+    if (package / "pyproject.toml").is_file():  # a checkout; an installed package is found without help
+        spec["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))}
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as scratch:
+        kernel = Path(scratch) / "kernels" / "python3"
+        kernel.mkdir(parents=True)
+        (kernel / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before]))
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before

@@ -1,0 +1,176 @@
+"""The chain's steps as load-or-make functions, so that every notebook also runs alone.
+
+A product's file name carries a digest of everything that went into it: a changed parameter makes a new product instead
+of silently reusing an old one. Each function prints whether it loaded or made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from clippan_lite import __version__, data, files, prompts, raster, scenes, training
+from clippan_lite import clip as clips
+from clippan_lite.adapter import Supervisor
+from clippan_lite.config import AdaptConfig, TrainConfig, digest
+from clippan_lite.data import Pair
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parameters that the notebooks share; see the parameter cells for what they mean."""
+
+    run_dir: str = ""
+    pan: str = ""
+    ms: str = ""
+    sensor: str = "WV2"
+    convention: str = "benchmark"
+    scene_size: int = 512
+    scene_seed: int = 0
+    clip: str = "bundled"
+    clip_pretrained: str = ""
+    prompt: str = "wald"
+    adapt_steps: int = 80
+    backbone: str = "fusionnet"
+    train_steps: int = 100
+    l_d_weight: float = 0.03
+    qnr_weight: float = 0.03
+    seeds: str = "0,1,2"
+    device: str = "auto"
+    _cache: dict = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def run(self) -> Path:
+        """Run folder: ``run_dir``, else ``quick`` in the package's home, shared by notebooks that run alone."""
+        folder = Path(self.run_dir) if self.run_dir else files.home() / "quick"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def seed_list(self) -> list[int]:
+        """Seeds of Stage II."""
+        try:
+            return [int(part) for part in self.seeds.split(",")]
+        except ValueError as error:
+            raise ValueError(
+                f"seeds must be whole numbers with commas between, such as 0,1,2; found {self.seeds!r}"
+            ) from error
+
+    @property
+    def on(self) -> str:
+        """The device, picked once and said out loud."""
+        if "device" not in self._cache:
+            self._cache["device"] = training.pick_device(self.device)
+        return self._cache["device"]
+
+    @property
+    def adapt_config(self) -> AdaptConfig:
+        """Stage I's settings."""
+        return AdaptConfig(steps=self.adapt_steps)
+
+    def train_config(self, with_l_d: bool, seed: int) -> TrainConfig:
+        """Stage II's settings."""
+        direction = self.l_d_weight if with_l_d else 0.0
+        return TrainConfig(
+            backbone=self.backbone, steps=self.train_steps, direction=direction, qnr=self.qnr_weight, seed=seed
+        )
+
+    def scene_key(self) -> tuple:
+        """What decides the scene."""
+        stamps = [(p, Path(p).stat().st_mtime_ns, Path(p).stat().st_size) for p in (self.pan, self.ms) if p]
+        synthetic = () if stamps else (self.scene_size, self.scene_seed)
+        return (__version__, stamps, synthetic, self.sensor, self.convention)
+
+    def supervisor_key(self) -> tuple:
+        """What decides the supervisor."""
+        p = prompts.get(self.prompt)
+        return (self.scene_key(), self.clip, self.clip_pretrained, (p.ms, p.pan, p.hrms), self.adapt_config)
+
+
+def get_pair(setup: Setup) -> Pair:
+    """The scene: read from the GeoTIFF pair, or the synthetic one, made once and kept as GeoTIFFs."""
+    if bool(setup.pan) != bool(setup.ms):
+        raise ValueError("expected both pan and ms (or neither, for the synthetic scene); found one of them")
+    if setup.pan:
+        return raster.read_pair(setup.pan, setup.ms, setup.sensor, convention=setup.convention)
+    folder = setup.run / f"scene-{digest(setup.scene_key())}"
+    if (folder / "scene.json").is_file():
+        print(f"scene: loaded the synthetic one from {folder.name}")
+        return raster.read_scene(folder)
+    pair = scenes.make_scene(setup.scene_seed, setup.scene_size, setup.sensor, setup.convention)
+    raster.write_pair(folder, pair, source="clippan_lite.scenes", licence="MIT")
+    print(f"scene: made the synthetic {pair.name}, kept in {folder.name}")
+    return raster.read_scene(folder)
+
+
+def get_clip(setup: Setup) -> clips.Clip:
+    """The frozen CLIP that the parameters name."""
+    return clips.load_clip(setup.clip, setup.clip_pretrained or None, setup.on)
+
+
+def supervisor_path(setup: Setup) -> Path:
+    """Where the supervisor's weights are kept."""
+    return setup.run / "adapter" / f"supervisor-{digest(setup.supervisor_key())}.safetensors"
+
+
+def get_supervisor(setup: Setup, pair: Pair, clip: clips.Clip) -> Supervisor:
+    """The adapted CLIP: loaded, or adapted now."""
+    path = supervisor_path(setup)
+    if path.is_file() and path.with_suffix(".json").is_file():
+        print(f"supervisor: loaded {path.name}")
+        return training.load_supervisor(path, clip).to(setup.on)
+    print(f"supervisor: none kept for these settings, adapting CLIP now ({setup.adapt_steps} steps)")
+    supervisor, history = training.adapt(pair, clip, prompts.get(setup.prompt), setup.adapt_config, setup.on)
+    keep_supervisor(setup, supervisor, history)
+    return supervisor
+
+
+def keep_supervisor(setup: Setup, supervisor: Supervisor, history: training.History) -> Path:
+    """Save a supervisor and its history where :func:`get_supervisor` looks for it."""
+    path = supervisor_path(setup)
+    training.write_history(path.with_suffix(".csv"), history)
+    training.save_supervisor(path, supervisor, setup.adapt_config, setup.sensor)
+    return path
+
+
+def network_path(setup: Setup, with_l_d: bool, seed: int, scale: str) -> Path:
+    """Where a fusion network is kept; ``scale`` is ``"full"`` or ``"reduced"``."""
+    guide = setup.supervisor_key() if with_l_d else setup.scene_key()
+    key = digest(guide, setup.train_config(with_l_d, seed), scale)
+    return setup.run / "fusion" / f"{scale}-{'with' if with_l_d else 'without'}-l_d-seed{seed}-{key}.safetensors"
+
+
+def get_network(
+    setup: Setup, pair: Pair, supervisor: Supervisor | None, with_l_d: bool, seed: int, scale: str = "full"
+) -> torch.nn.Module:
+    """One fusion network trained without truth: loaded, or trained now.
+
+    Args:
+        setup: the parameters.
+        pair: the full-resolution pair; for ``scale="reduced"`` it is degraded here, by Wald's protocol.
+        supervisor: the adapted CLIP, used when ``with_l_d``.
+        with_l_d: train with the language loss.
+        seed: of weights and patches.
+        scale: ``"full"``, or ``"reduced"`` to train one scale down, where the original MS can judge the result.
+    """
+    path = network_path(setup, with_l_d, seed, scale)
+    if path.is_file() and path.with_suffix(".json").is_file():
+        print(f"network: loaded {path.name}")
+        return training.load_network(path).to(setup.on)
+    config = setup.train_config(with_l_d, seed)
+    scene = pair if scale == "full" else data.reduced(pair)
+    network, history = training.train(scene, config, supervisor if with_l_d else None, device=setup.on)
+    keep_network(setup, network, history, with_l_d, seed, scale)
+    return network
+
+
+def keep_network(
+    setup: Setup, network: torch.nn.Module, history: training.History, with_l_d: bool, seed: int, scale: str = "full"
+) -> Path:
+    """Save a network and its history where :func:`get_network` looks for it."""
+    path = network_path(setup, with_l_d, seed, scale)
+    training.write_history(path.with_suffix(".csv"), history)
+    training.save_network(path, network, setup.train_config(with_l_d, seed))
+    return path

@@ -1,0 +1,115 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 Start here
+#
+# Two images of one place: **MS**, in colour but coarse, and **PAN**, grey but `ratio` times finer. Pansharpening
+# fuses them into **HRMS**, fine *and* in colour. At full resolution nobody has the true HRMS, so a network has no
+# target to learn from. CLIPPan (arXiv 2511.10896) proposes a supervisor instead of a target: an adapted CLIP and a
+# sentence, "adhering to Wald's protocol ...", say in which direction the fused image should move.
+#
+# ## What you will learn
+#
+# 1. whether your machine is ready (*Is everything there?*),
+# 2. how the chain hangs together (*The chain*),
+# 3. what goes in and what comes out (*One look ahead*).
+#
+# ## Prerequisites
+#
+# | you need | how much |
+# |---|---|
+# | Python and a little PyTorch | you can read a training loop |
+# | image processing | you know what a blur and a resampling are |
+# | hardware | a laptop; no GPU, no network |
+# | time | 5 minutes of reading, 20 seconds of computing; the same in full mode |
+
+# %% tags=["parameters"]
+run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+ms = ""  # path of the MS GeoTIFF of the same place
+sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
+convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+scene_size = 512  # side of the synthetic scene in PAN pixels
+scene_seed = 0  # which synthetic scene
+
+# %%
+
+from clippan_lite import check, plotting, steps
+
+setup = steps.Setup(
+    run_dir=run_dir, pan=pan, ms=ms, sensor=sensor, convention=convention, scene_size=scene_size, scene_seed=scene_seed
+)
+plotting.use_style()
+
+# %% [markdown]
+# ## Is everything there?
+#
+# The same report as `clippan-lite check` prints. A problem comes with what to do about it.
+
+# %%
+lines, problems = check.report()
+print("\n".join(lines))
+print("problems:", problems or "none")
+
+# %% [markdown]
+# ## The chain
+#
+# | notebook | question | product |
+# |---|---|---|
+# | `01_data_preparation` | what do PAN and MS know, and what is missing? | the pair, Wald's protocol |
+# | `02_clip_adaptation` | Stage I: can CLIP tell MS, PAN and HRMS apart? | stems and six adapters |
+# | `03_full_resolution_training` | Stage II: can a sentence train a network? | fusion networks, `fused.tif` |
+# | `04_evaluation` | is the result any good, and who says so? | `results.json` |
+# | `05_failure_analysis` | when does it break? | failures with figures |
+#
+# Each notebook runs alone: it loads what the one before left, or makes it, and prints which. `clippan-lite chain`
+# runs all of them with one set of parameters into one folder and writes a report page.
+#
+# ## One look ahead
+
+# %% tags=["nbval-check-output"]
+pair = steps.get_pair(setup)
+print(f"PAN {tuple(pair.pan.shape)}, MS {tuple(pair.ms.shape)}, ratio {pair.ratio}, sensor {pair.sensor.name}")
+
+# %%
+rgb = pair.sensor.rgb
+bounds = plotting.limits(pair.ms, rgb)
+pictures = {
+    "PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0])),
+    "MS": plotting.picture(pair.ms, rgb, bounds),
+}
+if pair.truth is not None:
+    pictures["HRMS, the unknown truth"] = plotting.picture(pair.truth, rgb, bounds)
+figure = plotting.panels(pictures, zoom=plotting.busiest(pair.pan, 128))
+plotting.show(
+    figure,
+    setup.run,
+    "00_pair",
+    "PAN, MS and, for a synthetic scene, the true HRMS; below, the marked window.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** PAN shows every roof edge and no colour; MS shows colours, with pixels as wide as a car. The third
+# panel exists only because this scene is synthetic (of a real one there are two panels): it is what we want and what
+# no satellite delivers. **What it does not show:** whether any method can get there from the first two.
+#
+# ## Questions
+#
+# 1. Why can the true HRMS not simply be measured?
+# 2. Which of the two images would you need to tell grass from artificial turf? Which to count cars?
+# 3. What could a supervisor say about a fused image without having seen the true one?
+#
+# ## Summary
+#
+# Your machine was checked, and you have seen PAN, MS and what is sought. **Next:** `01_data_preparation`.

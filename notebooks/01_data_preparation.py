@@ -1,0 +1,193 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 Data preparation
+#
+# ## What you will learn
+#
+# 1. *The pair*: what a PAN / MS pair holds, and where their pixels lie,
+# 2. *What the optics take away*: the MTF and how it is imitated,
+# 3. *Wald's protocol*: how a truth is made where there is none,
+# 4. *Patches*: what the training stages will see.
+#
+# ## Prerequisites
+#
+# | you need | how much |
+# |---|---|
+# | `00_start_here` | run once |
+# | Fourier transform | you know that a blur removes high frequencies |
+# | hardware, time | a laptop; 10 minutes of reading, 15 seconds of computing; the same in full mode |
+
+# %% tags=["parameters"]
+run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+ms = ""  # path of the MS GeoTIFF of the same place
+sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
+convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+scene_size = 512  # side of the synthetic scene in PAN pixels
+scene_seed = 0  # which synthetic scene
+
+# %%
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+
+from clippan_lite import data, degrade, plotting, steps
+
+setup = steps.Setup(
+    run_dir=run_dir, pan=pan, ms=ms, sensor=sensor, convention=convention, scene_size=scene_size, scene_seed=scene_seed
+)
+plotting.use_style()
+pair = steps.get_pair(setup)
+rgb, ratio = pair.sensor.rgb, pair.ratio
+
+# %% [markdown]
+# ## The pair
+
+# %% tags=["nbval-check-output"]
+print("bands:", ", ".join(pair.sensor.bands))
+print("ratio:", ratio, "| PAN pixels per MS pixel:", pair.pan[0].numel() // pair.ms[0].numel())
+print("truth known:", pair.truth is not None)
+
+# %%
+print(
+    f"PAN: {pair.pan.min():.0f} to {pair.pan.max():.0f} DN, mean {pair.pan.mean():.0f}; {pair.sensor.bits} bits allow {pair.peak:.0f}"
+)
+for band, image in zip(pair.sensor.bands, pair.ms, strict=True):
+    print(f"{band:>8}: {image.min():5.0f} to {image.max():5.0f} DN, mean {image.mean():6.1f}")
+print(f"networks see {pair.scale:.0f} DN as 1.0")
+
+# %%
+bounds = plotting.limits(pair.ms, rgb)
+exp = degrade.upsample(pair.ms, ratio, pair.convention)
+pictures = {
+    "PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0])),
+    "MS": plotting.picture(pair.ms, rgb, bounds),
+    "EXP: MS interpolated": plotting.picture(exp, rgb, bounds),
+}
+window = plotting.busiest(pair.pan, 128)
+plotting.show(
+    plotting.panels(pictures, zoom=window),
+    setup.run,
+    "01_pair",
+    "PAN, MS and MS interpolated to PAN's grid (EXP), with a zoom.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** EXP is as smooth as MS is coarse: interpolation adds pixels, not details. Every method has to beat
+# EXP. It is the first row of each table to come. **What it does not show:** whether PAN and MS are aligned to a
+# fraction of a pixel; real pairs are often off by 0.5 to 2.4 PAN pixels, and no panel shows that to the eye.
+#
+# ## What the optics take away
+#
+# A sensor's sharpness is its *modulation transfer function* (MTF): how much contrast is left at each spatial
+# frequency. Of each band the gain at MS's Nyquist frequency is known (or assumed). A Gaussian with that gain imitates
+# it: `degrade.mtf_kernel`.
+
+# %%
+figure, axis = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
+frequencies = np.linspace(0, 0.5, 256)
+for gain in sorted(set(pair.sensor.mtf_ms)):
+    kernel = degrade.mtf_kernel(gain, ratio).double().numpy()
+    taps = np.arange(len(kernel)) - len(kernel) // 2
+    response = np.abs(np.exp(-2j * np.pi * frequencies[:, None] * taps) @ kernel)
+    names = [b for b, g in zip(pair.sensor.bands, pair.sensor.mtf_ms, strict=True) if g == gain]
+    axis.plot(frequencies, response, label=f"gain {gain:.3f}: {', '.join(names)}")
+axis.axvline(1 / (2 * ratio), color="black", linewidth=1, linestyle=":")
+axis.annotate(" MS's Nyquist", (1 / (2 * ratio), 0.9))
+axis.set(xlabel="cycles per PAN pixel", ylabel="contrast left")
+axis.legend(fontsize=9)
+plotting.show(figure, setup.run, "01_mtf", "Contrast that each MS band's MTF leaves at each spatial frequency.")
+at_nyquist = float(np.abs(np.exp(-2j * np.pi * taps / (2 * ratio)) @ kernel))
+print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the contrast where {gain:.3f} is meant")
+
+# %% [markdown]
+# **What you see.** Right of the dotted line is what only PAN can tell. Left of it MS already loses contrast, which a
+# fusion should restore without inventing. The toolbox's kernel is slightly below its nominal gain, a slip that every
+# paper of the field shares; `kind="exact"` gives the nominal gain.
+#
+# ## Wald's protocol
+#
+# Degrade both images by `ratio`: the *original MS* is then the truth of the degraded pair. All of a method's figures
+# with a reference come from there. $\mathrm{MS}_\downarrow = (\mathrm{MS} * h_{\mathrm{MTF}})\downarrow_r$ is
+# `degrade.degrade`, both together `degrade.wald`.
+
+# %% tags=["nbval-check-output"]
+low = data.reduced(pair)
+print(
+    "degraded MS:", tuple(low.ms.shape), "| degraded PAN:", tuple(low.pan.shape), "| its truth:", tuple(low.truth.shape)
+)
+
+# %%
+pictures = {
+    "degraded PAN": plotting.picture(low.pan, [0], plotting.limits(low.pan, [0])),
+    "degraded MS": plotting.picture(low.ms, rgb, bounds),
+    "truth: the original MS": plotting.picture(low.truth, rgb, bounds),
+}
+plotting.show(
+    plotting.panels(pictures),
+    setup.run,
+    "01_wald",
+    "Wald's protocol: the degraded pair, and the original MS as its truth.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** The same task, one scale coarser, with its solution. **What it does not show:** that a network
+# good at this scale is good at the next. Houses shrink to dots here; this *domain gap* is why CLIPPan trains at full
+# resolution.
+#
+# ## Patches
+#
+# Both stages see random crops, cut alike from all images, at native resolution. Shrinking a crop to fit CLIP would
+# remove the very detail that fusion adds.
+
+# %%
+patches = data.Patches(pair, 64)
+batch = patches.sample(4, torch.Generator().manual_seed(0))
+print({name: tuple(image.shape) for name, image in batch.items()})
+
+# %%
+first = {name: image[0] for name, image in batch.items()}
+limits = plotting.limits(first["exp"], rgb)
+pictures = {
+    "PAN crop": plotting.picture(first["pan"], [0], plotting.limits(first["pan"], [0])),
+    "MS crop": plotting.picture(first["ms"], rgb, limits),
+    "EXP crop": plotting.picture(first["exp"], rgb, limits),
+}
+plotting.show(
+    plotting.panels(pictures),
+    setup.run,
+    "01_patch",
+    "One training patch: PAN, MS and EXP of the same ground.",
+    photo=True,
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. Set `convention="geo"` and compare `degrade.upsample(pair.ms, ratio, "geo")` with `"benchmark"`. *Expected:* the
+#    two differ by a shift of half a PAN pixel, so the difference image shows every edge.
+# 2. Replace the MTF by a box filter (`torch.nn.functional.avg_pool2d`). *Expected:* at MS's Nyquist the box leaves
+#    about 0.64 of the contrast, twice what the MTF leaves.
+#
+# ## Questions
+#
+# 1. Why does EXP keep the spectrum of MS exactly, and why is that no merit?
+# 2. What would happen to a network trained with too strong a blur?
+# 3. Which of this page's steps would fail if PAN and MS were shifted by two PAN pixels?
+#
+# ## Summary
+#
+# A pair, its MTF, the same pair one scale down with a truth, and patches. **Next:** `02_clip_adaptation`.

@@ -1,0 +1,221 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 Full-resolution training (Stage II)
+#
+# ## What you will learn
+#
+# 1. *The losses*: what can be asked of a fused image without knowing the truth,
+# 2. *Does the sentence reach the network?*: the gradient of $L_d$ as a picture,
+# 3. *Training*: with and without $L_d$, several seeds,
+# 4. *The product*: a fused GeoTIFF on PAN's grid.
+#
+# ## Prerequisites
+#
+# | you need | how much |
+# |---|---|
+# | `02_clip_adaptation` | the supervisor; made here when missing |
+# | PyTorch | you can read a training loop (`training.train`) |
+# | hardware, time | a laptop; 15 minutes of reading, two to three minutes of computing; full mode: more `train_steps` |
+
+# %% tags=["parameters"]
+run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+ms = ""  # path of the MS GeoTIFF of the same place
+sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
+convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+scene_size = 512  # side of the synthetic scene in PAN pixels
+scene_seed = 0  # which synthetic scene
+clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
+clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
+prompt = "wald"  # a prompt set (wald, khan, content, wrong, nonsense) or a sentence for the fused image
+adapt_steps = 80  # Stage I optimiser steps
+backbone = "fusionnet"  # fusion network: fusionnet or pnn
+train_steps = 100  # Stage II optimiser steps per network
+l_d_weight = 0.03  # weight of the language loss L_d
+qnr_weight = 0.03  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth
+seeds = "0,1,2"  # seeds of Stage II, with commas between
+device = "auto"  # "auto", "cpu" or "cuda"
+
+# %%
+import torch
+
+from clippan_lite import data, degrade, losses, plotting, raster, steps, training
+
+setup = steps.Setup(
+    run_dir=run_dir,
+    pan=pan,
+    ms=ms,
+    sensor=sensor,
+    convention=convention,
+    scene_size=scene_size,
+    scene_seed=scene_seed,
+    clip=clip,
+    clip_pretrained=clip_pretrained,
+    prompt=prompt,
+    adapt_steps=adapt_steps,
+    backbone=backbone,
+    train_steps=train_steps,
+    l_d_weight=l_d_weight,
+    qnr_weight=qnr_weight,
+    seeds=seeds,
+    device=device,
+)
+plotting.use_style()
+pair = steps.get_pair(setup)
+rgb = pair.sensor.rgb
+
+# %%
+clip_model = steps.get_clip(setup)
+supervisor = steps.get_supervisor(setup, pair, clip_model)
+
+# %% [markdown]
+# ## The losses
+#
+# $L_{s2} = L_{spec} + L_{spat} + L_{QNR} + L_{ship} + L_d$ (`losses.stage_two`), each with a weight of its own:
+#
+# * `spec`: the output, blurred by the MTF and decimated, must be MS again;
+# * `spat`: $\phi$(output), a learned 1x1 mix of the bands, must be PAN;
+# * `qnr`: $1 - (1 - D_\lambda)(1 - D_s)$, the metric itself;
+# * `ship`: L1 to the output of a teacher trained at reduced resolution (not used on this page);
+# * `direction`: $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
+#   T_{PAN}))$.
+#
+# The paper weighs all by 1. Here `qnr` and `direction` get small weights: at weight 1 their gradients at the image
+# outweigh the others', and the score improves while the truth is lost.
+#
+# ## Does the sentence reach the network?
+#
+# In the authors' published code it does not: the image encoder runs without gradients, and $L_d$ is a constant to the
+# network. Here is the gradient of each term at the fused image of an untrained network, which is EXP.
+
+# %% tags=["nbval-check-output"]
+patches = data.Patches(pair, 128, device=setup.on)
+batch = patches.sample(1, torch.Generator().manual_seed(2))
+to_pan = training.fit_to_pan(pair).to(setup.on)
+texts = supervisor.encode_texts()
+weights = {"spec": 1, "spat": 1, "qnr": 1, "ship": 0, "direction": 1}
+gradients = {}
+for term in ("spec", "spat", "qnr", "direction"):
+    fused = batch["exp"].clone().requires_grad_()
+    only = dict.fromkeys(weights, 0) | {term: 1}
+    value = losses.stage_two(fused, batch, pair.sensor, to_pan, only, supervisor, texts, pair.convention)[term]
+    value.backward()
+    gradients[term] = fused.grad[0]
+print("every term reaches every band:", all((g.abs().amax(dim=(1, 2)) > 0).all().item() for g in gradients.values()))
+
+# %%
+for term, gradient in gradients.items():
+    print(f"{term:>10}: gradient norm at the fused image {gradient.norm():.4f}")
+pictures = {"EXP": plotting.picture(batch["exp"][0].cpu(), rgb, plotting.limits(batch["exp"][0].cpu(), rgb))}
+for term, gradient in gradients.items():
+    size = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
+    pictures[term] = plotting.picture(size, [0], plotting.limits(size, [0]))
+figure = plotting.panels(pictures, columns=5, side=2.2)
+plotting.show(
+    figure,
+    setup.run,
+    "03_gradients",
+    "Where each loss term would change EXP: size of its gradient per pixel.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** `spat` asks for change along edges; `spec` hardly asks for anything, since EXP's colours are
+# already right; `direction` asks everywhere, with CLIP's patch grid shining through. **What it does not show:**
+# whether the change it asks for is right.
+#
+# ## Training
+#
+# The same loop, once without and once with $L_d$, for each seed. The paper's tables lack such a control for $L_d$
+# beside $L_{ship}$; ours has the same seed on both sides, so the difference can be paired.
+
+# %%
+networks, histories = {}, {}
+for with_l_d in (False, True):
+    for seed in setup.seed_list:
+        config = setup.train_config(with_l_d, seed)
+        network, history = training.train(pair, config, supervisor if with_l_d else None, device=setup.on)
+        steps.keep_network(setup, network, history, with_l_d, seed)
+        networks[with_l_d, seed] = network
+        histories[f"{'with' if with_l_d else 'without'} L_d, seed {seed}"] = history
+first = setup.seed_list[0]
+
+# %% tags=["nbval-check-output"]
+print("loss fell:", all(h[-1]["loss"] < h[0]["loss"] for h in histories.values()))
+print("networks trained:", len(networks))
+
+# %%
+shown = {name: h for name, h in histories.items() if name.endswith(f"seed {first}")}
+figure = plotting.curves(shown, ["spec", "spat", "qnr", "direction"])
+plotting.show(figure, setup.run, "03_losses", "Stage II's unweighted terms with and without L_d, first seed.")
+last = {
+    name: {term: sum(r[term] for r in h[-10:]) / len(h[-10:]) for term in h[-1] if term != "step"}
+    for name, h in shown.items()
+}
+for name, row in last.items():
+    print(name, {term: round(value, 4) for term, value in row.items()})
+
+# %% [markdown]
+# **What you see.** `spat` falls fastest: PAN's edges enter. `direction` falls only where it is trained, which shows
+# that the gradient arrives. **What it does not show:** that the image got better for it; that is the next notebook's
+# question.
+#
+# ## The product
+
+# %%
+fused = training.fuse(networks[True, first], pair)
+without = training.fuse(networks[False, first], pair)
+raster.write_fused(setup.run / "fused.tif", fused, pair)
+bounds = plotting.limits(pair.ms, rgb)
+pictures = {
+    "EXP": plotting.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),
+    "network without L_d": plotting.picture(without, rgb, bounds),
+    "network with L_d": plotting.picture(fused, rgb, bounds),
+}
+if pair.truth is not None:
+    pictures["truth"] = plotting.picture(pair.truth, rgb, bounds)
+window = plotting.busiest(pair.pan, 128)
+plotting.show(
+    plotting.panels(pictures, zoom=window),
+    setup.run,
+    "03_fused",
+    "EXP and the fused images, without and with L_d, same stretch; below, the marked window.",
+    photo=True,
+)
+
+# %% tags=["nbval-check-output"]
+print("fused:", tuple(fused.shape), "| as large as PAN:", fused.shape[-2:] == pair.pan.shape[-2:])
+print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
+
+# %% [markdown]
+# **What you see.** Both networks put PAN's edges into MS's colours. To the eye they are hard to tell apart: the
+# difference between with and without $L_d$ has to be measured. **What it does not show:** colours that are wrong by a
+# few per cent.
+#
+# ## Exercises
+#
+# 1. Set `qnr_weight=1.0`. *Expected:* `qnr` falls lowest of all, and notebook 04 will show a better QNR and a worse
+#    PSNR.
+# 2. Set `backbone="pnn"`. *Expected:* the same behaviour from a network with another structure; the losses know
+#    nothing of it.
+#
+# ## Questions
+#
+# 1. Why may the features of MS and PAN be constants in $L_d$ while that of the output may not?
+# 2. Why is a zero last layer a good start for a residual network, and why must the gradient test not use it?
+# 3. What stops the network from simply returning EXP?
+#
+# ## Summary
+#
+# Networks were trained on the scene itself, without truth, with and without a sentence. **Next:** `04_evaluation`.

@@ -1,0 +1,145 @@
+"""Execute the notebooks' sources in quick mode and write the products (.ipynb with outputs) beside them.
+
+    python notebooks/build.py                       all chapters and solutions
+    python notebooks/build.py 02_clip_adaptation    one chapter
+    python notebooks/build.py --check               only say which products are older than their source
+
+Two builds of the same source give the same cells, ids and metadata: nothing in a product depends on when or where
+it was made, and a hash of the source inside it tells whether it is up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from clippan_lite import files, sources
+
+HERE = Path(__file__).resolve().parent
+LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PROGRESS = re.compile(r"\r|\d+%\|")  # how tqdm and its relatives draw
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def main() -> int:
+    """Build or check; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
+    parser.add_argument("--check", action="store_true", help="verify the stamps only")
+    arguments = parser.parse_args()
+    chapters = {p.stem: p for p in [*sorted(HERE.glob(sources.PATTERN)), *sorted((HERE / "solutions").glob("*.py"))]}
+    wanted = [name.removesuffix(".py").removesuffix(".ipynb") for name in arguments.names] or list(chapters)
+    unknown = [name for name in wanted if name not in chapters]
+    if unknown:
+        print(f"unknown notebook {unknown[0]}: known are {', '.join(chapters)}", file=sys.stderr)
+        return 2
+    if arguments.check:
+        stale = [name for name in wanted if not is_current(chapters[name])]
+        for name in stale:
+            print(f"{name}: stale or missing product: run python notebooks/build.py {name}")
+        return 1 if stale else 0
+    # One home for all chapters of a call, so that each finds the previous one's quick product.
+    with tempfile.TemporaryDirectory() as home, sources.python_kernel():
+        for name in wanted:
+            start = time.monotonic()
+            try:
+                build(chapters[name], Path(home))
+            except CellExecutionError as error:
+                print(f"{name} failed: {error.ename}: {error.evalue}\n{error.traceback}", file=sys.stderr)
+                return 1
+            size = chapters[name].with_suffix(".ipynb").stat().st_size
+            print(f"{name}: {time.monotonic() - start:.0f} s, {size / 1000:.0f} kB")
+    return 0
+
+
+def is_current(source: Path) -> bool:
+    """Whether the product's stamp is the hash of the source."""
+    product = source.with_suffix(".ipynb")
+    if not product.is_file():
+        return False
+    stamp = nbformat.read(product, as_version=4).metadata.get("clippan", {}).get("source_sha256")
+    return stamp == sources.source_hash(sources.read_source(source))
+
+
+def build(source: Path, home: Path) -> None:
+    """Execute one source in an empty working folder and write its product."""
+    notebook = sources.read_source(source)
+    digest = sources.source_hash(notebook)
+    before = os.environ.get("CLIPPAN_HOME")
+    os.environ["CLIPPAN_HOME"] = str(home)
+    try:
+        with tempfile.TemporaryDirectory() as cwd:
+            NotebookClient(
+                notebook,
+                timeout=None,
+                kernel_name="python3",
+                resources={"metadata": {"path": cwd}},
+                record_timing=False,
+            ).execute()
+            places = {str(Path(cwd).resolve()): ".", cwd: ".", str(home.resolve()): "~", str(home): "~"}
+    finally:
+        if before is None:
+            del os.environ["CLIPPAN_HOME"]
+        else:
+            os.environ["CLIPPAN_HOME"] = before
+    clean(notebook, places)
+    notebook.metadata["clippan"] = {"source_sha256": digest}
+    nbformat.validate(notebook)
+    with files.replacing(source.with_suffix(".ipynb")) as part:
+        nbformat.write(notebook, part)
+
+
+def clean(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
+    """Take out of an executed notebook what depends on when, where and on which machine it ran."""
+    notebook.nbformat, notebook.nbformat_minor = 4, 5  # 4.5: cells have ids
+    notebook.metadata.pop("widgets", None)  # state without "state" makes some viewers refuse the notebook
+    notebook.metadata.update(language_info=LANGUAGE, kernelspec=KERNEL)
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = hashlib.sha256(str(index).encode()).hexdigest()[:8]
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _outputs(cell.outputs, places)
+
+
+def _outputs(outputs: list[nbformat.NotebookNode], places: dict[str, str]) -> list[nbformat.NotebookNode]:
+    """Outputs without progress bars and widget views, with neutral paths; text that came in pieces is joined."""
+    kept: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream":
+            previous = kept[-1] if kept else None
+            if previous is not None and previous.output_type == "stream" and previous.name == output.name:
+                previous.text += output.text  # where a stream is cut depends on timing
+                continue
+        elif "data" in output:
+            output.data.pop(WIDGET, None)
+        kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                output.text = "\n".join(line for line in output.text.split("\n") if not PROGRESS.search(line))
+            output.text = _neutral(output.text, places)
+        for kind, value in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(value, str):
+                output.data[kind] = _neutral(value, places)
+    return [output for output in kept if output.output_type != "stream" or output.text.strip()]
+
+
+def _neutral(text: str, places: dict[str, str]) -> str:
+    for place, name in places.items():
+        text = text.replace(place, name)
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clippan_lite import chain, cli, sensors
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+def refused(capsys, *arguments):
+    """Exit code and the one line on stderr."""
+    code = cli.main(arguments)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("clippan-lite: ") and "Traceback" not in error
+    return code, error
+
+
+def test_half_a_pair_is_refused(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, "chain", "--pan", "p.tif") == (
+        2,
+        "clippan-lite: --pan is given without --ms: a pair needs --pan, --ms and --sensor\n",
+    )
+    assert "--ms is given without --pan" in refused(capsys, "chain", "--ms", "m.tif", "--sensor", "WV2")[1]
+    assert "--sensor too" in refused(capsys, "chain", "--pan", "p.tif", "--ms", "m.tif")[1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parameter_is_given_once(capsys):
+    assert "given twice" in refused(capsys, "chain", "-p", "steps", "1", "-p", "steps", "2")[1]
+    assert "both given" in refused(capsys, "chain", "--sensor", "WV2", "-p", "sensor", "WV3")[1]
+
+
+def test_chain_passes_everything_on(monkeypatch):
+    seen = {}
+
+    def run_chain(out, parameters, resume):
+        seen.update(out=out, parameters=parameters, resume=resume)
+
+    monkeypatch.setattr(chain, "run_chain", run_chain)
+    arguments = [
+        "chain",
+        "--pan",
+        "p.tif",
+        "--ms",
+        "m.tif",
+        "--sensor",
+        "WV2",
+        "--out",
+        "o",
+        "--resume",
+        "-p",
+        "steps",
+        "3",
+        "-p",
+        "label",
+        "x",
+    ]
+    assert cli.main(arguments) == 0
+    expected = {"pan": "p.tif", "ms": "m.tif", "sensor": "WV2", "steps": "3", "label": "x"}
+    assert seen == {"out": "o", "parameters": expected, "resume": True}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ValueError("a\nb"), 2), (FileNotFoundError("no file"), 2), (chain.NotebookFailed("02 failed"), 1)],
+)
+def test_errors_are_one_line_with_an_exit_code(capsys, monkeypatch, error, code):
+    def run_chain(*_, **__):
+        raise error
+
+    monkeypatch.setattr(chain, "run_chain", run_chain)
+    assert refused(capsys, "chain")[0] == code
+
+
+def test_interrupted(capsys, monkeypatch):
+    def run_chain(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain, "run_chain", run_chain)
+    assert refused(capsys, "chain")[0] == 130
+
+
+def test_bugs_are_not_hidden(monkeypatch):
+    def run_chain(*_, **__):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(chain, "run_chain", run_chain)
+    with pytest.raises(TypeError):
+        cli.main(["chain"])
+
+
+def test_sensors_prints_the_table(capsys):
+    assert cli.main(["sensors"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(sensors.SENSORS) and all(name in "\n".join(lines) for name in sensors.SENSORS)
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom clippan_lite.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('torch', 'rasterio', 'papermill', 'numpy') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and "chain" in done.stdout
+
+
+def test_module_runs_as_a_program(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        [sys.executable, "-m", "clippan_lite", "chain", "--pan", "x"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from clippan_lite import evaluation
+
+
+def test_paired_effect_has_sign_interval_and_direction():
+    without = [{"PSNR": 30.0, "SAM": 4.0}, {"PSNR": 31.0, "SAM": 4.2}, {"PSNR": 32.0, "SAM": 4.4}]
+    with_it = [{"PSNR": 30.5, "SAM": 4.1}, {"PSNR": 31.4, "SAM": 4.3}, {"PSNR": 32.6, "SAM": 4.5}]
+    effect = evaluation.paired_effect(with_it, without)
+    assert effect["PSNR"]["difference"] == pytest.approx(0.5) and effect["PSNR"]["better"]
+    # Student's t with 2 degrees of freedom is 4.3027; the deviation of (0.5, 0.4, 0.6) is 0.1.
+    assert effect["PSNR"]["ci95"] == pytest.approx([0.5 - 4.3027 * 0.1 / 3**0.5, 0.5 + 4.3027 * 0.1 / 3**0.5], abs=1e-4)
+    assert effect["SAM"]["difference"] == pytest.approx(0.1) and not effect["SAM"]["better"]
+    assert evaluation.paired_effect(with_it[:1], without[:1])["PSNR"]["ci95"] is None
+
+
+def test_truth_is_best(small_pair):
+    table = evaluation.against_truth(small_pair.truth, small_pair)
+    assert table["ERGAS"] == 0 and table["SAM"] == pytest.approx(0, abs=1e-3) and table["Q2n"] == pytest.approx(1)
+    noisy = small_pair.truth + 20 * torch.randn(small_pair.truth.shape, generator=torch.Generator().manual_seed(0))
+    assert evaluation.against_truth(noisy, small_pair)["ERGAS"] > 0.5
+
+
+def test_markdown_marks_the_best():
+    text = evaluation.markdown({"EXP": {"QNR": 0.9, "SAM": 4.0}, "GSA": {"QNR": 0.8, "SAM": 3.0}}, ["QNR", "SAM"])
+    assert "| EXP | **0.9000** | 4.00 |" in text and "| GSA | 0.8000 | **3.00** |" in text

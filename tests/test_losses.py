@@ -1,0 +1,202 @@
+"""The language loss reaches the network, and Stage I's losses contrast what they should."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clippan_lite import backbones, losses, prompts, training
+from clippan_lite.adapter import Supervisor
+from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.data import Patches
+from clippan_lite.sensors import get
+
+
+@pytest.fixture
+def supervisor(random_clip, small_pair):
+    torch.manual_seed(1)
+    supervisor = Supervisor(random_clip, prompts.get("wald"), small_pair.bands, small_pair.sensor.rgb)
+    supervisor.calibrate(small_pair)
+    return supervisor
+
+
+def batch_of(pair, size=64, count=2, seed=0):
+    return Patches(pair, size).sample(count, torch.Generator().manual_seed(seed))
+
+
+def unit(*shape, seed=0):
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def language_loss(supervisor, fused, batch):
+    fixed = {"ms": supervisor.encode("ms", batch["exp"]), "pan": supervisor.encode("pan", batch["pan"])}
+    return losses.direction({"hrms": supervisor.encode("hrms", fused), **fixed}, supervisor.encode_texts())
+
+
+def test_l_d_has_a_gradient_at_the_fused_image(supervisor, small_pair):
+    batch = batch_of(small_pair)
+    fused = (batch["exp"] + 0.02 * torch.randn_like(batch["exp"])).requires_grad_()
+    language_loss(supervisor, fused, batch).backward()
+    assert fused.grad.abs().amax(dim=(2, 3)).min() > 0, "a band without gradient"
+    assert torch.isfinite(fused.grad).all()
+
+
+@pytest.mark.parametrize("name", backbones.REGISTRY)
+def test_l_d_reaches_every_fusion_parameter(name, supervisor, small_pair):
+    torch.manual_seed(0)
+    network = backbones.create(name, small_pair.bands)
+    for parameter in network.parameters():  # away from the zero start, which blocks the layers before the last
+        torch.nn.init.normal_(parameter, std=0.05)
+    batch = batch_of(small_pair)
+    language_loss(supervisor, network(batch["ms"], batch["pan"]), batch).backward()
+    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert without == []
+
+
+def test_stage_two_direction_term_is_the_language_loss(supervisor, small_pair):
+    batch = batch_of(small_pair)
+    fused = batch["exp"].clone().requires_grad_()
+    weights = {"spec": 0, "spat": 0, "qnr": 0, "ship": 0, "direction": 1}
+    texts = supervisor.encode_texts()
+    terms = losses.stage_two(fused, batch, small_pair.sensor, None, weights, supervisor, texts)
+    assert list(terms) == ["direction"]
+    terms["direction"].backward()
+    assert fused.grad.abs().max() > 0
+    # Written out again from the equation, in NumPy.
+    f = {k: supervisor.encode(k, supervisor.tiles(v)).detach().numpy() for k, v in
+         (("ms", batch["exp"]), ("pan", batch["pan"]), ("hrms", fused.detach()))}  # fmt: skip
+    t = {k: v.detach().numpy() for k, v in texts.items()}
+    cosines = []
+    for kind in ("ms", "pan"):
+        for row in range(len(f["hrms"])):
+            a, b = f["hrms"][row] - f[kind][row], t["hrms"][0] - t[kind][0]
+            cosines.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    assert terms["direction"].item() == pytest.approx(1 - np.mean(cosines), abs=1e-5)
+
+
+def test_direction_is_0_along_the_text_and_2_against_it():
+    texts = {k: unit(1, 16, seed=i) for i, k in enumerate(losses.KINDS)}
+    toward = {"ms": texts["ms"], "pan": texts["pan"], "hrms": texts["hrms"]}
+    assert losses.direction(toward, texts).item() == pytest.approx(0, abs=1e-6)
+    away = {k: -v for k, v in toward.items()}
+    assert losses.direction(away, texts).item() == pytest.approx(2, abs=1e-6)
+
+
+def test_frozen_clip_is_bitwise_unchanged_after_both_stages(random_clip, small_pair):
+    before = {name: value.clone() for name, value in random_clip.model.state_dict().items()}
+    supervisor, _ = training.adapt(
+        small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=2, batch=2), progress=False
+    )
+    training.train(small_pair, TrainConfig(steps=2, batch=1, patch=64), supervisor, progress=False)
+    after = random_clip.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(p.grad is None for p in random_clip.model.parameters())
+
+
+def test_stage_one_trains_stems_and_adapters_only(supervisor, small_pair):
+    batch = Patches(small_pair, 64, extra={"hrms": small_pair.truth}).sample(3, torch.Generator().manual_seed(0))
+    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
+    images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+    terms = losses.stage_one(supervisor, images, supervisor.encode_texts(), 0.07)
+    sum(terms.values()).backward()
+    assert [n for n, p in supervisor.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+    names = {n.split(".")[0] for n, _ in supervisor.named_parameters()}
+    assert names == {"stems", "image_adapters", "text_adapters", "image_fusion", "text_fusion"}
+
+
+def test_inter_mcl_depends_on_the_image_and_is_not_ln_batch():
+    texts = {k: unit(1, 32, seed=i) for i, k in enumerate(losses.KINDS)}
+    count = 4
+    right = {k: texts[k].expand(count, -1) for k in losses.KINDS}
+    swapped = {"ms": right["pan"], "pan": right["hrms"], "hrms": right["ms"]}
+    random = {k: unit(count, 32, seed=10 + i) for i, k in enumerate(losses.KINDS)}
+    values = [losses.inter_mcl(images, texts).item() for images in (right, random, swapped)]
+    assert values[0] < values[1] < values[2]
+    assert values[0] == pytest.approx(0, abs=0.01), "floor subtracted"
+    assert all(abs(value - math.log(count)) > 0.05 for value in values[:1] + values[2:])
+
+
+def test_inter_mcl_equals_a_loop():
+    images = {k: unit(3, 8, seed=i) for i, k in enumerate(losses.KINDS)}
+    texts = {k: unit(1, 8, seed=9 + i) for i, k in enumerate(losses.KINDS)}
+    f, t = (
+        np.concatenate([images[k].numpy() for k in losses.KINDS]),
+        np.concatenate([texts[k].numpy() for k in losses.KINDS]),
+    )
+    logits = f @ t.T / 0.07
+    to_text = np.mean([-logits[i, i // 3] + np.log(np.exp(logits[i]).sum()) for i in range(9)])
+    to_image = np.mean([-logits[i, i // 3] + np.log(np.exp(logits[:, i // 3]).sum()) for i in range(9)]) - np.log(3)
+    assert losses.inter_mcl(images, texts).item() == pytest.approx((to_text + to_image) / 2, rel=1e-5)
+
+
+def test_intra_mcl_is_lower_for_matched_triplets_and_has_floor_zero():
+    place = unit(5, 32, seed=0)
+    matched = {k: F.normalize(place + 0.1 * unit(5, 32, seed=i + 1), dim=-1) for i, k in enumerate(losses.KINDS)}
+    shuffled = {**matched, "pan": matched["pan"].roll(1, 0), "hrms": matched["hrms"].roll(2, 0)}
+    assert losses.intra_mcl(matched) < losses.intra_mcl(shuffled) - 1
+    same = dict.fromkeys(losses.KINDS, torch.eye(32)[:5])
+    assert losses.intra_mcl(same).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_intra_mcl_equals_a_loop():
+    images = {k: unit(3, 8, seed=i) for i, k in enumerate(losses.KINDS)}
+    f = np.concatenate([images[k].numpy() for k in losses.KINDS])
+    s = np.exp(f @ f.T / 0.07)
+    total = []
+    for i in range(9):
+        others = sum(s[i, j] for j in range(9) if j != i)
+        total += [-np.log(s[i, j] / others) for j in range(9) if j != i and j % 3 == i % 3]
+    assert losses.intra_mcl(images).item() == pytest.approx(np.mean(total) - np.log(2), rel=1e-5)
+
+
+def test_fusion_adapters_reach_signed_features(random_clip, supervisor):
+    target = random_clip.encode_text(["an image"])
+    assert (target < 0).any()
+    out = supervisor.text_fusion(target, target)
+    assert (out < 0).any()
+
+
+def test_every_stage_two_term_reaches_the_image(small_pair):
+    batch = batch_of(small_pair, 128)
+    batch["teacher"] = batch["exp"] + 0.01
+    to_pan = training.fit_to_pan(small_pair)
+    for name in ("spec", "spat", "qnr", "ship"):
+        fused = (batch["exp"] + 0.01 * torch.randn_like(batch["exp"])).requires_grad_()
+        weights = dict.fromkeys(("spec", "spat", "qnr", "ship", "direction"), 0.0) | {name: 1.0}
+        terms = losses.stage_two(fused, batch, small_pair.sensor, to_pan, weights)
+        assert list(terms) == [name]
+        terms[name].backward()
+        assert torch.isfinite(fused.grad).all()
+        assert fused.grad.abs().max() > 0
+
+
+def test_spectral_loss_is_small_for_truth_and_larger_for_wrong_colours(small_pair):
+    scale = small_pair.scale
+    truth, ms = small_pair.truth[None] / scale, small_pair.ms[None] / scale
+    right = losses.spectral(truth, ms, small_pair.sensor)
+    assert right < 0.02
+    assert losses.spectral(truth.roll(1, 1), ms, small_pair.sensor) > 5 * right
+
+
+def test_band_to_pan_recovers_known_weights():
+    ms = torch.rand(4, 20, 20, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([0.1, 0.4, 0.3, 0.2])
+    pan = (weights[:, None, None] * ms).sum(0, keepdim=True) + 0.05
+    layer = losses.band_to_pan(ms, pan)
+    torch.testing.assert_close(layer.weight.flatten(), weights, atol=1e-5, rtol=0)
+    assert layer.bias.item() == pytest.approx(0.05, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 2047.0])
+def test_ssim_in_the_losses_uses_the_data_range_of_its_input(scale):
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(1, 2, 48, 48, generator=g) * scale for _ in range(2))
+    one_minus_ssim = losses.mse_ssim(a, b) - F.mse_loss(a, b)
+    assert one_minus_ssim > 0.9, "unrelated noise must not look alike"
+
+
+def test_sensor_of_other_band_count_is_refused(supervisor):
+    with pytest.raises(ValueError, match="stem takes 8 bands, found 4"):
+        supervisor.encode("ms", torch.rand(1, len(get("IKONOS").bands), 64, 64))

@@ -1,0 +1,125 @@
+"""What can be said of the notebooks without running them: products are up to date, clean and complete."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from clippan_lite import chain, sources
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+CHAPTERS = sorted(FOLDER.glob(sources.PATTERN))
+ALL = [*CHAPTERS, *sorted((FOLDER / "solutions").glob("*.py"))]
+COURSE = [
+    "00_start_here",
+    "01_data_preparation",
+    "02_clip_adaptation",
+    "03_full_resolution_training",
+    "04_evaluation",
+    "05_failure_analysis",
+]
+HEADINGS = ("What you will learn", "Prerequisites", "Questions", "Summary")
+ABSOLUTE = re.compile(r"(?<![\w.~/:])/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\?Users")
+LARGEST = 600_000  # bytes: code-hosting sites stop showing larger notebooks well
+every = pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+def product(path):
+    assert path.with_suffix(".ipynb").is_file(), f"run: python notebooks/build.py {path.stem}"
+    return nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+
+
+def texts(notebook):
+    """Sources and textual outputs; pictures may hold any letters by chance."""
+    for cell in notebook.cells:
+        yield cell.source
+        for output in cell.get("outputs", []):
+            yield output.get("text", "")
+            for kind, value in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    yield value if isinstance(value, str) else "".join(value)
+
+
+def test_the_course_is_complete():
+    assert set(COURSE) <= {path.stem for path in CHAPTERS}
+
+
+@every
+def test_product_is_built_from_this_source(path):
+    source, built = sources.read_source(path), product(path)
+    digest = sources.source_hash(source)
+    assert built.metadata.get("clippan", {}).get("source_sha256") == digest, f"python notebooks/build.py {path.stem}"
+    assert sources.source_hash(built) == digest
+    assert len(built.cells) == len(source.cells)
+    for one, other in zip(source.cells, built.cells, strict=True):
+        assert one.cell_type == other.cell_type and one.source.strip() == other.source.strip()
+        assert one.metadata.get("tags", []) == other.metadata.get("tags", [])
+
+
+@every
+def test_product_ran_once_from_top_to_bottom(path):
+    code = [cell for cell in product(path).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+@every
+def test_product_is_clean(path):
+    built = product(path)
+    assert "widgets" not in built.metadata
+    assert path.with_suffix(".ipynb").stat().st_size <= LARGEST
+    for index, cell in enumerate(built.cells):
+        assert "execution" not in cell.metadata
+        for output in cell.get("outputs", []):
+            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            assert "image/svg+xml" not in output.get("data", {}), f"cell {index}: nbval compares SVG letter by letter"
+    for text in texts(built):
+        assert not ABSOLUTE.search(text), text[:200]
+
+
+@every
+def test_source_names_its_kernel(path):
+    assert sources.read_source(path).metadata.get("kernelspec", {}).get("name") == "python3"
+
+
+@chapter
+def test_chapter_has_the_expected_headings(path):
+    headings = [
+        line.lstrip("#").strip()
+        for cell in sources.read_source(path).cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+        if line.startswith("#")
+    ]
+    for expected in HEADINGS:
+        assert any(expected.lower() in heading.lower() for heading in headings), expected
+
+
+@chapter
+def test_parameters_are_commented_literals(path):
+    notebook = sources.read_source(path)
+    assert chain.RUN_DIR in sources.declared(notebook, path.stem)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    for line in cell.source.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            assert "#" in line, f"no comment: {line}"
+
+
+def test_shared_parameters_have_one_default():
+    """`-p name value` means the same in every notebook, so its default must too."""
+    defaults = {}
+    for path in CHAPTERS:
+        for name, value in sources.declared(sources.read_source(path), path.stem).items():
+            assert defaults.setdefault(name, value) == value, f"{path.stem}: {name}"
+    if CHAPTERS:
+        assert {chain.PAN, chain.MS, chain.SENSOR, chain.CONVENTION} <= set(defaults)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("/tmp/x", True), ("in /home/me", True), ("https://a.org/home/x", False), ("~/work/x", False), ("a/tmp/b", False)],
+)
+def test_absolute_paths_are_recognised(text, found):
+    assert bool(ABSOLUTE.search(text)) == found

@@ -1,0 +1,154 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import rasterio
+
+from clippan_lite import report
+
+VOID = {"meta", "link", "img", "br", "hr"}
+
+
+class Checker(HTMLParser):
+    """Balanced tags, no resource from outside, alternative text everywhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.images, self.references = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.references += [attrs[k] for k in ("src", "href") if k in attrs]
+        if tag == "img":
+            self.images.append(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def values(shift=0.0):
+    full = {"D_lambda": 0.0 + shift, "D_s": 0.1 + shift, "QNR": 0.9 - shift, "HQNR": 0.8 + shift, "D_rho": 0.5 - shift}
+    return {"full": full, "reduced": {"PSNR": 30 + shift, "ERGAS": 3.0 - shift, "SAM": 4.0, "Q2n": 0.8 + shift}}
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    network = values(0.02)
+    for key in ("full", "reduced"):
+        network[f"{key}_std"] = dict.fromkeys(network[key], 0.0012)
+    network["seeds"] = [0, 1, 2]
+    results = {
+        "scene": "<b>town</b>",
+        "sensor": "WV2",
+        "convention": "benchmark",
+        "ratio": 4,
+        "bands": ["B", "G"],
+        "methods": {"GSA": values(0.01), "EXP": values(), "network with L_d": network},
+        "l_d_effect": {
+            "full": {
+                "HQNR": {"difference": 0.01, "ci95": [-0.01, 0.03], "n": 3},
+                "D_s": {"difference": -0.02, "ci95": [-0.03, -0.01], "n": 3},
+                "QNR": {"difference": -0.02, "ci95": [-0.03, -0.01], "n": 3},
+                "D_rho": {"difference": 0.1, "ci95": None, "n": 1},
+            }
+        },
+        "failures": [{"case": "wrong prompt", "what": "colours <drift>", "figure": "fail.png", "loss": 1.5}],
+        "provenance": {"clip": "bundled (abc)", "nested": {"hash": "123"}},
+    }
+    notebooks = {"01_data": {"seconds": 30.0, "status": "finished"}, "02_x": {"seconds": 60.0, "status": "finished"}}
+    run = {"device": "CPU with 2 threads", "status": "finished", "notebooks": notebooks, "versions": {"torch": "2"}}
+    run["parameters"] = {"01_data": {"size": 64}}
+    (tmp_path / "figures").mkdir()
+    with rasterio.open(
+        tmp_path / "figures" / "a.png", "w", driver="PNG", width=2, height=2, count=1, dtype="uint8"
+    ) as image:
+        image.write(np.zeros((1, 2, 2), "uint8"))
+    (tmp_path / "figures" / "fail.png").write_bytes((tmp_path / "figures" / "a.png").read_bytes())
+    (tmp_path / "figures" / "captions.json").write_text(json.dumps({"a.png": 'loss "fell"', "gone.png": "x"}))
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "fused.tif").touch()
+    return tmp_path
+
+
+def checked(run_dir):
+    html = report.build(run_dir).read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(html)
+    assert checker.open == []
+    assert all(reference.startswith("data:") for reference in checker.references)
+    assert all(image["alt"] for image in checker.images)
+    assert "@import" not in html and "url(" not in html
+    return html, checker
+
+
+def row(html, heading, first):
+    section = html.split(f"<h2>{heading}", 1)[1].split("<h2>", 1)[0]
+    line = next(line for line in section.splitlines() if line.startswith(f'<tr><th scope="row">{first}'))
+    return re.findall(r"<(?:td|th)[^>]*>.*?</(?:td|th)>", line)
+
+
+def test_summary_and_escaping(run_dir):
+    html, _ = checked(run_dir)
+    assert "<b>town</b>" not in html and "&lt;b&gt;town&lt;/b&gt;" in html and "&lt;drift&gt;" in html
+    for text in ("WV2", "CPU with 2 threads", "1.5", "bundled (abc)", "nested.hash", "size"):
+        assert text in html
+
+
+def test_tables_mark_the_best_and_name_exp(run_dir):
+    html, _ = checked(run_dir)
+    section = html.split("<h2>Full resolution, without", 1)[1].split("<h2>", 1)[0]
+    rows = re.findall(r'<tr><th scope="row">([^<]*)', section)
+    assert rows[0] == "EXP" and "by construction" in section
+    assert "D_lambda ↓" in section and "QNR ↑" in section
+    cells = row(html, "Full resolution, without", "EXP")
+    assert 'class="best"' in cells[1] and 'class="best"' in cells[3] and 'class="best"' not in cells[4]
+    cells = row(html, "Full resolution, without", "network with L_d")
+    assert "(3 seeds)" in cells[0] and "0.8200 ± 0.0012" in cells[4] and 'class="best"' in cells[4]
+    cells = row(html, "Reduced resolution", "GSA")
+    assert "30.01" in cells[1] and 'class="best"' in cells[3]  # SAM: a tie, all are marked
+    assert "known truth" not in html
+
+
+def test_truth_table_appears_where_known(run_dir):
+    results = json.loads((run_dir / "results.json").read_text())
+    results["methods"]["EXP"]["truth"] = {"PSNR": 25.0, "SAM": float("nan")}
+    (run_dir / "results.json").write_text(json.dumps(results))
+    html, _ = checked(run_dir)
+    assert row(html, "Full resolution, against", "EXP")[2] == "<td>–</td>"
+
+
+def test_effect_reads_intervals_honestly(run_dir):
+    html, _ = checked(run_dir)
+    heading = "What the language loss"
+    assert "interval contains 0: no measurable effect" in row(html, heading, "HQNR")[-1]
+    assert "+0.0100" in row(html, heading, "HQNR")[1] and "-0.0100 to +0.0300" in row(html, heading, "HQNR")[2]
+    assert "better with L_d" in row(html, heading, "D_s")[-1]
+    assert "worse with L_d" in row(html, heading, "QNR")[-1]
+    assert "too few seeds" in row(html, heading, "D_rho")[-1]
+
+
+def test_pictures_and_failures(run_dir):
+    html, checker = checked(run_dir)
+    assert [image["alt"] for image in checker.images] == ['loss "fell"', "wrong prompt"]
+    assert "Missing: gone.png" in html
+    assert html.index("Where it fails") < html.index('alt="wrong prompt"')
+
+
+def test_missing_parts_are_named(tmp_path):
+    html, _ = checked(tmp_path)
+    for part in ("fused image", "this table", "with and without L_d", "all pictures", "failure analysis", "versions"):
+        assert f"Missing: {part}" in html or f"{part}" in html.split("Missing:", 1)[1]
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        report.build(tmp_path / "nowhere")
+
+
+def test_damaged_files_are_treated_as_missing(run_dir):
+    (run_dir / "results.json").write_text("{")
+    (run_dir / "figures" / "captions.json").write_text("[]")
+    html, _ = checked(run_dir)
+    assert "Missing: this table" in html and "a.png" not in html.split("Missing: this table")[0]

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from clippan_lite import degrade, scenes, sensors
+
+
+def test_scene_is_deterministic_and_complete():
+    one, two, other = (
+        scenes.make_scene(5, 256, "WV2"),
+        scenes.make_scene(5, 256, "WV2"),
+        scenes.make_scene(6, 256, "WV2"),
+    )
+    assert torch.equal(one.ms, two.ms) and torch.equal(one.pan, two.pan) and torch.equal(one.truth, two.truth)
+    assert not torch.equal(one.pan, other.pan)
+    assert one.ms.shape == (8, 64, 64) and one.pan.shape == (1, 256, 256) and one.truth.shape == (8, 256, 256)
+    assert one.ms.min() >= 0 and one.ms.max() <= 2047
+    assert torch.equal(one.ms, one.ms.round())
+
+
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+def test_ms_is_the_degraded_truth_up_to_noise(convention):
+    pair = scenes.make_scene(2, 256, "IKONOS", convention, snr=120)
+    low = degrade.degrade(pair.truth, pair.sensor.mtf_ms, 4, convention)
+    error = (pair.ms - low).std() / pair.ms.mean()
+    assert error == pytest.approx(1 / 120, rel=0.15)
+
+
+def test_vegetation_is_bright_in_infrared_and_water_dark():
+    sensor = sensors.get("QB")
+    land = scenes.make_landscape(0, 512)
+    bands, _ = scenes.observe(land, sensor)
+    red, infrared = bands[2], bands[3]
+    forest, water = (land.landuse == scenes.LANDUSE.index(name) for name in ("forest", "water"))
+    assert forest.sum() > 1000 and water.sum() > 1000
+    assert np.median(infrared[forest] / red[forest]) > 3
+    assert np.median(infrared[water] / red[water]) < 1
+
+
+def test_pan_is_explained_by_the_bands_but_not_wholly():
+    pair = scenes.make_scene(4, 256, "WV2")
+    columns = torch.cat([pair.truth.flatten(1), torch.ones(1, 256 * 256)]).double()
+    pan = pair.pan.flatten().double()
+    fit = torch.linalg.lstsq(columns.T, pan[:, None]).solution[:, 0] @ columns
+    r2 = 1 - ((pan - fit) ** 2).sum() / ((pan - pan.mean()) ** 2).sum()
+    assert 0.9 < r2 < 0.9999
+
+
+@pytest.mark.parametrize("name", sensors.SENSORS)
+def test_every_sensor_sees_the_scene(name):
+    pair = scenes.make_scene(1, 128, name)
+    assert pair.bands == len(sensors.get(name).bands)
+    assert all(band.std() > 0 for band in pair.ms)
+
+
+def test_bad_sizes_are_refused():
+    with pytest.raises(ValueError, match="multiple of the ratio 4, found 130"):
+        scenes.make_scene(0, 130, "WV2")
+    with pytest.raises(ValueError, match="at least 64"):
+        scenes.make_landscape(0, 32)
