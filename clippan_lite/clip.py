@@ -180,7 +180,7 @@ def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, rando
     tags = open_clip.list_pretrained_tags_by_model(clip)
     if pretrained and path is None and pretrained not in tags:
         raise ValueError(f"unknown tag {pretrained!r} for {clip}: expected one of {', '.join(tags)}, or a local file")
-    if path is None and pretrained or path is not None and path.suffix != ".safetensors":
+    if pretrained and (path is None or path.suffix != ".safetensors"):
         try:
             model = open_clip.create_model(clip, pretrained=str(pretrained), require_pretrained=True)
         except Exception as error:

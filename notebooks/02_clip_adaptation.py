@@ -118,7 +118,7 @@ figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "dir
 plotting.show(figure, setup.run, "02_losses", "Stage I's losses, floors subtracted; direction is watched, not trained.")
 
 # %% tags=["nbval-check-output"]
-print("inter fell:", history[-1]["inter"] < history[0]["inter"])
+print("loss fell:", history[-1]["loss"] < history[0]["loss"])
 print("fusion fell:", history[-1]["fusion"] < history[0]["fusion"])
 print("trained parts:", sorted(name for name, _ in supervisor.named_children()))
 print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.parameters()))

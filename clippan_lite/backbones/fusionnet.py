@@ -12,7 +12,8 @@ class FusionNet(Fusion):
     """Deng et al., "Detail Injection-Based Deep Convolutional Neural Networks for Pansharpening" (TGRS 2021).
 
     Input is PAN repeated over the bands minus EXP, as in the paper: details enter, the spectrum stays outside. Differs
-    from it in being lighter (two residual blocks instead of four), in replicated borders and in the zero start.
+    from it in being lighter (24 channels instead of 32, two residual blocks instead of four), in replicated borders
+    and in the zero start.
 
     Args:
         bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
@@ -20,7 +21,7 @@ class FusionNet(Fusion):
         blocks: residual blocks of two convolutions.
     """
 
-    def __init__(self, bands: int, ratio: int, convention: str, width: int = 32, blocks: int = 2):
+    def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 2):
         super().__init__(bands, ratio, convention)
         self.head = conv(bands, width)
         self.blocks = nn.ModuleList(

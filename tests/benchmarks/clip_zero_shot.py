@@ -50,7 +50,9 @@ def main() -> None:
     models = [clip.load_clip(), clip.load_clip(random_weights=True)]
     for name, sensor in SCENES.items():
         pair = raster.read_pair(folder / name / "pan.tif", folder / name / "ms.tif", sensor)
-        image = classical.fuse("GSA", pair)[list(pair.sensor.rgb)] if pair.ratio == 4 else pair.ms[list(pair.sensor.rgb)]
+        image = (
+            classical.fuse("GSA", pair)[list(pair.sensor.rgb)] if pair.ratio == 4 else pair.ms[list(pair.sensor.rgb)]
+        )
         bright = torch.from_numpy(np.percentile(image.flatten(1).numpy(), 99.5, axis=1)).float()[:, None, None]
         image, rng = (image / bright).clamp(0, 1), np.random.default_rng(0)
         corners = [rng.integers(0, np.array(image.shape[-2:]) - 64) for _ in range(200)]
