@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clippan_lite import clip, pretrain_clip, prompts
+from clippan_lite import captions, clip, pretrain_clip, prompts
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -164,7 +164,7 @@ def test_captions_are_true_of_their_images():
     images, texts, truth = pretrain_clip.make_batch(pool, rng, 64)
     assert images.shape == (64, 3, 64, 64) and images.min() >= 0 and images.max() <= 1
     assert truth.diagonal().all() and 0.02 < truth.float().mean() < 0.6
-    known = set(pretrain_clip.vocabulary())
+    known = set(captions.vocabulary())
     assert {word for text in texts for word in clip.split_words(text)} <= known
     grey = [i for i, text in enumerate(texts) if "panchromatic" in text]
     assert grey and all(torch.allclose(images[i, 0], images[i, 1]) for i in grey)
