@@ -61,7 +61,22 @@ class Pair:
         16-bit products often fill a tenth of their range, which would leave SSIM's constants larger than the signal.
         """
         pan = self.pan[0] if self.valid is None else self.pan[0][self.valid]
+        if not pan.numel():
+            raise ValueError(f"{self.name} holds nodata only: expected some pixels where PAN and MS are both valid")
+        if not (torch.isfinite(pan).all() and torch.isfinite(self.ms).all()):
+            raise ValueError(f"{self.name} holds NaN or infinite pixels: mark them as nodata first")
         return float(np.percentile(pan.numpy(), 99.9)) or 1.0
+
+
+def valid_corners(pair: Pair, size: int, area: tuple[slice, slice]) -> np.ndarray:
+    """Top left corners ``(N, 2)`` of all crops of ``size`` PAN pixels inside an area that hold no nodata."""
+    rows, cols = (np.arange(part.start, part.stop - size + 1, pair.ratio) for part in area)
+    corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
+    if pair.valid is None or bool(pair.valid.all()):
+        return corners
+    bad = np.pad((~pair.valid.numpy()).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # summed-area table of nodata
+    r, c = corners.T
+    return corners[bad[r + size, c + size] - bad[r, c + size] - bad[r + size, c] + bad[r, c] == 0]
 
 
 class Patches:
@@ -69,7 +84,8 @@ class Patches:
 
     Args:
         pair: the scene.
-        size: side of a crop in PAN pixels; cut down to the scene (multiple of the ratio) when that is smaller.
+        size: side of a crop in PAN pixels; cut down to the scene (multiple of the ratio) when that is smaller, and
+            halved, with a printed line, when every crop would hold nodata.
         split: ``"all"``, or ``"train"`` (left three quarters) and ``"held-out"`` (right, behind a gap), so that what is
             measured was not trained on. The gap is as wide as the MTF filter reaches.
         extra: other images ``(C, H, W)`` in DN on PAN's grid to cut alike, such as ``{"hrms": bdsd_result}``.
@@ -98,16 +114,15 @@ class Patches:
         exp = degrade.upsample(pair.ms, ratio, pair.convention)
         images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
         self.images = {name: (image / pair.scale).to(device) for name, image in images.items()}
-        rows = np.arange(0, height - self.size + 1, ratio)
-        cols = np.arange(-(-first // ratio) * ratio, last - self.size + 1, ratio)
-        corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
-        if pair.valid is not None and not bool(pair.valid.all()):
-            bad = np.pad((~pair.valid.numpy()).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-            r, c, s = corners[:, 0], corners[:, 1], self.size
-            corners = corners[bad[r + s, c + s] - bad[r, c + s] - bad[r + s, c] + bad[r, c] == 0]
+        area = (slice(0, height), slice(-(-first // ratio) * ratio, last))
+        corners = valid_corners(pair, self.size, area)
+        while not len(corners) and self.size // 2 >= 32:
+            self.size = self.size // 2 // ratio * ratio
+            corners = valid_corners(pair, self.size, area)
+            print(f"{pair.name}: nodata everywhere near, patches cut down to {self.size} PAN pixels")
         if not len(corners):
             raise ValueError(
-                f"no {self.size}-pixel crop of {pair.name} ({split}) is free of nodata; use a smaller patch"
+                f"no {self.size}-pixel crop of {pair.name} ({split}) is free of nodata; use a larger scene"
             )
         self.corners = torch.from_numpy(corners)
 

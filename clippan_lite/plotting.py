@@ -76,9 +76,10 @@ def panels(
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns) * (2 if zoom else 1)
     height, width = next(iter(pictures.values())).shape[:2]
+    heights = [height / width, 1.0] * (rows // 2) if zoom else [height / width] * rows  # windows are square
     figure, axes = plt.subplots(
-        rows, columns, figsize=(side * columns, 1.06 * side * rows * (1 if zoom else min(1.6, height / width))),
-        squeeze=False, layout="compressed",
+        rows, columns, figsize=(side * columns, side * (sum(heights) + 0.1 * rows)), squeeze=False,
+        height_ratios=heights, layout="compressed",
     )  # fmt: skip
     for axis in axes.flat:
         axis.axis("off")
@@ -98,7 +99,8 @@ def panels(
 def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
     """(row, column, side) of the window of a ``(1, H, W)`` image with the most detail: where to zoom."""
     side = min(side, *image.shape[-2:])
-    detail = torch.nn.functional.avg_pool2d(image[None].float(), 3, 1, 1)[0] - image
+    # Without count_include_pad the zeros around the image would make its border the busiest place.
+    detail = torch.nn.functional.avg_pool2d(image[None].float(), 3, 1, 1, count_include_pad=False)[0] - image
     energy = torch.nn.functional.avg_pool2d(detail[None] ** 2, side, max(1, side // 4))[0, 0]
     index = int(energy.argmax())
     return index // energy.shape[1] * max(1, side // 4), index % energy.shape[1] * max(1, side // 4), side

@@ -228,7 +228,7 @@ def train(steps: int = 600, batch: int = 256, seed: int = 0, scenes_count: int =
     mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
     pool = Pool(seed, scenes_count)
     optimiser = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, max(steps, 20), pct_start=0.1)
     start, losses = time.time(), []
     bar = tqdm(range(steps), desc="CLIP", unit="step")
     batches = iter(torch.utils.data.DataLoader(Batches(pool, seed, batch), batch_size=None, num_workers=1))
@@ -242,7 +242,7 @@ def train(steps: int = 600, batch: int = 256, seed: int = 0, scenes_count: int =
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}", images=len(losses) * batch)
     model.eval()
     provenance = {

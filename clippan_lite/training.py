@@ -144,7 +144,8 @@ def train(
             texts = supervisor.encode_texts()
     weights = {name: getattr(config, name) for name in ("spec", "spat", "qnr", "ship", "direction")}
     optimiser = torch.optim.Adam([*network.parameters(), *to_pan.parameters()], config.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 4), pct_start=0.1)
+    # At least 20: the schedule divides by its warm-up steps minus 1.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
     history: History = []
     bar = tqdm(range(config.steps), desc=f"Stage II {config.backbone}", unit="step", disable=not progress)
     for step in bar:
@@ -249,7 +250,7 @@ def load_network(path: Path) -> nn.Module:
     config = TrainConfig(**facts["config"])
     network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
     network.load_state_dict(state)
-    return network.eval()
+    return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
 
 
 def _save(path: Path, module: nn.Module, facts: dict) -> None:

@@ -39,7 +39,7 @@ def test_bundled_clip_tells_sharp_from_blurred_and_colour_from_grey(bundled):
     right = (right + (pretrain_clip.zero_shot(bundled, blurred, texts) == 1).float().mean()) / 2
     assert right > 0.8
     grey = crops.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    texts = ["a multispectral image in colour", "a panchromatic image in grey"]
+    texts = ["an image in colour", "an image in grey"]
     right = (pretrain_clip.zero_shot(bundled, crops, texts) == 0).float().mean()
     right = (right + (pretrain_clip.zero_shot(bundled, grey, texts) == 1).float().mean()) / 2
     assert right > 0.9
@@ -166,5 +166,5 @@ def test_captions_are_true_of_their_images():
     assert truth.diagonal().all() and 0.02 < truth.float().mean() < 0.6
     known = set(captions.vocabulary())
     assert {word for text in texts for word in clip.split_words(text)} <= known
-    grey = [i for i, text in enumerate(texts) if "panchromatic" in text]
+    grey = [i for i, text in enumerate(texts) if "panchromatic" in text and "Khan" not in text]
     assert grey and all(torch.allclose(images[i, 0], images[i, 1]) for i in grey)

@@ -81,11 +81,15 @@ def test_terms_that_need_more_are_refused(small_pair):
 
 
 def test_a_term_that_is_not_a_number_is_named(small_pair):
+    config = TrainConfig(steps=5, batch=1, patch=64, lr=1e25, direction=0.0, spat=0.0, qnr=0.0)
+    with pytest.raises(FloatingPointError, match=r"'spec' became .* at step"):
+        training.train(small_pair, config, progress=False)
+
+
+def test_pixels_that_are_no_numbers_are_refused(small_pair):
     broken = data.replace(small_pair, ms=small_pair.ms * float("nan"))
-    with pytest.raises(FloatingPointError, match="'spec'"):
-        training.train(
-            broken, TrainConfig(steps=1, batch=1, patch=64, direction=0.0, spat=0.0, qnr=0.0), progress=False
-        )
+    with pytest.raises(ValueError, match="holds NaN or infinite pixels"):
+        training.train(broken, QUICK, progress=False)
 
 
 def test_teacher_pulls_the_output(small_pair):
@@ -167,8 +171,24 @@ def test_patches_agree_across_images_and_avoid_nodata():
     assert top, "PAN crop is not where the column says"
     low = pair.ms[:, top[0] // 4 : top[0] // 4 + 16, first[0] // 4 : first[0] // 4 + 16]
     torch.testing.assert_close(batch["ms"][0] * patches.pair.scale, low, atol=1e-2, rtol=1e-5)
-    with pytest.raises(ValueError, match="free of nodata"):
+    with pytest.raises(ValueError, match="holds nodata only"):
         data.Patches(data.replace(pair, valid=torch.zeros(256, 256, dtype=torch.bool)), 64)
+
+
+def test_patches_shrink_out_loud_between_holes(capsys):
+    pair = make_scene(seed=1, size=256, sensor="IKONOS")
+    valid = torch.ones(256, 256, dtype=torch.bool)
+    valid[::64] = False
+    patches = data.Patches(data.replace(pair, valid=valid), 128)
+    assert patches.size == 32 and "cut down to 32 PAN pixels" in capsys.readouterr().out
+
+
+def test_no_patch_between_holes_is_refused():
+    pair = make_scene(seed=1, size=256, sensor="IKONOS")
+    valid = torch.ones(256, 256, dtype=torch.bool)
+    valid[::16] = False
+    with pytest.raises(ValueError, match="free of nodata"):
+        data.Patches(data.replace(pair, valid=valid), 128)
 
 
 def test_splits_do_not_overlap():
