@@ -18,11 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 import clippan_lite
 from clippan_lite import files, sources
 
 # Parameters that the chain itself sets or reads; a notebook that needs them declares them under these names.
 RUN_DIR, PAN, MS, SENSOR, CONVENTION = "run_dir", "pan", "ms", "sensor", "convention"
+CLIP_FILE = "clip_pretrained"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scipy", "rasterio", "papermill", "jupytext")
 
 
@@ -51,19 +54,29 @@ def run_chain(
         FileNotFoundError: a file of the pair or the notebooks are missing.
         NotebookFailed: a notebook raised; ``run.json`` and its executed copy are there.
     """
+    print("Checking the parameters and the pair ...", flush=True)  # importing torch alone takes seconds
     folder = folder or sources.notebooks_folder()
     notebooks = {path.stem: sources.read_source(path) for path in sorted(folder.glob(sources.PATTERN))}
     if not notebooks:
         raise FileNotFoundError(f"{folder} holds no notebooks named like 01_name.py: give another folder")
     given = _shares(notebooks, parameters)
     scene = _check_pair(parameters)
+    _check_settings(given)
     if out is None:
         if resume:
             raise ValueError("which run is to be resumed? give its folder with --out")
         out = Path("runs") / f"{scene}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(out).expanduser().resolve()
     record = _open_record(run_dir, given, resume)
-    (run_dir / "notebooks").mkdir(parents=True, exist_ok=True)
+    try:
+        (run_dir / "notebooks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{run_dir} cannot be made ({error.strerror}): choose another --out") from error
+    lock = FileLock(run_dir / ".lock")  # the system frees it when the process dies, however it dies
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another chain is running in {run_dir}: wait for it, or choose another --out") from None
     print(f"Run folder: {run_dir}")
     try:
         _run_all(run_dir, notebooks, given, record)
@@ -73,6 +86,7 @@ def run_chain(
         raise
     finally:
         files.write_json(run_dir / "run.json", record)
+        lock.release()
     from clippan_lite import report
 
     print(f"Report: {report.build(run_dir)}")
@@ -92,9 +106,10 @@ def _shares(notebooks: dict[str, Any], parameters: dict[str, Any]) -> dict[str, 
         if RUN_DIR not in defaults:
             raise ValueError(f"{notebook} declares no parameter {RUN_DIR}: add it to its parameters cell")
         shares[notebook] = {k: sources.coerce(k, v, defaults[k]) for k, v in parameters.items() if k in defaults}
-    for path in (PAN, MS):  # the kernels run in another folder
+    for path in (PAN, MS, CLIP_FILE):  # the kernels run in another folder
         for share in shares.values():
-            if share.get(path):
+            # clip_pretrained may be a tag instead of a file
+            if share.get(path) and (path != CLIP_FILE or Path(share[path]).expanduser().is_file()):
                 share[path] = str(Path(share[path]).expanduser().resolve())
     return shares
 
@@ -116,6 +131,14 @@ def _check_pair(parameters: dict[str, Any]) -> str:
     paths = [Path(parameters[name]).expanduser() for name in (PAN, MS)]
     pair = raster.read_pair(*paths, parameters[SENSOR], convention=convention)
     return re.sub(r"[^\w.-]+", "_", pair.name)
+
+
+def _check_settings(given: dict[str, dict[str, Any]]) -> None:
+    """Refuse now what a notebook would refuse after minutes."""
+    from clippan_lite import steps
+
+    merged = {name: value for share in given.values() for name, value in share.items()}
+    steps.Setup(**{name: value for name, value in merged.items() if name in steps.PARAMETERS}).check(load_clip=True)
 
 
 def _open_record(run_dir: Path, given: dict[str, dict[str, Any]], resume: bool) -> dict[str, Any]:
@@ -166,13 +189,16 @@ def _run_all(run_dir: Path, notebooks: dict[str, Any], given: dict[str, dict], r
                 tqdm.write(f"{name}: finished before, {entry['seconds']:.0f} s")
                 continue
             stale = True
-            entry = {"status": "failed", "seconds": 0.0, "source_sha256": digest}
+            entry = {"status": "running", "seconds": 0.0, "source_sha256": digest}
             record["notebooks"][name] = entry
             files.write_json(run_dir / "run.json", record)
             start = time.monotonic()
             try:
                 _execute(notebook, target, given[name] | {RUN_DIR: str(run_dir)}, name)
                 entry["status"] = "finished"
+            except BaseException as error:
+                entry["status"] = "failed" if isinstance(error, Exception) else "interrupted"
+                raise
             finally:
                 entry["seconds"] = round(time.monotonic() - start, 1)
             files.write_json(run_dir / "run.json", record)

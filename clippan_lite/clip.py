@@ -6,6 +6,7 @@ Any open_clip architecture loads through the same function with a tag or a local
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -45,8 +46,10 @@ class WordTokenizer:
         unknown: set[str] = set()
         for row, text in zip(ids, texts, strict=True):
             words = split_words(text)
-            if not words:
-                raise ValueError("empty prompt: expected a sentence of at least one word")
+            if not any(word in self.rows for word in words):
+                raise ValueError(
+                    f"prompt {text!r} is empty to the bundled CLIP: expected at least one English word it knows"
+                )
             if len(words) > self.context - 2:
                 raise ValueError(f"prompt too long: expected at most {self.context - 2} words, found {len(words)}")
             unknown.update(word for word in words if word not in self.rows)
@@ -145,7 +148,13 @@ def load_clip(
     """
     if clip == "bundled":
         config_file = BUNDLED.with_suffix(".json")
-        weights = Path(pretrained) if pretrained else BUNDLED
+        if pretrained and not _local_file(pretrained):
+            raise ValueError(
+                f"the bundled CLIP has no tags, found {str(pretrained)!r}; name the architecture with clip too"
+            )
+        weights = _local_file(pretrained) or BUNDLED
+        if pretrained and not weights.is_file():
+            raise FileNotFoundError(f"bundled CLIP: weights file {weights} does not exist; give an existing file")
         for path in (config_file, weights):
             if not path.is_file():
                 raise FileNotFoundError(
@@ -161,11 +170,28 @@ def load_clip(
     return _load_open_clip(clip, pretrained, device, random_weights)
 
 
+def weights_stamp(clip: str, pretrained: str = "") -> str:
+    """What tells one weights file from another: the bundled one's hash, a local file's size and time, else nothing."""
+    path = _local_file(pretrained) or (BUNDLED if clip == "bundled" else None)
+    if path is None or not path.is_file():
+        return ""
+    return _short_hash(path) if path == BUNDLED else f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
+
+
+def _local_file(pretrained: str | Path | None) -> Path | None:
+    """The path, if ``pretrained`` is one: an existing file, or a name with a suffix or a folder; else it is a tag."""
+    if not pretrained:
+        return None
+    path = Path(pretrained).expanduser()
+    return path if path.is_file() or path.suffix or len(path.parts) > 1 else None
+
+
 def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, random_weights: bool) -> Clip:
     import open_clip
 
     if clip not in open_clip.list_models():
-        close = [name for name in open_clip.list_models() if name.lower().startswith(clip.lower()[:5])][:6]
+        close = difflib.get_close_matches(clip, open_clip.list_models(), 4, 0.4)
+        close = close or ["ViT-B-32-quickgelu", "ViT-B-16", "RN50"]
         raise ValueError(f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {', '.join(close)}")
     if random_weights:
         pretrained, label = None, f"{clip} (random weights)"
@@ -174,7 +200,7 @@ def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, rando
         raise ValueError(f"no weights named for {clip}: expected pretrained = one of {tags}, or a local weights file")
     else:
         label = f"{clip} ({Path(pretrained).name})"
-    path = Path(pretrained) if pretrained and Path(pretrained).suffix else None
+    path = _local_file(pretrained)
     if path is not None and not path.is_file():
         raise FileNotFoundError(f"{clip}: weights file {path} does not exist; give an existing file or a tag")
     tags = open_clip.list_pretrained_tags_by_model(clip)

@@ -25,23 +25,17 @@ def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
 
 
 def against_truth(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
-    """Reference metrics of a fused image against the pair's truth, both in DN.
-
-    Where the pair has nodata, the bounding block of valid pixels is too coarse a cut, so truth and result are both set
-    to zero there: such pixels count as no error in PSNR and ERGAS, are dropped by SAM, and are equal blocks in Q2n.
-    """
-    truth = pair.truth
-    if pair.valid is not None:
-        fused, truth = fused * pair.valid, truth * pair.valid
-    table = metrics.reduced(fused, truth, pair.ratio, pair.peak)
+    """Reference metrics of a fused image against the pair's truth, both in DN; nodata does not count."""
+    mask = None if pair.valid is None or bool(pair.valid.all()) else pair.valid
+    table = metrics.reduced(fused, pair.truth, pair.ratio, pair.peak, mask)
     return {name: table[name] for name in REDUCED}
 
 
-def over_seeds(tables: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation (n - 1) of tables with the same names; the deviation of one table is 0."""
+def over_seeds(tables: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Mean and standard deviation (n - 1) of tables with the same names; one table has no deviation (None)."""
     names = tables[0]
     mean = {name: float(np.mean([t[name] for t in tables])) for name in names}
-    std = {name: float(np.std([t[name] for t in tables], ddof=1)) if len(tables) > 1 else 0.0 for name in names}
+    std = {name: float(np.std([t[name] for t in tables], ddof=1)) if len(tables) > 1 else None for name in names}
     return mean, std
 
 

@@ -417,7 +417,7 @@ def full(
 
 
 @torch.no_grad()
-def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float) -> dict[str, float]:
+def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | None = None) -> dict[str, float]:
     """Every figure against a reference, on the image cropped top left to a multiple of 32 (if it is that large).
 
     Args:
@@ -425,16 +425,24 @@ def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float) -> dict[str, fl
         ref: reference of the same shape, same unit.
         ratio: PAN pixels per MS pixel.
         peak: largest possible value, e.g. 2047 for 11-bit DN; the data range of SSIM too.
+        mask: ``(H, W)`` bool, True where valid. PSNR, ERGAS and SAM then take valid pixels, Q2n wholly valid blocks.
 
     Returns:
-        PSNR (dB), ERGAS, SAM (degrees), Q2n and SSIM.
+        PSNR (dB), ERGAS, SAM (degrees), Q2n and, without a mask, SSIM (its windows would reach into the holes).
 
     Raises:
-        ValueError: shapes that differ, values that are not finite, ratio or peak out of range.
+        ValueError: shapes that differ, values that are not finite, ratio or peak out of range, no valid block.
     """
     _two(fused, ref)
     h, w = (n // 32 * 32 or n for n in ref.shape[-2:])
     x, y = fused[..., :h, :w], ref[..., :h, :w]
+    if mask is not None:
+        inside = mask[:h, :w]
+        keep = blocks.valid_blocks(inside, (h, w), 32)
+        q = blocks.q2n(x[None].double(), y[None].double(), 32, keep)
+        x, y = x[:, inside][:, None], y[:, inside][:, None]
+        values = {"PSNR": psnr(x, y, peak), "ERGAS": ergas(x, y, ratio), "SAM": sam(x, y), "Q2n": q}
+        return {key: float(value) for key, value in values.items()}
     values = {
         "PSNR": psnr(x, y, peak),
         "ERGAS": ergas(x, y, ratio),

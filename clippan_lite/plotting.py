@@ -177,7 +177,7 @@ def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False
     """
     folder = Path(run) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    kind, options = ("jpg", {"pil_kwargs": {"quality": 85}}) if photo else ("png", {})
+    kind, options = ("jpg", {"pil_kwargs": {"quality": 80}}) if photo else ("png", {})
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, **options)
     plt.close(figure)

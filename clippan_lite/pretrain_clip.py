@@ -11,6 +11,7 @@ uses all true pairs as positives instead of the diagonal: "a sharp image" is the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -262,7 +263,8 @@ def save(model: torch.nn.Module, config: dict, provenance: dict, folder: Path) -
     folder.mkdir(parents=True, exist_ok=True)
     weights, text = folder / clip.BUNDLED.name, folder / clip.BUNDLED.with_suffix(".json").name
     save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, f"{weights}.part")
-    Path(f"{text}.part").write_text(json.dumps({**config, "provenance": provenance}, indent=1) + "\n")
+    digest = hashlib.sha256(Path(f"{weights}.part").read_bytes()).hexdigest()
+    Path(f"{text}.part").write_text(json.dumps({**config, "provenance": provenance, "sha256": digest}, indent=1) + "\n")
     for path in (weights, text):
         os.replace(f"{path}.part", path)
 

@@ -84,7 +84,9 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 def _scene_name(run_dir: Path, results: dict | None) -> str:
     return str(
-        (results or {}).get("scene") or (_load(run_dir / "scene" / "scene.json") or {}).get("name") or run_dir.name
+        (results or {}).get("scene")
+        or next(((_load(path) or {}).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))), None)
+        or run_dir.name
     )
 
 

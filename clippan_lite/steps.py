@@ -6,12 +6,12 @@ of silently reusing an old one. Each function prints whether it loaded or made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 
-from clippan_lite import __version__, data, files, prompts, raster, scenes, training
+from clippan_lite import __version__, backbones, data, degrade, files, prompts, raster, scenes, sensors, training
 from clippan_lite import clip as clips
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
@@ -39,6 +39,7 @@ class Setup:
     qnr_weight: float = 0.03
     seeds: str = "0,1,2"
     device: str = "auto"
+    unseen_sensor: str = "auto"
     _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -52,11 +53,49 @@ class Setup:
     def seed_list(self) -> list[int]:
         """Seeds of Stage II."""
         try:
-            return [int(part) for part in self.seeds.split(",")]
-        except ValueError as error:
+            seeds = [int(part) for part in self.seeds.split(",")]
+        except ValueError:
+            seeds = []
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            # The same seed twice would look like an effect without any spread.
+            raise ValueError(f"seeds must be different whole numbers, such as 0,1,2; found {self.seeds!r}")
+        return seeds
+
+    def check(self, load_clip: bool = False) -> None:
+        """Refuse values that would fail later, before minutes are spent; ``load_clip`` tries that too.
+
+        Raises:
+            ValueError, FileNotFoundError, RuntimeError: one line with what was expected and what was found.
+        """
+        sensor = sensors.get(self.sensor)
+        degrade.check_choice("convention", self.convention, degrade.CONVENTIONS)
+        prompts.get(self.prompt)
+        backbones.check(self.backbone)
+        for name, least in (("adapt_steps", 1), ("train_steps", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
+        for name in ("l_d_weight", "qnr_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
+        if self.unseen_sensor != "auto":
+            other = sensors.get(self.unseen_sensor)
+            if (len(other.bands), other.ratio) != (len(sensor.bands), sensor.ratio):
+                raise ValueError(
+                    f"unseen_sensor {other.name} has {len(other.bands)} bands, ratio {other.ratio}; the network takes "
+                    f"{len(sensor.bands)} bands, ratio {sensor.ratio}: choose another, or auto"
+                )
+        _ = self.seed_list  # raises for seeds that cannot be used
+        if self.scene_seed < 0:
+            raise ValueError(f"scene_seed must be 0 or more, found {self.scene_seed}")
+        least = 64 * sensor.ratio  # Wald's protocol leaves 1 / ratio of it, and CLIP's crops are 64 pixels
+        if not self.pan and (self.scene_size < least or self.scene_size % (32 * sensor.ratio)):
             raise ValueError(
-                f"seeds must be whole numbers with commas between, such as 0,1,2; found {self.seeds!r}"
-            ) from error
+                f"scene_size must be a multiple of {32 * sensor.ratio} and at least {least} PAN pixels for "
+                f"{sensor.name}, found {self.scene_size}"
+            )
+        device = self.on
+        if load_clip and (self.clip != "bundled" or self.clip_pretrained):
+            clips.load_clip(self.clip, self.clip_pretrained or None, device)
 
     @property
     def on(self) -> str:
@@ -86,7 +125,12 @@ class Setup:
     def supervisor_key(self) -> tuple:
         """What decides the supervisor."""
         p = prompts.get(self.prompt)
-        return (self.scene_key(), self.clip, self.clip_pretrained, (p.ms, p.pan, p.hrms), self.adapt_config)
+        weights = clips.weights_stamp(self.clip, self.clip_pretrained)
+        return (self.scene_key(), self.clip, self.clip_pretrained, weights, (p.ms, p.pan, p.hrms), self.adapt_config)
+
+
+#: Names of the shared parameters.
+PARAMETERS = tuple(f.name for f in fields(Setup) if f.init and not f.name.startswith("_"))
 
 
 def get_pair(setup: Setup) -> Pair:
@@ -101,7 +145,7 @@ def get_pair(setup: Setup) -> Pair:
         return raster.read_scene(folder)
     pair = scenes.make_scene(setup.scene_seed, setup.scene_size, setup.sensor, setup.convention)
     raster.write_pair(folder, pair, source="clippan_lite.scenes", licence="MIT")
-    print(f"scene: made the synthetic {pair.name}, kept in {folder.name}")
+    print(f"scene: made {pair.name}, kept in {folder.name}")
     return raster.read_scene(folder)
 
 

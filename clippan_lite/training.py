@@ -30,6 +30,8 @@ def pick_device(wanted: str = "auto") -> str:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
         why = "a GPU is there" if wanted == "cuda" else f"no GPU found, {torch.get_num_threads()} CPU threads"
         print(f"device: {wanted} ({why})")
+    elif wanted != "cpu" and not wanted.startswith("cuda"):
+        raise ValueError(f"device {wanted!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
     elif wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {wanted!r} was asked for, but no GPU is found; use device='cpu' or 'auto'")
     return wanted

@@ -49,6 +49,7 @@ from clippan_lite import check, plotting, steps
 setup = steps.Setup(
     run_dir=run_dir, pan=pan, ms=ms, sensor=sensor, convention=convention, scene_size=scene_size, scene_seed=scene_seed
 )
+setup.check()
 plotting.use_style()
 
 # %% [markdown]

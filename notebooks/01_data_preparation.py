@@ -47,6 +47,7 @@ from clippan_lite import data, degrade, plotting, steps
 setup = steps.Setup(
     run_dir=run_dir, pan=pan, ms=ms, sensor=sensor, convention=convention, scene_size=scene_size, scene_seed=scene_seed
 )
+setup.check()
 plotting.use_style()
 pair = steps.get_pair(setup)
 rgb, ratio = pair.sensor.rgb, pair.ratio
@@ -114,8 +115,9 @@ print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the cont
 
 # %% [markdown]
 # **What you see.** Right of the dotted line is what only PAN can tell. Left of it MS already loses contrast, which a
-# fusion should restore without inventing. The toolbox's kernel is slightly below its nominal gain, a slip that every
-# paper of the field shares; `kind="exact"` gives the nominal gain.
+# fusion should restore without inventing. The toolbox's kernel is slightly below its nominal gain (for WorldView-2
+# 0.332 instead of 0.350), a slip that every paper of the field shares; `kind="exact"` gives the nominal gain.
+# **What it does not show:** the real optics, whose MTF is no Gaussian and changes with age.
 #
 # ## Wald's protocol
 #
@@ -180,7 +182,7 @@ plotting.show(
 # 1. Set `convention="geo"` and compare `degrade.upsample(pair.ms, ratio, "geo")` with `"benchmark"`. *Expected:* the
 #    two differ by a shift of half a PAN pixel, so the difference image shows every edge.
 # 2. Replace the MTF by a box filter (`torch.nn.functional.avg_pool2d`). *Expected:* at MS's Nyquist the box leaves
-#    about 0.64 of the contrast, twice what the MTF leaves.
+#    about 0.65 of the contrast, twice what the MTF leaves.
 #
 # ## Questions
 #

@@ -66,6 +66,7 @@ setup = steps.Setup(
     adapt_steps=adapt_steps,
     device=device,
 )
+setup.check()
 plotting.use_style()
 pair = steps.get_pair(setup)
 
@@ -175,10 +176,12 @@ for row, values in table.items():
     print(f"{row:>34}" + "".join(f"{values[name]:18.2f}" for name in names))
 
 # %% [markdown]
-# **What you see.** Read each column downwards. Chance is 0.33 for the type and 0.02 for the place. Where the
-# random-weight control comes close to the adapted CLIP, the figure measures what stems and adapters can memorise, not
-# what CLIP knew. One seed, one scene: differences of a few hundredths mean nothing. **What it does not show:**
-# whether following the direction improves a fused image.
+# **What you see.** Read each column downwards; chance is 0.33 for the type and 0.02 for the place. On the embedded scene
+# the adapted CLIP reaches a type accuracy of .99 and a direction cosine of .60. The un-adapted one has 1.00 and .57
+# already, since it was trained on such words; Stage I adds the fusion adapter (cos .02 to .92) and the places (.08 to
+# .42). And a CLIP with *random* weights, adapted alike, gets 1.00, .98 and .79: better in almost every column. Such a
+# figure measures what stems and adapters can memorise, not what CLIP knew. One seed, one scene: differences of a few
+# hundredths mean nothing. **What it does not show:** whether following the direction improves a fused image.
 #
 # ### A picture of the feature space
 
@@ -208,7 +211,8 @@ plotting.show(
 #
 # 1. Set `prompt="nonsense"` and run again. *Expected:* type accuracy stays near 1 all the same: after Stage I any
 #    three sentences serve as names of classes.
-# 2. Set `adapt_steps=5`. *Expected:* type accuracy and cos(IFA, HRMS) fall clearly below the table above.
+# 2. Set `adapt_steps=5`. *Expected:* cos(IFA, HRMS) drops from .92 to about .4, while the type accuracy
+#    stays at 1: our CLIP knew the types before.
 #
 # ## Questions
 #

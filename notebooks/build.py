@@ -88,6 +88,7 @@ def build(source: Path, home: Path) -> None:
                 record_timing=False,
             ).execute()
             places = {str(Path(cwd).resolve()): ".", cwd: ".", str(home.resolve()): "~", str(home): "~"}
+            places[str(HERE.parent)] = "<repository>"
     finally:
         if before is None:
             del os.environ["CLIPPAN_HOME"]

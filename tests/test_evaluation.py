@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,3 +27,19 @@ def test_truth_is_best(small_pair):
 def test_markdown_marks_the_best():
     text = evaluation.markdown({"EXP": {"QNR": 0.9, "SAM": 4.0}, "GSA": {"QNR": 0.8, "SAM": 3.0}}, ["QNR", "SAM"])
     assert "| EXP | **0.9000** | 4.00 |" in text and "| GSA | 0.8000 | **3.00** |" in text
+
+
+def test_nodata_neither_helps_nor_hurts(small_pair):
+    noisy = small_pair.truth + 20 * torch.randn(small_pair.truth.shape, generator=torch.Generator().manual_seed(0))
+    valid = torch.ones(256, 256, dtype=torch.bool)
+    valid[:, 128:] = False
+    holed = replace(small_pair, valid=valid)
+    half = replace(small_pair, truth=small_pair.truth[..., :128], valid=None)
+    spoiled = torch.where(valid, noisy, torch.zeros(()))
+    ours, cut = evaluation.against_truth(spoiled, holed), evaluation.against_truth(noisy[..., :128], half)
+    assert ours == pytest.approx(cut, rel=1e-9)
+
+
+def test_one_seed_has_no_deviation():
+    assert evaluation.over_seeds([{"SAM": 2.0}]) == ({"SAM": 2.0}, {"SAM": None})
+    assert evaluation.over_seeds([{"SAM": 2.0}, {"SAM": 4.0}])[1]["SAM"] == pytest.approx(2**0.5)

@@ -13,6 +13,12 @@ from clippan_lite.backbones.pnn import PNN
 REGISTRY: dict[str, type[nn.Module]] = {"fusionnet": FusionNet, "pnn": PNN}
 
 
+def check(name: str) -> None:
+    """Refuse a name that is not in the registry, with a ValueError that lists those that are."""
+    if name not in REGISTRY:
+        raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
+
+
 def create(name: str, bands: int, ratio: int = 4, convention: str = "benchmark", **options: object) -> nn.Module:
     """Make a fusion network.
 
@@ -29,8 +35,7 @@ def create(name: str, bands: int, ratio: int = 4, convention: str = "benchmark",
     Raises:
         ValueError: unknown name, or a ratio that is no power of two.
     """
-    if name not in REGISTRY:
-        raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
+    check(name)
     if bands < 1 or ratio not in (2, 4, 8):
         raise ValueError(f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}")
     return REGISTRY[name](bands, ratio, convention, **options)

@@ -1,0 +1,68 @@
+import pytest
+
+from clippan_lite import steps, training
+from clippan_lite.steps import Setup
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sensor": "WV9"}, "WV9"),
+        ({"convention": "foo"}, "convention"),
+        ({"prompt": "waldd"}, "unknown prompt 'waldd'"),
+        ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
+        ({"train_steps": 0}, "train_steps must be at least 1, found 0"),
+        ({"adapt_steps": -5}, "adapt_steps must be at least 1, found -5"),
+        ({"l_d_weight": -1.0}, "l_d_weight must be 0 or more"),
+        ({"qnr_weight": float("nan")}, "qnr_weight must be 0 or more"),
+        ({"seeds": "a,b"}, "found 'a,b'"),
+        ({"seeds": ""}, "found ''"),
+        ({"seeds": "1,1"}, "must be different whole numbers"),
+        ({"scene_size": 130}, "multiple of 128 and at least 256"),
+        ({"scene_size": 128}, "at least 256"),
+        ({"unseen_sensor": "IKONOS"}, "has 4 bands, ratio 4; the network takes 8 bands"),
+        ({"clip": "nosuch"}, "unknown CLIP 'nosuch'"),
+        ({"device": "gpu"}, "device 'gpu'"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_in_one_line(values, message):
+    with pytest.raises(ValueError) as error:
+        Setup(**values).check(load_clip=True)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_defaults_pass():
+    Setup().check()
+    Setup(sensor="LANDSAT8", scene_size=128, seeds="3", prompt="a sharp image").check()
+
+
+def test_products_are_kept_apart_by_what_made_them(tmp_path):
+    base = Setup(run_dir=str(tmp_path))
+    paths = {
+        steps.network_path(setup, with_l_d, seed, scale)
+        for setup in (base, Setup(run_dir=str(tmp_path), prompt="wrong"), Setup(run_dir=str(tmp_path), qnr_weight=1.0))
+        for with_l_d in (False, True)
+        for seed in (0, 1)
+        for scale in ("full", "reduced")
+    }
+    # The prompt does not matter to a network trained without L_d, everything else does.
+    assert len(paths) == 3 * 2 * 2 * 2 - 4
+    assert steps.supervisor_path(base) != steps.supervisor_path(Setup(run_dir=str(tmp_path), prompt="khan"))
+
+
+def test_steps_load_what_was_made(tmp_path, capsys):
+    setup = Setup(run_dir=str(tmp_path), scene_size=256, adapt_steps=1, train_steps=1, device="cpu")
+    pair, clip = steps.get_pair(setup), steps.get_clip(setup)
+    supervisor = steps.get_supervisor(setup, pair, clip)
+    network = steps.get_network(setup, pair, supervisor, True, 0)
+    said = capsys.readouterr().out
+    assert "made synthetic_wv2_0" in said and "adapting CLIP now" in said
+    again = steps.get_network(setup, steps.get_pair(setup), steps.get_supervisor(setup, pair, clip), True, 0)
+    said = capsys.readouterr().out
+    assert said.count("loaded") == 3 and "adapting" not in said
+    assert (training.fuse(network, pair) == training.fuse(again, pair)).all()
+
+
+def test_one_of_two_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected both pan and ms"):
+        steps.get_pair(Setup(run_dir=str(tmp_path), pan="pan.tif"))
