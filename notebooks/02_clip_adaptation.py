@@ -209,8 +209,9 @@ plotting.show(
 #
 # ## Exercises
 #
-# 1. Set `prompt="nonsense"` and run again. *Expected:* type accuracy stays near 1 all the same: after Stage I any
-#    three sentences serve as names of classes.
+# 1. Set `prompt="nonsense"` and run again. *Expected:* un-adapted, such sentences tell the types apart in about half of
+#    the cases; adapted, in nine of ten, and cos(IFA, HRMS) is .92 as before. After Stage I any three sentences serve as
+#    names of classes.
 # 2. Set `adapt_steps=5`. *Expected:* cos(IFA, HRMS) drops from .92 to about .4, while the type accuracy
 #    stays at 1: our CLIP knew the types before.
 #

@@ -267,8 +267,8 @@ print("cases:", [f["case"] for f in failures])
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `l_d_weight=1.0`. *Expected:* now the sentence counts: all results with $L_d$ get worse, and they differ more
-#    between prompts.
+# 1. Set `l_d_weight=1.0`. *Expected:* the Wald sentence now costs PSNR (about 28.7 dB instead of 28.9), and "a blurred
+#    image with false colours" does *better* (about 29.1 dB; one seed).
 # 2. Set `unseen_sensor` to a sensor with another number of bands. *Expected:* a one-line error that says which bands
 #    the network takes.
 #

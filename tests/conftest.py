@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import clippan_lite  # noqa: F401  first: it sets how torch's threads wait
+
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
