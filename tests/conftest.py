@@ -1,10 +1,10 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: as clippan_lite sets it, see there
+
 import pytest
 import torch
-
-import clippan_lite  # noqa: F401  first: it sets how torch's threads wait
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
