@@ -219,11 +219,11 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** On the embedded scene both sensors look at the same landscape, so the gap between *trained elsewhere*
-# and *trained there* is the price of the sensor alone. A wrong band order, which nothing in a file can reveal, is the
-# harder case: compare its last bar with *network without L_d* above. A bar longer than EXP's means that fusing was worse
-# than doing nothing. Training on the scene itself is cheap here, so use it. **What it does not show:** real sensors'
-# noise and misregistration; and for a real pair the other sensor's scene is synthetic, so that place and sensor change
-# together.
+# and *trained there* is the price of the sensor alone. WorldView-3 has nearly the bands of WorldView-2, and the price is
+# nothing (ERGAS 3.11 against 3.14). A wrong band order, which nothing in a file can reveal, takes the same network from
+# 3.12 to 3.76. A bar longer than EXP's would mean that fusing was worse than doing nothing. Training on the scene itself
+# is cheap here, so use it. **What it does not show:** real sensors' noise and misregistration; and for a real pair the
+# other sensor's scene is synthetic, so that place and sensor change together.
 #
 # ## A wrong prompt
 #
