@@ -17,10 +17,8 @@ FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
 METHODS = {"EXP", "GSA", "BDSD", "network without L_d", "network with L_d"}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHAPTERS, reason="no notebooks yet"),
-]
+pytestmark = pytest.mark.slow
+assert CHAPTERS, "the notebooks are missing"
 
 
 def environment(home):
