@@ -116,11 +116,11 @@ def _shares(notebooks: dict[str, Any], parameters: dict[str, Any]) -> dict[str, 
 
 def _check_pair(parameters: dict[str, Any]) -> str:
     """Name of the scene. A given pair is read once, and names are looked up, so that bad input ends here."""
-    from clippan_lite import raster, sensors
+    from clippan_lite import degrade, raster, sensors
 
-    convention = parameters.get(CONVENTION) or raster.CONVENTIONS[0]
-    if convention not in raster.CONVENTIONS:
-        raise ValueError(f"convention {convention!r} is unknown: choose one of {', '.join(raster.CONVENTIONS)}")
+    convention = parameters.get(CONVENTION) or degrade.CONVENTIONS[0]
+    if convention not in degrade.CONVENTIONS:
+        raise ValueError(f"convention {convention!r} is unknown: choose one of {', '.join(degrade.CONVENTIONS)}")
     if parameters.get(SENSOR):
         sensors.get(parameters[SENSOR])
     if not any(parameters.get(name) for name in (PAN, MS)):

@@ -40,6 +40,11 @@ class Pair:
     georef: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def mask(self) -> torch.Tensor | None:
+        """``valid`` where it says anything: None when all pixels are valid."""
+        return None if self.valid is None or bool(self.valid.all()) else self.valid
+
+    @property
     def ratio(self) -> int:
         """PAN pixels per MS pixel, the same in both directions."""
         return self.sensor.ratio
@@ -72,9 +77,9 @@ def valid_corners(pair: Pair, size: int, area: tuple[slice, slice]) -> np.ndarra
     """Top left corners ``(N, 2)`` of all crops of ``size`` PAN pixels inside an area that hold no nodata."""
     rows, cols = (np.arange(part.start, part.stop - size + 1, pair.ratio) for part in area)
     corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
-    if pair.valid is None or bool(pair.valid.all()):
+    if pair.mask is None:
         return corners
-    bad = np.pad((~pair.valid.numpy()).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # summed-area table of nodata
+    bad = np.pad((~pair.mask.numpy()).cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # summed-area table of nodata
     r, c = corners.T
     return corners[bad[r + size, c + size] - bad[r, c + size] - bad[r + size, c] + bad[r, c] == 0]
 
@@ -141,9 +146,9 @@ def reduced(pair: Pair) -> Pair:
     ms, pan = degrade.wald(pair.ms, pair.pan, pair.sensor, pair.convention)
     truth = pair.ms[:, : ms.shape[-2] * pair.ratio, : ms.shape[-1] * pair.ratio]
     valid = None
-    if pair.valid is not None and not bool(pair.valid.all()):
+    if pair.mask is not None:
         # Nodata spreads by the filter's reach: a pixel one scale down counts only where its whole surrounding is valid.
-        holes = (~pair.valid)[None, None].float()
+        holes = (~pair.mask)[None, None].float()
         reach = 2 * pair.ratio
         holes = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)
         valid = F.max_pool2d(holes, pair.ratio)[0, 0, : truth.shape[-2], : truth.shape[-1]] == 0

@@ -19,15 +19,13 @@ LARGER_IS_BETTER = frozenset({"QNR", "HQNR", "PSNR", "Q2n"})
 
 def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
     """No-reference metrics of a fused image ``(C, H, W)`` in DN, toolbox definitions, in the pair's convention."""
-    mask = None if pair.valid is None or bool(pair.valid.all()) else pair.valid
-    table = metrics.full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, mask)
+    table = metrics.full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
     return {name: table[name] for name in FULL}
 
 
 def against_truth(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
     """Reference metrics of a fused image against the pair's truth, both in DN; nodata does not count."""
-    mask = None if pair.valid is None or bool(pair.valid.all()) else pair.valid
-    table = metrics.reduced(fused, pair.truth, pair.ratio, pair.peak, mask)
+    table = metrics.reduced(fused, pair.truth, pair.ratio, pair.peak, pair.mask)
     return {name: table[name] for name in REDUCED}
 
 

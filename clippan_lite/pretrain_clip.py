@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clippan_lite import clip, scenes, sensors
+from clippan_lite import clip, files, scenes, sensors
 from clippan_lite.captions import SLOTS, WORDS, caption, vocabulary
 
 ARCHITECTURE = {
@@ -144,14 +143,20 @@ def degrade_crop(
     return crop.clamp(0, 1), np.array([has[slot] for slot in SLOTS])
 
 
+def draw(pool: Pool, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+    """One degraded crop ``(3, SIZE, SIZE)`` and all its attributes."""
+    grey = rng.random() < 0.22
+    crop, content, infrared = pool.crop(rng, grey)
+    image, has = degrade_crop(crop, rng, grey, infrared)
+    has[SLOTS.index("content")] = content
+    return image, has
+
+
 def make_batch(pool: Pool, rng: np.random.Generator, size: int) -> tuple[torch.Tensor, list[str], torch.Tensor]:
     """Images ``(N, 3, S, S)``, captions, and truth ``(N, N)``: True where caption j is true of image i."""
     images, texts, attributes, stated = [], [], [], []
     for _ in range(size):
-        grey = rng.random() < 0.22
-        crop, content, infrared = pool.crop(rng, grey)
-        image, has = degrade_crop(crop, rng, grey, infrared)
-        has[0] = content
+        image, has = draw(pool, rng)
         text, says = caption(has, rng)
         images.append(image)
         texts.append(text)
@@ -186,21 +191,12 @@ def contrast(image: torch.Tensor, text: torch.Tensor, truth: torch.Tensor, scale
     return one_way(logits, weight) + one_way(logits.T, weight.T)
 
 
-def zero_shot(model: clip.Clip, images: torch.Tensor, texts: list[str]) -> torch.Tensor:
-    """Index of the nearest text for each image."""
-    with torch.no_grad():
-        return (model.encode_image(images) @ model.encode_text(texts).T).argmax(1)
-
-
 def held_out_figures(model, tokenizer, seed: int, count: int = 512) -> dict[str, float]:
     """Zero-shot accuracy on held-out landscapes, per slot: the fixed wording of each value against the others'."""
     pool, rng = Pool(seed + 7919, 6, progress=False), np.random.default_rng(seed + 1)
     images, has = [], []
     for _ in range(count):
-        grey = rng.random() < 0.22
-        crop, content, infrared = pool.crop(rng, grey)
-        image, attributes = degrade_crop(crop, rng, grey, infrared)
-        attributes[0] = content
+        image, attributes = draw(pool, rng)
         images.append(image)
         has.append(attributes)
     images, has = torch.stack(images), torch.tensor(np.array(has))
@@ -261,12 +257,11 @@ def save(model: torch.nn.Module, config: dict, provenance: dict, folder: Path) -
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights, text = folder / clip.BUNDLED.name, folder / clip.BUNDLED.with_suffix(".json").name
-    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, f"{weights}.part")
-    digest = hashlib.sha256(Path(f"{weights}.part").read_bytes()).hexdigest()
-    Path(f"{text}.part").write_text(json.dumps({**config, "provenance": provenance, "sha256": digest}, indent=1) + "\n")
-    for path in (weights, text):
-        os.replace(f"{path}.part", path)
+    weights = folder / clip.BUNDLED.name
+    with files.replacing(weights) as part:
+        save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, part)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    files.write_json(weights.with_suffix(".json"), {**config, "provenance": provenance, "sha256": digest})
 
 
 def main() -> None:

@@ -25,11 +25,11 @@ from rasterio.windows import Window
 
 from clippan_lite import files, pair_checks, sensors
 from clippan_lite.data import Pair
+from clippan_lite.degrade import CONVENTIONS
 
 # Read errors are told by our own exceptions; without this the library's copy of them would precede ours on stderr.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
-CONVENTIONS = ("benchmark", "geo")
 BLOCK = 256  # tile size of written files, and the height of the strips they are written in
 GENERIC_NAMES = ("pan", "ms", "mul", "image", "panchromatic")  # file names that say nothing about the scene
 

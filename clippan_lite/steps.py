@@ -6,7 +6,8 @@ of silently reusing an old one. Each function prints whether it loaded or made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -40,7 +41,6 @@ class Setup:
     seeds: str = "0,1,2"
     device: str = "auto"
     unseen_sensor: str = "auto"
-    _cache: dict = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def run(self) -> Path:
@@ -97,12 +97,10 @@ class Setup:
         if load_clip and (self.clip != "bundled" or self.clip_pretrained):
             clips.load_clip(self.clip, self.clip_pretrained or None, device)
 
-    @property
+    @cached_property
     def on(self) -> str:
         """The device, picked once and said out loud."""
-        if "device" not in self._cache:
-            self._cache["device"] = training.pick_device(self.device)
-        return self._cache["device"]
+        return training.pick_device(self.device)
 
     @property
     def adapt_config(self) -> AdaptConfig:
@@ -130,7 +128,7 @@ class Setup:
 
 
 #: Names of the shared parameters.
-PARAMETERS = tuple(f.name for f in fields(Setup) if f.init and not f.name.startswith("_"))
+PARAMETERS = tuple(f.name for f in fields(Setup))
 
 
 def get_pair(setup: Setup) -> Pair:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -280,15 +279,3 @@ def write_history(path: Path, history: History) -> None:
         writer = csv.DictWriter(file, list(history[0]) if history else ["step"])
         writer.writeheader()
         writer.writerows(history)
-
-
-def train_seeds(
-    pair: Pair, config: TrainConfig, seeds: list[int], supervisor: Supervisor | None = None, **more
-) -> list[tuple[nn.Module, History, float]]:
-    """Train once per seed: (network, history, seconds) each."""
-    results = []
-    for seed in seeds:
-        start = time.perf_counter()
-        network, history = train(pair, replace(config, seed=seed), supervisor, **more)
-        results.append((network, history, time.perf_counter() - start))
-    return results
