@@ -46,6 +46,15 @@ def _weighted(terms: dict[str, torch.Tensor], weights: dict[str, float], step: i
     return sum(weights[name] * value for name, value in terms.items())
 
 
+def _bar(steps: int, what: str, shown: bool) -> tqdm:
+    """Progress bar drawn at most once a second.
+
+    In a notebook each drawing is three messages, and clients that read a cell's messages only when it has ended (nbval)
+    lose those beyond a queue of about two thousand, the one that says "idle" among them.
+    """
+    return tqdm(range(steps), desc=what, unit="step", mininterval=1.0, disable=not shown)
+
+
 def adapt(
     pair: Pair,
     clip: Clip,
@@ -85,7 +94,7 @@ def adapt(
     weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction")}
     optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
     history: History = []
-    bar = tqdm(range(config.steps), desc="Stage I", unit="step", disable=not progress)
+    bar = _bar(config.steps, "Stage I", progress)
     for step in bar:
         batch = patches.sample(config.batch, generator)
         views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
@@ -96,7 +105,7 @@ def adapt(
         loss.backward()
         optimiser.step()
         history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
-        bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()})
+        bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False)
     return supervisor.eval().requires_grad_(False), history
 
 
@@ -148,7 +157,7 @@ def train(
     # At least 20: the schedule divides by its warm-up steps minus 1.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
     history: History = []
-    bar = tqdm(range(config.steps), desc=f"Stage II {config.backbone}", unit="step", disable=not progress)
+    bar = _bar(config.steps, f"Stage II {config.backbone}", progress)
     for step in bar:
         batch = patches.sample(config.batch, generator)
         fused = network(batch["ms"], batch["pan"])
@@ -159,7 +168,7 @@ def train(
         optimiser.step()
         schedule.step()
         history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
-        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()})
+        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()}, refresh=False)
         if on_step:
             on_step(step, network)
     return network.eval(), history
