@@ -1,6 +1,7 @@
-"""Block-wise quality indices that metrics and losses share: UQI and Q2n of non-overlapping blocks, in torch.
+"""Quality indices of non-overlapping blocks, and box windows, that metrics and losses share.
 
-Images are ``(B, C, H, W)``, blocks ``(B, C, blocks, pixels)``, any unit; results do not change with the unit. Blocks
+Images are ``(B, C, H, W)`` in any unit; results do not change with the unit. All that UQI and Q2n need of a block are
+the means and the covariance matrix of its bands, so these are computed once, by one matrix product per block. Blocks
 that are flat in both images have a defined index (1 if equal) and finite gradients.
 """
 
@@ -25,31 +26,48 @@ def root(x: Tensor) -> Tensor:
 
 
 def split(x: Tensor, n: int) -> Tensor:
-    """``(B, C, blocks, n * n)`` of the non-overlapping n x n blocks from the top left."""
+    """``(B, blocks, C, n * n)`` of the non-overlapping n x n blocks from the top left."""
     b, c, h, w = x.shape
     i, j = h // n, w // n
     if n < 2 or i == 0 or j == 0:
         raise ValueError(f"block: expected 2 or more and at most the image size {h} x {w}, found {n}")
     x = x[..., : i * n, : j * n].reshape(b, c, i, n, j, n)
-    return x.transpose(3, 4).reshape(b, c, i * j, n * n)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(b, i * j, c, n * n)
+
+
+def moments(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Means ``(B, blocks, C)`` and covariances ``(B, blocks, C, C)`` (N - 1) of the bands in every n x n block."""
+    x = split(x, n)
+    mean = x.mean(-1, keepdim=True)
+    x = x - mean
+    return mean[..., 0], x @ x.mT / (n * n - 1)
 
 
 def valid_blocks(mask: Tensor | None, size: tuple[int, int], n: int, step: int = 1) -> Tensor | None:
     """Which blocks of n x n pixels, each pixel covering step x step of the mask, are wholly valid."""
     if mask is None:
         return None
-    h, w = size[0] * step, size[1] * step
-    if mask.dtype != torch.bool or tuple(mask.shape) != (h, w):
-        raise ValueError(f"mask: expected bool ({h}, {w}) on PAN's grid, found {mask.dtype} {tuple(mask.shape)}")
-    valid = split(mask[None, None], n * step)[0, 0].all(-1)
+    check_mask(mask, (size[0] * step, size[1] * step))
+    valid = split(mask[None, None], n * step)[0, :, 0].all(-1)
     if not valid.any():
         raise ValueError(f"mask: expected at least one valid block of {n * step} x {n * step} PAN pixels, found none")
     return valid
 
 
+def check_mask(mask: Tensor, size: tuple[int, int]) -> None:
+    """Refuse anything but a bool mask of that size.
+
+    Raises:
+        ValueError: one line with what was expected and what was found.
+    """
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != tuple(size):
+        found = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask: expected a bool tensor ({size[0]}, {size[1]}), found {found}")
+
+
 def mean_blocks(q: Tensor, keep: Tensor | None) -> Tensor:
-    """Mean over the last axis, the blocks."""
-    return q.mean(-1) if keep is None else q[..., keep.to(q.device)].mean(-1)
+    """Mean over axis 1, the blocks (those in ``keep``)."""
+    return q.mean(1) if keep is None else q[:, keep.to(q.device)].mean(1)
 
 
 def share(top: Tensor, bottom: Tensor, scale: Tensor) -> Tensor:
@@ -58,27 +76,28 @@ def share(top: Tensor, bottom: Tensor, scale: Tensor) -> Tensor:
     return torch.where(zero, 1.0, top / torch.where(zero, 1.0, bottom))
 
 
-def uqi(x: Tensor, y: Tensor) -> Tensor:
-    """Universal quality index of blocks ``(..., pixels)``; flat against flat leaves the term of the means."""
-    mx, my = x.mean(-1), y.mean(-1)
-    dx, dy = x - mx[..., None], y - my[..., None]
-    m = x.shape[-1] - 1
-    cov, var = (dx * dy).sum(-1) / m, (dx.square().sum(-1) + dy.square().sum(-1)) / m
-    power = mx.square() + my.square()
-    return share(2 * cov, var, power) * share(2 * mx * my, power, torch.zeros_like(power))
+def index(cov: Tensor, var: Tensor, product: Tensor, power: Tensor) -> Tensor:
+    """UQI from a covariance, the sum of variances, the product of means and the sum of squared means."""
+    return share(2 * cov, var, power) * share(2 * product, power, torch.zeros_like(power))
 
 
-def band_pairs(x: Tensor, keep: Tensor | None) -> Tensor:
-    """``(B, pairs)`` mean UQI of every two bands i < j of blocks ``(B, C, blocks, pixels)``."""
-    mean = x.mean(-1)
-    d = (x - mean[..., None]).transpose(1, 2)  # (B, blocks, C, pixels)
-    cov = d @ d.transpose(-1, -2) / (x.shape[-1] - 1)
+def uqi(mean: Tensor, cov: Tensor, i: Tensor, j: Tensor) -> Tensor:
+    """Universal quality index of bands i against bands j: ``(B, blocks, len(i))``."""
     var = cov.diagonal(dim1=-2, dim2=-1)
-    i, j = torch.triu_indices(x.shape[1], x.shape[1], 1, device=x.device)
-    mi, mj = mean[:, i], mean[:, j]
-    power = mi.square() + mj.square()
-    q = share(2 * cov[..., i, j].transpose(1, 2), (var[..., i] + var[..., j]).transpose(1, 2), power)
-    return mean_blocks(q * share(2 * mi * mj, power, torch.zeros_like(power)), keep)
+    mi, mj = mean[..., i], mean[..., j]
+    return index(cov[..., i, j], var[..., i] + var[..., j], mi * mj, mi.square() + mj.square())
+
+
+def between_bands(mean: Tensor, cov: Tensor) -> Tensor:
+    """UQI of every two bands i < j: ``(B, blocks, pairs)``."""
+    i, j = torch.triu_indices(mean.shape[-1], mean.shape[-1], 1, device=mean.device)
+    return uqi(mean, cov, i, j)
+
+
+def with_last(mean: Tensor, cov: Tensor) -> Tensor:
+    """UQI of every band with the last one, which is PAN: ``(B, blocks, C - 1)``."""
+    last = mean.shape[-1] - 1
+    return uqi(mean, cov, torch.arange(last, device=mean.device), torch.full((last,), last, device=mean.device))
 
 
 @lru_cache(maxsize=8)
@@ -98,30 +117,78 @@ def hypercomplex(n: int) -> tuple[tuple[int, ...], ...]:
     return tuple(map(tuple, s.tolist()))
 
 
-def q2n_blocks(x: Tensor, ref: Tensor) -> Tensor:
-    """Q2n of blocks ``(B, C, blocks, pixels)``: ``(B, blocks)``."""
-    bands, pixels = x.shape[1], x.shape[-1]
-    n = 1 << (bands - 1).bit_length()
-    # Padded bands are 1 in both images after the normalisation: they add to the means and to nothing else.
-    mean = ref.mean(-1, keepdim=True)
-    var = (ref - mean).square().sum(-1, keepdim=True) / (pixels - 1)
-    flat = var <= FLAT * mean.square()
-    std = torch.where(flat, torch.where(mean == 0, 1.0, mean.abs()), torch.where(flat, 1.0, var).sqrt())
-    a, b = (ref - mean) / std, (x - mean) / std
-    ma, mb = a.mean(-1), b.mean(-1)
-    da, db = (a - ma[..., None]).transpose(1, 2), (b - mb[..., None]).transpose(1, 2)
-    var = (da.square().sum((-1, -2)) + db.square().sum((-1, -2))) / (pixels - 1)  # (B, blocks)
-    cov = da @ db.transpose(-1, -2) / (pixels - 1)  # (B, blocks, C, C)
-    sign = torch.tensor(hypercomplex(n), dtype=x.dtype, device=x.device)[:bands, :bands].clone()
+def q2n_of(mean: Tensor, cov: Tensor) -> Tensor:
+    """Q2n ``(B, blocks)`` from the moments of the reference's bands followed by the image's."""
+    bands = mean.shape[-1] // 2
+    units = 1 << (bands - 1).bit_length()
+    ref_mean, x_mean = mean[..., :bands], mean[..., bands:]
+    var = cov.diagonal(dim1=-2, dim2=-1)
+    # Both images are normalised by the reference's means and deviations; what is flat, by its mean.
+    flat = var[..., :bands] <= FLAT * ref_mean.square()
+    level = torch.where(ref_mean == 0, 1.0, ref_mean.abs())
+    std = torch.where(flat, level, torch.where(flat, 1.0, var[..., :bands]).sqrt())
+    spread = (var / torch.cat([std, std], -1).square()).sum(-1)
+    cross = cov[..., :bands, bands:] / (std[..., :, None] * std[..., None, :])
+    sign = torch.tensor(hypercomplex(units), dtype=cov.dtype, device=cov.device)[:bands, :bands].clone()
     sign[:, 1:] *= -1  # the fused image enters conjugated
-    to = torch.arange(bands, device=x.device)
-    unit = F.one_hot(to[:, None] ^ to[None, :], n).to(x) * sign[..., None]
-    parts = torch.einsum("bkij,iju->bku", cov, unit)
-    pa = (ma + 1).square().sum(1) + n - bands
-    pb = (mb + 1).square().sum(1) + n - bands
-    return share(2 * root(parts.square().sum(-1)), var, pa + pb) * 2 * root(pa) * root(pb) / (pa + pb)
+    to = torch.arange(bands, device=cov.device)
+    unit = F.one_hot(to[:, None] ^ to[None, :], units).to(cov) * sign[..., None]
+    parts = torch.einsum("bkij,iju->bku", cross, unit)
+    # The normalised means are 1 for the reference. Bands padded to a power of two are 1 in both images: they add to
+    # the means and to nothing else.
+    power_ref = torch.full_like(spread, float(units))
+    power = ((x_mean - ref_mean) / std + 1).square().sum(-1) + units - bands
+    total = power_ref + power
+    return share(2 * root(parts.square().sum(-1)), spread, total) * 2 * root(power_ref) * root(power) / total
 
 
-def q2n(x: Tensor, ref: Tensor, block: int, keep: Tensor | None = None) -> Tensor:
+def q2n(x: Tensor, ref: Tensor, n: int, keep: Tensor | None = None) -> Tensor:
     """Mean Q2n of two images ``(B, C, H, W)`` over their whole n x n blocks (those in ``keep``), a scalar."""
-    return mean_blocks(q2n_blocks(split(x, block), split(ref, block)), keep).mean()
+    return mean_blocks(q2n_of(*moments(torch.cat([ref, x], 1), n)), keep).mean()
+
+
+def window_sum(x: Tensor, n: int) -> Tensor:
+    """Sums over all n x n windows of ``(..., H, W)``: ``(..., H - n + 1, W - n + 1)``, in about 4 log2(n) additions."""
+    for dim in (-2, -1):
+        outputs = x.shape[dim] - n + 1
+        done, size, rest, total = 0, 1, n, None
+        while rest:  # windows of 1, 2, 4, ... pixels; those in the binary form of n are strung together
+            if rest & 1:
+                piece = x.narrow(dim, done, outputs)
+                total = piece if total is None else total + piece
+                done += size
+            rest >>= 1
+            if rest:
+                length = x.shape[dim] - size
+                x = x.narrow(dim, 0, length) + x.narrow(dim, size, length)
+                size *= 2
+        x = total
+    return x
+
+
+def local_correlation(x: Tensor, y: Tensor, half: int) -> Tensor:
+    """Correlation of local deviations in windows of ``2 * half`` pixels, zeros outside; 0 where either is flat.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        y: ``(B, 1, H, W)``.
+        half: windows reach from ``i - half + 1`` to ``i + half``; the means that deviations refer to do so, too.
+    """
+    n, pad = 2 * half, (half - 1, half, half - 1, half)
+
+    def box(z: Tensor) -> Tensor:
+        return window_sum(F.pad(z, pad), n) / (n * n)
+
+    def deviations(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean = box(z)
+        d = z - mean
+        var = box(d.square())
+        return d, var, var <= FLAT * mean.square()
+
+    dy, vy, flat_y = deviations(y)
+    rho = []
+    for part in x.split(1, 1):  # band by band: each stays in the caches
+        dx, vx, flat = deviations(part)
+        flat = flat | flat_y
+        rho.append(torch.where(flat, 0.0, box(dx * dy) / torch.where(flat, 1.0, vx * vy).sqrt()))
+    return torch.cat(rho, 1)

@@ -60,6 +60,11 @@ def _check_ratio(ratio: int) -> None:
         raise ValueError(f"ratio: expected a whole number of 2 or more, found {ratio!r}")
 
 
+def _check_multiple(x: torch.Tensor, ratio: int) -> None:
+    if x.shape[-2] % ratio or x.shape[-1] % ratio:
+        raise ValueError(f"x: expected height and width that are multiples of {ratio}, found {tuple(x.shape)}")
+
+
 @lru_cache(maxsize=256)
 def _taps(gain: float, ratio: int, kind: str, size: int) -> torch.Tensor:
     t = np.arange(size) - (size - 1) / 2  # whole numbers for odd sizes, halves for even ones
@@ -129,16 +134,29 @@ def _filter_last(x: torch.Tensor, k: torch.Tensor, stride: int = 1) -> torch.Ten
     return y.view(*x.shape[:-1], windows * many)[..., :n]
 
 
+def _planes(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Bands of ``(B, C, H, W)`` one by one if they are large: alone they stay in the caches (twice as fast)."""
+    return x.split(1 if x[:, 0].numel() > 2**16 else x.shape[1], 1)
+
+
 def _blur(
-    x: torch.Tensor, gains: float | Sequence[float], ratio: int, kind: str, half: bool, stride: int, phase: float
+    x: torch.Tensor,
+    gains: float | Sequence[float],
+    ratio: int,
+    kind: str,
+    size: int,
+    stride: int,
+    phase: Sequence[float],
 ):
-    """Separable blur with replicated borders, kept only at ``stride * i + phase``."""
-    size = 40 if half else 41
+    """Separable blur with replicated borders, kept only at ``stride * i + phase`` (rows, columns)."""
     k = torch.stack([mtf_kernel(g, ratio, kind, size) for g in _gains(gains, x.shape[-3])]).to(x)
-    before = round((size - 1) / 2 - phase)
-    after = round((size - 1) / 2 + phase) - stride + 1
-    y = F.pad(x if x.dim() == 4 else x.unsqueeze(0), (before, after, before, after), mode="replicate")
-    y = _filter_last(_filter_last(y, k, stride).transpose(2, 3), k, stride).transpose(2, 3)
+    rows, cols = ((round((size - 1) / 2 - p), round((size - 1) / 2 + p) - stride + 1) for p in phase)
+    parts = _planes(x if x.dim() == 4 else x.unsqueeze(0))
+    y = []
+    for part, taps in zip(parts, k.split(parts[0].shape[1]), strict=True):
+        part = _filter_last(F.pad(part, (*cols, *rows), mode="replicate"), taps, stride)
+        y.append(_filter_last(part.transpose(2, 3), taps, stride).transpose(2, 3))
+    y = torch.cat(y, 1)
     return y if x.dim() == 4 else y.squeeze(0)
 
 
@@ -161,7 +179,7 @@ def mtf_filter(x: torch.Tensor, gains: float | Sequence[float], ratio: int, kind
         MTF of the DLPan toolbox (Vivone et al. 2021).
     """
     check_image("x", x)
-    return _blur(x, gains, ratio, kind, half=False, stride=1, phase=0)
+    return _blur(x, gains, ratio, kind, 41, 1, (0, 0))
 
 
 def degrade(
@@ -188,11 +206,37 @@ def degrade(
     check_image("x", x)
     _check_ratio(ratio)
     check_choice("convention", convention, CONVENTIONS)
-    if x.shape[-2] % ratio or x.shape[-1] % ratio:
-        raise ValueError(f"x: expected height and width that are multiples of {ratio}, found {tuple(x.shape)}")
-    half = convention == "geo" and ratio % 2 == 0
-    phase = (ratio - 1) / 2 if half else ratio // 2
-    return _blur(x, gains, ratio, kind, half, ratio, phase)
+    _check_multiple(x, ratio)
+    if convention == "geo" and ratio % 2 == 0:
+        phase = (ratio - 1) / 2
+        return _blur(x, gains, ratio, kind, 40, ratio, (phase, phase))
+    return _blur(x, gains, ratio, kind, 41, ratio, (ratio // 2, ratio // 2))
+
+
+def degrade_at(
+    x: torch.Tensor, gains: float | Sequence[float], ratio: int, phase: tuple[int, int], kind: str = "toolbox"
+) -> torch.Tensor:
+    """As `degrade`, but decimated at PAN row ``ratio * i + phase[0]`` and column ``ratio * j + phase[1]``.
+
+    Args:
+        x: ``(C, H, W)`` or ``(B, C, H, W)``, any unit; H and W multiples of ratio.
+        gains: MTF gain at Nyquist, one for all bands or one per band, in (0, 1).
+        ratio: PAN pixels per MS pixel.
+        phase: whole PAN pixels, -20 to 20; what lies outside the image is replicated.
+        kind: see `mtf_kernel`.
+
+    Returns:
+        ``(..., C, H / ratio, W / ratio)``.
+
+    Raises:
+        ValueError: wrong shape, gains, ratio, phase or kind.
+    """
+    check_image("x", x)
+    _check_ratio(ratio)
+    _check_multiple(x, ratio)
+    if max(map(abs, phase)) > 20:
+        raise ValueError(f"phase: expected -20 to 20 PAN pixels, found {phase}")
+    return _blur(x, gains, ratio, kind, 41, ratio, phase)
 
 
 def _double(x: torch.Tensor, first: bool) -> torch.Tensor:
@@ -241,17 +285,18 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
     _check_ratio(ratio)
     check_choice("convention", convention, CONVENTIONS)
     h, w = ms.shape[-2:]
-    x = ms.reshape(1, -1, h, w)
-    if convention == "geo":
-        x = _enlarge(_enlarge(x.mT, ratio).mT, ratio)
-    else:
-        if ratio & (ratio - 1):
-            raise ValueError(
-                f"ratio: expected a power of two for the benchmark convention (or use 'geo'), found {ratio}"
-            )
+    if convention == "benchmark" and ratio & (ratio - 1):
+        raise ValueError(f"ratio: expected a power of two for the benchmark convention (or use 'geo'), found {ratio}")
+
+    def along_last(x: torch.Tensor) -> torch.Tensor:
+        if convention == "geo":
+            return _enlarge(x, ratio)
         for stage in range(ratio.bit_length() - 1):
-            x = _double(_double(x.mT, stage == 0).mT, stage == 0)
-    return x.reshape(*ms.shape[:-2], h * ratio, w * ratio)
+            x = _double(x, stage == 0)
+        return x
+
+    parts = _planes(ms.reshape(1, -1, h, w))
+    return torch.cat([along_last(along_last(x.mT).mT) for x in parts], 1).reshape(*ms.shape[:-2], h * ratio, w * ratio)
 
 
 def _cubic(t: np.ndarray) -> np.ndarray:
@@ -269,19 +314,26 @@ def mirror(index, n: int):
 
 
 @lru_cache(maxsize=64)
-def _resize_matrix(n: int, scale: float) -> torch.Tensor:
-    """``(m, n)`` weights of MATLAB's antialiased bicubic resize along one axis."""
+def _resize_taps(n: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Input indices and weights ``(taps, m)`` of MATLAB's antialiased bicubic resize of n samples."""
     m = math.ceil(round(n * scale, 9))  # 1/3 and the like must not add a pixel
     shrink = min(scale, 1.0)
     width = 4 / shrink
     centre = (np.arange(m) + 0.5) / scale - 0.5
     left = np.floor(centre - width / 2).astype(int)
-    index = left[:, None] + np.arange(math.ceil(width) + 2)[None, :]
-    weight = shrink * _cubic(shrink * (centre[:, None] - index))
-    weight /= weight.sum(1, keepdims=True)
-    matrix = np.zeros((m, n))
-    np.add.at(matrix, (np.arange(m)[:, None], mirror(index, n)), weight)
-    return torch.from_numpy(matrix)
+    index = left[None, :] + np.arange(math.ceil(width) + 2)[:, None]
+    weight = shrink * _cubic(shrink * (centre[None, :] - index))
+    weight /= weight.sum(0)
+    used = np.abs(weight).max(1) > 0
+    return torch.from_numpy(mirror(index, n)[used]), torch.from_numpy(weight[used])
+
+
+def _resize(x: torch.Tensor, dim: int, scale: float) -> torch.Tensor:
+    """Resize along one axis."""
+    index, weight = (t.to(x.device) for t in _resize_taps(x.shape[dim], scale))
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    return sum(x.index_select(dim, i) * w.to(x).view(shape) for i, w in zip(index, weight, strict=True))
 
 
 def imresize(x: torch.Tensor, scale: float) -> torch.Tensor:
@@ -303,9 +355,7 @@ def imresize(x: torch.Tensor, scale: float) -> torch.Tensor:
     check_image("x", x)
     if not scale > 0:
         raise ValueError(f"scale: expected a number above 0, found {scale!r}")
-    rows = _resize_matrix(x.shape[-2], float(scale)).to(x)
-    cols = _resize_matrix(x.shape[-1], float(scale)).to(x)
-    return rows @ x @ cols.T
+    return _resize(_resize(x, -2, float(scale)), -1, float(scale))
 
 
 def wald(

@@ -42,7 +42,7 @@ def mean_uqi(x, y, n):
 
 
 def one_block(x, y):
-    return float(blocks.uqi(x.reshape(1, -1), y.reshape(1, -1)))
+    return float(blocks.with_last(*blocks.moments(torch.stack([x, y])[None], len(x))))
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +208,8 @@ def test_full_holds_the_single_functions(scene):
             "D_lambda_K_und": metrics.d_lambda_khan(fused, ms, sensor, "undecimated", convention),
             "HQNR_und": metrics.hqnr(fused, ms, pan, sensor, "undecimated", convention),
             "D_rho": metrics.d_rho(fused, pan, 4),
+            "D_s_R": metrics.d_s_regression(fused, pan),
+            **metrics.reprojected(fused, ms, pan, sensor),
         }
         assert d == pytest.approx({k: float(v) for k, v in want.items()}, abs=1e-12)
 
@@ -216,7 +218,7 @@ def test_reduced_crops_to_blocks():
     ref = smooth(4, 72, 40)
     x = ref + 30 * rand(4, 72, 40, seed=2)
     d = metrics.reduced(x, ref, 4, 2047)
-    assert set(d) == {"PSNR", "ERGAS", "SAM", "Q2n", "SSIM"}
+    assert set(d) == {"PSNR", "ERGAS", "SAM", "Q", "Q2n", "SCC", "SSIM"}
     assert d == metrics.reduced(x[:, :64, :32], ref[:, :64, :32], 4, 2047)
 
 
@@ -354,11 +356,11 @@ def test_d_lambda_pulls_on_the_fused_image(scene):
         (lambda f, m, p, s: metrics.full(f, m, p, get("WV2")), r"ms: expected 8 bands .* found \(4, 32, 32\)"),
         (lambda f, m, p, s: metrics.full(f, m, p, s, "gdal"), "convention: expected"),
         (lambda f, m, p, s: metrics.d_lambda_khan(f, m, s, "dec"), "variant: expected"),
-        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)), r"mask: expected bool \(128, 128\)"),
+        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)), r"mask: expected a bool tensor \(128, 128\)"),
         (lambda f, m, p, s: metrics.d_s(f, m, p, 4, block=256), "block: expected .* at most the image size 128 x 128"),
         (
             lambda f, m, p, s: metrics.d_lambda(f[None].repeat(2, 1, 1, 1), m, 4),
-            r"batch: expected 1 images .* \[2, 1\]",
+            "fused: expected as many images as in ms",
         ),
         (lambda f, m, p, s: metrics.q2n(f, m), r"x: expected the shape of ref \(4, 32, 32\), found \(4, 128, 128\)"),
         (lambda f, m, p, s: metrics.psnr(m, m, 0), "peak: expected a number above 0"),

@@ -1,0 +1,38 @@
+"""Image quality with and without a reference, by the definitions of the MATLAB toolboxes of the field.
+
+Every function takes ``(C, H, W)`` or ``(B, C, H, W)`` tensors on any device, computes in float64 and returns a scalar
+float64 tensor, the mean over the batch. Results do not change when all images are multiplied by one factor (PSNR: and
+its peak too), so DN and [0, 1] both serve. All are differentiable, with finite gradients also for equal images and
+flat blocks. Wrong shapes, ratios or non-finite values raise a one-line ValueError with what was expected and found.
+
+`reduced` and `full` return whole tables of one image ``(C, H, W)`` by name, `full` in strips, so that scenes of any
+size fit into memory.
+
+``convention`` says where MS pixels sit on PAN's grid, see `clippan_lite.degrade`. ``mask`` is ``(H, W)`` bool on PAN's
+grid; blocks that touch a False pixel are dropped. What does not fill a block is cropped at the bottom and right.
+"""
+
+from clippan_lite.metrics.no_reference import d_lambda, d_lambda_khan, d_rho, d_s, d_s_regression, hqnr, qnr
+from clippan_lite.metrics.reference import ergas, psnr, q, q2n, sam, scc, ssim
+from clippan_lite.metrics.reprojected import reprojected
+from clippan_lite.metrics.tables import full, reduced
+
+__all__ = [
+    "d_lambda",
+    "d_lambda_khan",
+    "d_rho",
+    "d_s",
+    "d_s_regression",
+    "ergas",
+    "full",
+    "hqnr",
+    "psnr",
+    "q",
+    "q2n",
+    "qnr",
+    "reduced",
+    "reprojected",
+    "sam",
+    "scc",
+    "ssim",
+]

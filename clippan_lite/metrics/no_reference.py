@@ -1,0 +1,293 @@
+"""Metrics that need no reference: what the fused image should share with MS and with PAN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from clippan_lite import blocks
+from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, imresize, mtf_filter, upsample
+from clippan_lite.metrics import inputs
+from clippan_lite.metrics.reference import q2n
+from clippan_lite.sensors import Sensor
+
+Tensor = torch.Tensor
+FLAVOURS = ("toolbox", "paper")
+VARIANTS = ("decimated", "undecimated")
+
+
+def d_lambda(
+    fused: Tensor,
+    ms: Tensor,
+    ratio: int,
+    convention: str = "benchmark",
+    block: int = 32,
+    mask: Tensor | None = None,
+    flavour: str = "toolbox",
+) -> Tensor:
+    """Spectral distortion of QNR: how the relations between bands differ from those of MS, 0 (best) to 2.
+
+    Args:
+        fused: ``(..., C, H, W)``, 2 bands or more.
+        ms: ``(..., C, H / ratio, W / ratio)``.
+        ratio: PAN pixels per MS pixel.
+        convention: ``"benchmark"`` or ``"geo"``.
+        block: block size, PAN pixels.
+        mask: valid pixels, see the package's description.
+        flavour: ``"toolbox"`` compares with the interpolated MS, which makes plain interpolation 0 by definition;
+            ``"paper"`` with MS itself, in blocks of ``block / ratio`` MS pixels.
+
+    Raises:
+        ValueError: shapes or ratio that do not fit, values that are not finite, one band, no block left, unknown
+            flavour, or (paper) a block that is no multiple of the ratio.
+
+    Source:
+        Alparone et al. 2008, p = 1; the flavours are those of the DLPan toolbox's code and of the paper.
+    """
+    fused, ms = inputs.images(fused, ms, ratio)
+    check_bands(ms)
+    keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
+    n = low_block(flavour, block, ratio)
+    low = upsample(ms, ratio, convention) if flavour == "toolbox" else ms
+    return _distortion(blocks.between_bands, (fused, block), (low, n), keep)
+
+
+def d_s(
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    ratio: int,
+    convention: str = "benchmark",
+    block: int = 32,
+    mask: Tensor | None = None,
+    flavour: str = "toolbox",
+) -> Tensor:
+    """Spatial distortion of QNR and HQNR: how the relation to PAN differs from that of MS to reduced PAN, 0 to 2.
+
+    Args:
+        fused: ``(..., C, H, W)``.
+        ms: ``(..., C, H / ratio, W / ratio)``.
+        pan: ``(..., 1, H, W)``.
+        ratio: PAN pixels per MS pixel.
+        convention: ``"benchmark"`` or ``"geo"``.
+        block: block size, PAN pixels.
+        mask: valid pixels, see the package's description.
+        flavour: ``"toolbox"`` interpolates MS and the reduced PAN, ``"paper"`` takes both on MS's grid.
+
+    Raises:
+        ValueError: shapes or ratio that do not fit, values that are not finite, no block left, unknown flavour, or
+            (paper) a block that is no multiple of the ratio.
+
+    Source:
+        Alparone et al. 2008, q = 1; PAN is reduced by bicubic with antialiasing (DLPan toolbox).
+    """
+    fused, ms, pan = inputs.images(fused, ms, ratio, pan)
+    keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
+    n = low_block(flavour, block, ratio)
+    low = torch.cat([ms, imresize(pan, 1 / ratio)], 1)
+    low = upsample(low, ratio, convention) if flavour == "toolbox" else low
+    return _distortion(blocks.with_last, (torch.cat([fused, pan], 1), block), (low, n), keep)
+
+
+def qnr(
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    ratio: int,
+    convention: str = "benchmark",
+    block: int = 32,
+    mask: Tensor | None = None,
+    flavour: str = "toolbox",
+) -> Tensor:
+    """Quality without reference, ``(1 - D_lambda)(1 - D_s)``, 1 at best; arguments and Raises as in d_lambda and d_s.
+
+    Source:
+        Alparone et al. 2008. It favours plain interpolation: never read it alone.
+    """
+    lam = d_lambda(fused, ms, ratio, convention, block, mask, flavour)
+    return (1 - lam) * (1 - d_s(fused, ms, pan, ratio, convention, block, mask, flavour))
+
+
+def _distortion(
+    relations: Callable[[Tensor, Tensor], Tensor],
+    image: tuple[Tensor, int],
+    low: tuple[Tensor, int],
+    keep: Tensor | None,
+) -> Tensor:
+    """Mean absolute change of the mean relations from one image (with its block size) to the other."""
+    a, b = (blocks.mean_blocks(relations(*blocks.moments(x, n)), keep) for x, n in (image, low))
+    return (a - b).abs().mean()
+
+
+def check_bands(ms: Tensor) -> None:
+    """Refuse single bands, which have no relations.
+
+    Raises:
+        ValueError: one band.
+    """
+    if ms.shape[-3] < 2:
+        raise ValueError(f"ms: expected 2 bands or more for D_lambda, found {tuple(ms.shape)}")
+
+
+def low_block(flavour: str, block: int, ratio: int) -> int:
+    """Block size for MS: that of the fused image for the toolbox's flavour, its part on MS's grid for the paper's.
+
+    Raises:
+        ValueError: unknown flavour, or a block that MS pixels do not fill.
+    """
+    check_choice("flavour", flavour, FLAVOURS)
+    if flavour == "toolbox":
+        return block
+    if block % ratio or block < 2 * ratio:
+        raise ValueError(f"block: expected a multiple of {ratio} and at least {2 * ratio}, found {block}")
+    return block // ratio
+
+
+def d_lambda_khan(
+    fused: Tensor,
+    ms: Tensor,
+    sensor: Sensor,
+    variant: str = "decimated",
+    convention: str = "benchmark",
+    block: int = 32,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Spectral distortion ``1 - Q2n`` of the fused image seen through the MS camera, 0 (best) to 1.
+
+    Args:
+        fused: ``(..., C, H, W)``.
+        ms: ``(..., C, H / ratio, W / ratio)``.
+        sensor: gives ratio and MTF gains.
+        variant: ``"decimated"`` compares with MS on its own grid (MS smaller than a block is mirrored to one),
+            ``"undecimated"`` with the interpolated MS on PAN's grid. The two differ by a factor of about 2.
+        convention: ``"benchmark"`` or ``"geo"``.
+        block: block size in pixels of the grid of comparison.
+        mask: valid pixels, see the package's description.
+
+    Raises:
+        ValueError: shapes that do not fit each other or the sensor, unknown variant, no block left.
+
+    Source:
+        Khan et al. 2009; Vivone et al. 2021.
+    """
+    check_choice("variant", variant, VARIANTS)
+    check_choice("convention", convention, CONVENTIONS)
+    check_image("ms", ms, len(sensor.bands))
+    r = sensor.ratio
+    fused, ms = inputs.images(fused, ms, r)
+    if variant == "decimated":
+        return 1 - q2n_on_ms_grid(degrade(fused, sensor.mtf_ms, r, convention), ms, r, block, mask)
+    keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
+    return 1 - blocks.q2n(mtf_filter(fused, sensor.mtf_ms, r), upsample(ms, r, convention), block, keep)
+
+
+def q2n_on_ms_grid(low: Tensor, ms: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> Tensor:
+    """Q2n of two images on MS's grid over whole blocks, or over one mirrored block where MS is smaller than that."""
+    if min(ms.shape[-2:]) < block and (mask is None or bool(mask.all())):
+        return q2n(low, ms, block)
+    return blocks.q2n(low, ms, block, blocks.valid_blocks(mask, ms.shape[-2:], block, ratio))
+
+
+def hqnr(
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    variant: str = "decimated",
+    convention: str = "benchmark",
+    block: int = 32,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Hybrid quality without reference, ``(1 - D_lambda_K)(1 - D_s)``, 1 at best; see d_lambda_khan and d_s.
+
+    Raises:
+        ValueError: as in d_lambda_khan and d_s.
+
+    Source:
+        Aiazzi et al. 2014; Vivone et al. 2021.
+    """
+    lam = d_lambda_khan(fused, ms, sensor, variant, convention, block, mask)
+    return (1 - lam) * (1 - d_s(fused, ms, pan, sensor.ratio, convention, block, mask))
+
+
+def d_rho(fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> Tensor:
+    """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 (best) to 2.
+
+    Deviations from the local mean are correlated in windows of the same size, ``2 * ceil(ratio / 2)`` pixels.
+
+    Args:
+        fused: ``(..., C, H, W)``.
+        pan: ``(..., 1, H, W)``.
+        ratio: PAN pixels per MS pixel.
+        block: the image is cropped to a multiple of it, and blocks that touch the mask are dropped.
+        mask: valid pixels, see the package's description.
+
+    Raises:
+        ValueError: shapes or ratio that do not fit, values that are not finite, no block left.
+
+    Source:
+        Scarpa and Ciotola 2022.
+    """
+    if not isinstance(ratio, int) or ratio < 1:
+        raise ValueError(f"ratio: expected a whole number of 1 or more, found {ratio!r}")
+    fused = inputs.load("fused", fused)
+    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]))
+    rho = blocks.local_correlation(fused, pan, math.ceil(ratio / 2))
+    if min(rho.shape[-2:]) < block and (mask is None or bool(mask.all())):
+        return 1 - rho.mean()
+    return (
+        1
+        - blocks.mean_blocks(blocks.split(rho, block).mean(-1), blocks.valid_blocks(mask, rho.shape[-2:], block)).mean()
+    )
+
+
+def d_s_regression(fused: Tensor, pan: Tensor, block: int = 32, mask: Tensor | None = None) -> Tensor:
+    """Spatial distortion ``1 - R^2`` of the regression of PAN on the fused bands, without constant; 0 is best.
+
+    Component substitution makes it 0 by construction, as interpolation does with D_lambda.
+
+    Args:
+        fused: ``(..., C, H, W)``.
+        pan: ``(..., 1, H, W)``.
+        block: the image is cropped to a multiple of it, and blocks that touch the mask are dropped.
+        mask: valid pixels, see the package's description.
+
+    Raises:
+        ValueError: shapes that do not fit, values that are not finite, no block left.
+
+    Source:
+        Alparone et al. 2018, D_S^R.
+    """
+    fused = inputs.load("fused", fused)
+    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]))
+    both = torch.cat([fused, pan], 1)
+    if min(both.shape[-2:]) < block and (mask is None or bool(mask.all())):
+        x = both.flatten(2)
+    else:
+        keep = blocks.valid_blocks(mask, both.shape[-2:], block)
+        x = blocks.split(both, block)
+        x = (x if keep is None else x[:, keep]).transpose(1, 2).flatten(2)
+    return unexplained(x @ x.mT / x.shape[-1], x.mean(-1)).mean()
+
+
+def unexplained(products: Tensor, levels: Tensor) -> Tensor:
+    """Part of the last variable's variance that a linear combination of the others, without constant, leaves.
+
+    Of bands that are copies of each other one counts; 0 where the last variable does not vary.
+
+    Args:
+        products: mean products ``(..., K, K)`` of the variables.
+        levels: their means ``(..., K)``.
+    """
+    size = products.diagonal(dim1=-2, dim2=-1).sqrt()
+    size = torch.where(size == 0, 1.0, size)
+    products = products / (size[..., :, None] * size[..., None, :])
+    levels = levels / size
+    weights = torch.linalg.pinv(products[..., :-1, :-1], hermitian=True, rtol=1e-12) @ products[..., :-1, -1:]
+    rest = torch.cat([-weights, torch.ones_like(weights[..., :1, :])], -2)
+    cov = products - levels[..., :, None] * levels[..., None, :]
+    left, whole = (rest.mT @ cov @ rest)[..., 0, 0], cov[..., -1, -1]
+    flat = whole <= blocks.FLAT * levels[..., -1].square()
+    return torch.where(flat, 0.0, left / torch.where(flat, 1.0, whole)).clamp(min=0)
