@@ -14,7 +14,7 @@ from clippan_lite.data import Pair
 FULL = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho")
 REDUCED = ("PSNR", "ERGAS", "SAM", "Q2n")
 #: Metrics that are better when they are larger; all others are errors.
-LARGER_IS_BETTER = frozenset({"QNR", "HQNR", "PSNR", "Q2n"})
+LARGER_IS_BETTER = frozenset({"QNR", "HQNR", "HQNR_und", "R_Q", "PSNR", "Q", "Q2n", "SCC", "SSIM"})
 
 
 def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
@@ -55,6 +55,33 @@ def paired_effect(with_it: Sequence[dict[str, float]], without: Sequence[dict[st
         better = mean > 0 if name in LARGER_IS_BETTER else mean < 0
         effects[name] = {"difference": mean, "ci95": interval, "n": n, "better": bool(better)}
     return effects
+
+
+def agreement(
+    without: dict[str, dict[str, float]], truth: dict[str, dict[str, float]], judge: str = "ERGAS"
+) -> dict[str, float]:
+    """How far metrics without a reference rank methods as the truth does.
+
+    Args:
+        without: method -> its figures without a reference.
+        truth: the same methods -> their figures against the truth.
+        judge: the figure against the truth that counts.
+
+    Returns:
+        Metric -> Spearman's rank correlation over the methods, 1 for the truth's ranking, -1 for its reverse.
+
+    Raises:
+        ValueError: fewer than three methods.
+    """
+    if len(without) < 3:
+        raise ValueError(f"a ranking needs three methods or more, found {len(without)}")
+
+    def good(table: dict[str, float], name: str) -> float:
+        return table[name] if name in LARGER_IS_BETTER else -table[name]
+
+    true = [good(truth[method], judge) for method in without]
+    names = next(iter(without.values()))
+    return {n: float(stats.spearmanr([good(t, n) for t in without.values()], true).statistic) for n in names}
 
 
 def markdown(rows: dict[str, dict[str, float]], columns: Sequence[str], spread: dict[str, dict] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -139,6 +139,80 @@ def bars(
     axis.set_xlabel(f"{label} ({better})" if better else label)
     axis.grid(axis="y", visible=False)
     axis.margins(x=0.12)
+    return figure
+
+
+def heat(
+    rows: dict[str, dict[str, float]],
+    larger_is_better: Container[str],
+    anchor: str,
+    digits: dict[str, int] | None = None,
+) -> Figure:
+    """A table of figures, each coloured by whether it is worse (red) or better (blue) than the anchor row's.
+
+    Args:
+        rows: row title -> name -> figure, the same names in every row.
+        larger_is_better: names whose figures are better when larger.
+        anchor: title of the row that the others are compared with.
+        digits: decimals by name, 3 where not given.
+    """
+    names = list(rows[anchor])
+    values = np.array([[row[name] for name in names] for row in rows.values()])
+    finite = np.where(np.isfinite(values), values, np.nanmax(np.where(np.isfinite(values), values, np.nan), 0))
+    loss = (finite - finite[list(rows).index(anchor)]) * [-1 if name in larger_is_better else 1 for name in names]
+    colour = loss / np.maximum(np.abs(loss).max(0), 1e-12)
+    figure, axis = plt.subplots(figsize=(0.82 * len(names) + 2.2, 0.36 * len(rows) + 1.3), layout="constrained")
+    axis.imshow(colour, cmap="RdBu_r", vmin=-1.6, vmax=1.6, aspect="auto")  # pale enough to read black figures on
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            text = f"{value:.{(digits or {}).get(names[j], 3)}f}" if np.isfinite(value) else "∞"
+            axis.text(j, i, text, ha="center", va="center", fontsize=9.5)
+    arrows = ["↑" if name in larger_is_better else "↓" for name in names]
+    axis.set_xticks(range(len(names)), [f"{n} {a}" for n, a in zip(names, arrows, strict=True)], rotation=35, ha="left")
+    axis.xaxis.tick_top()
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.grid(visible=False)
+    return figure
+
+
+def against(
+    rows: dict[str, dict[str, float]], names: Sequence[str], truth: dict[str, float], label: str, marked: dict[str, str]
+) -> Figure:
+    """One small plot per metric: each method's figure beside its figure against the truth.
+
+    Args:
+        rows: method -> metric -> figure.
+        names: the metrics to plot.
+        truth: method -> its figure against the truth, on every vertical axis.
+        label: name of that figure.
+        marked: methods to mark with their own colour and name -> the group's name in the legend.
+    """
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(2.7 * columns, 2.4 * lines + 0.3), layout="constrained", squeeze=False, sharey=True
+    )
+    groups = list(dict.fromkeys(marked.values()))
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes.flat, names, strict=False):
+        others = [m for m in rows if m not in marked]
+        axis.scatter(
+            [rows[m][name] for m in others], [truth[m] for m in others], s=26, color=COLOURS[0], label="others"
+        )
+        for i, group in enumerate(groups):
+            of_group = [m for m in rows if marked.get(m) == group]
+            x, y = [rows[m][name] for m in of_group], [truth[m] for m in of_group]
+            axis.scatter(
+                x, y, s=70, color=COLOURS[i + 1], marker="*^sD"[i % 4], edgecolor="black", label=group, zorder=3
+            )
+        axis.set_title(name)
+        axis.locator_params(nbins=4)
+    for line in axes[:, 0]:
+        line.set_ylabel(label)
+    axes[0, 0].legend(fontsize=8.5)
     return figure
 
 

@@ -43,3 +43,12 @@ def test_nodata_neither_helps_nor_hurts(small_pair):
 def test_one_seed_has_no_deviation():
     assert evaluation.over_seeds([{"SAM": 2.0}]) == ({"SAM": 2.0}, {"SAM": None})
     assert evaluation.over_seeds([{"SAM": 2.0}, {"SAM": 4.0}])[1]["SAM"] == pytest.approx(2**0.5)
+
+
+def test_agreement_is_the_rank_correlation_with_the_truth():
+    truth = {"a": {"ERGAS": 1.0, "PSNR": 30.0}, "b": {"ERGAS": 2.0, "PSNR": 25.0}, "c": {"ERGAS": 3.0, "PSNR": 20.0}}
+    without = {"a": {"QNR": 0.9, "D_s": 0.3}, "b": {"QNR": 0.8, "D_s": 0.1}, "c": {"QNR": 0.7, "D_s": 0.2}}
+    assert evaluation.agreement(without, truth) == pytest.approx({"QNR": 1.0, "D_s": -0.5})
+    assert evaluation.agreement(without, truth, "PSNR") == pytest.approx({"QNR": 1.0, "D_s": -0.5})
+    with pytest.raises(ValueError, match="three methods or more, found 1"):
+        evaluation.agreement({"a": without["a"]}, truth)

@@ -42,13 +42,16 @@ def reprojected(
     """
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
-    fused, ms, pan = inputs.images(fused, ms, r, pan)
-    c, h, w = ms.shape[1:]
-    found = phases(ms, pan, sensor.mtf_ms, r)
-    low = torch.empty_like(ms)
-    for phase in set(found):
-        bands = [b for b in range(c) if found[b] == phase]
-        low[:, bands] = degrade_at(fused[:, bands], [sensor.mtf_ms[b] for b in bands], r, phase)
+    inputs.check_sizes(fused, ms, r, pan)
+    if fused.dim() != 3:
+        raise ValueError(f"fused: expected one image (C, H, W), found {tuple(fused.shape)}")
+    ms = inputs.load("ms", ms)
+    h, w = ms.shape[2:]
+    found = phases(ms, inputs.load("pan", pan), sensor.mtf_ms, r)
+    bands = [
+        degrade_at(inputs.load("fused", fused[b : b + 1]), sensor.mtf_ms[b], r, phase) for b, phase in enumerate(found)
+    ]
+    low = torch.cat(bands, 1)
     valid = None
     if mask is not None:
         blocks.check_mask(mask, (h * r, w * r))

@@ -1,0 +1,88 @@
+"""Known faults put into a perfect image: what metrics are tried on.
+
+Every function takes ``(C, H, W)`` in DN and returns the same shape; `spoil` applies one of `FAULTS` by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from clippan_lite.degrade import mtf_filter
+
+Tensor = torch.Tensor
+
+
+def blurred(image: Tensor) -> Tensor:
+    """Gaussian blur, standard deviation 1 PAN pixel."""
+    return mtf_filter(image, 0.3, 2, "exact")
+
+
+def oversharpened(image: Tensor) -> Tensor:
+    """Detail finer than the blur's doubled."""
+    return 2 * image - blurred(image)
+
+
+def displaced(image: Tensor) -> Tensor:
+    """Everything one PAN pixel down and right of where PAN has it, the border repeated."""
+    rows, cols = (torch.arange(-1, n - 1).clamp(min=0) for n in image.shape[-2:])
+    return image[:, rows][:, :, cols]
+
+
+def band_displaced(image: Tensor) -> Tensor:
+    """The last band alone displaced."""
+    return torch.cat([image[:-1], displaced(image[-1:])])
+
+
+def noisy(image: Tensor) -> Tensor:
+    """White noise, a tenth of each band's standard deviation, the same at every call."""
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype)
+    return image + 0.1 * image.std((1, 2), keepdim=True) * noise
+
+
+def tilted(image: Tensor) -> Tensor:
+    """Spectrum tilted: the first band 10 % darker, the last 10 % brighter, the others between."""
+    return image * torch.linspace(0.9, 1.1, len(image), dtype=image.dtype)[:, None, None]
+
+
+def greyed(image: Tensor) -> Tensor:
+    """A third of the way from the image to one that is the same in all bands but for their means."""
+    level = image.mean((1, 2), keepdim=True)
+    return image + (image.mean(0, keepdim=True) * level / level.mean() - image) / 3
+
+
+def hazy(image: Tensor) -> Tensor:
+    """Contrast a fifth lower about the mean, and a tenth of the mean brighter."""
+    level = image.mean((1, 2), keepdim=True)
+    return level * 1.1 + 0.8 * (image - level)
+
+
+FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "blurred": blurred,
+    "oversharpened": oversharpened,
+    "displaced": displaced,
+    "one band displaced": band_displaced,
+    "noisy": noisy,
+    "tilted spectrum": tilted,
+    "greyed": greyed,
+    "hazy": hazy,
+}
+
+
+def spoil(name: str, image: Tensor) -> Tensor:
+    """Put the fault of that name into an image.
+
+    Args:
+        name: a key of `FAULTS`.
+        image: ``(C, H, W)``, DN.
+
+    Returns:
+        ``(C, H, W)``, DN, not below 0.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    if name not in FAULTS:
+        raise ValueError(f"unknown fault {name!r}: expected one of {', '.join(FAULTS)}")
+    return FAULTS[name](image).clamp(min=0)
