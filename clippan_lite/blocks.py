@@ -7,6 +7,7 @@ that are flat in both images have a defined index (1 if equal) and finite gradie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -35,9 +36,22 @@ def split(x: Tensor, n: int) -> Tensor:
     return x.permute(0, 2, 4, 1, 3, 5).reshape(b, i * j, c, n * n)
 
 
-def moments(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Means ``(B, blocks, C)`` and covariances ``(B, blocks, C, C)`` (N - 1) of the bands in every n x n block."""
-    x = split(x, n)
+def moments(images: Sequence[Tensor], n: int) -> tuple[Tensor, Tensor]:
+    """Means and covariances (N - 1) of all bands of some images ``(B, C, H, W)`` in every n x n block.
+
+    Returns:
+        ``(B, blocks, K)`` and ``(B, blocks, K, K)``, K the bands of all images together, in their order.
+    """
+    h, w = images[0].shape[-2:]
+    if h < 2 * n or images[0].shape[0] * n * w < 2**12:  # small: at once
+        return _moments(images, n)
+    # A row of blocks at a time stays in the caches: three times as fast.
+    rows = [_moments([x[..., i : i + n, :] for x in images], n) for i in range(0, h // n * n, n)]
+    return torch.cat([mean for mean, _ in rows], 1), torch.cat([cov for _, cov in rows], 1)
+
+
+def _moments(images: Sequence[Tensor], n: int) -> tuple[Tensor, Tensor]:
+    x = split(torch.cat(tuple(images), 1) if len(images) > 1 else images[0], n)
     mean = x.mean(-1, keepdim=True)
     x = x - mean
     return mean[..., 0], x @ x.mT / (n * n - 1)
@@ -144,7 +158,7 @@ def q2n_of(mean: Tensor, cov: Tensor) -> Tensor:
 
 def q2n(x: Tensor, ref: Tensor, n: int, keep: Tensor | None = None) -> Tensor:
     """Mean Q2n of two images ``(B, C, H, W)`` over their whole n x n blocks (those in ``keep``), a scalar."""
-    return mean_blocks(q2n_of(*moments(torch.cat([ref, x], 1), n)), keep).mean()
+    return mean_blocks(q2n_of(*moments([ref, x], n)), keep).mean()
 
 
 def window_sum(x: Tensor, n: int) -> Tensor:

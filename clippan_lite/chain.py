@@ -21,10 +21,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import clippan_lite
-from clippan_lite import files, sources
+from clippan_lite import files, sensors, sources
 
 # Parameters that the chain itself sets or reads; a notebook that needs them declares them under these names.
-RUN_DIR, PAN, MS, SENSOR, CONVENTION = "run_dir", "pan", "ms", "sensor", "convention"
+RUN_DIR, PAN, MS, SENSOR, CONVENTION, REGISTER = "run_dir", "pan", "ms", "sensor", "convention", "register"
+UNSEEN_SENSOR = "unseen_sensor"
 CLIP_FILE = "clip_pretrained"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scipy", "rasterio", "papermill", "jupytext")
 
@@ -60,7 +61,7 @@ def run_chain(
     if not notebooks:
         raise FileNotFoundError(f"{folder} holds no notebooks named like 01_name.py: give another folder")
     given = _shares(notebooks, parameters)
-    scene = _check_pair(parameters)
+    scene = _check_pair(parameters, any(share.get(REGISTER) for share in given.values()))
     _check_settings(given)
     if out is None:
         if resume:
@@ -111,12 +112,14 @@ def _shares(notebooks: dict[str, Any], parameters: dict[str, Any]) -> dict[str, 
             # clip_pretrained may be a tag instead of a file
             if share.get(path) and (path != CLIP_FILE or Path(share[path]).expanduser().is_file()):
                 share[path] = str(Path(share[path]).expanduser().resolve())
+    for share in shares.values():
+        share.update({name: sensors.resolve(share[name]) for name in (SENSOR, UNSEEN_SENSOR) if share.get(name)})
     return shares
 
 
-def _check_pair(parameters: dict[str, Any]) -> str:
+def _check_pair(parameters: dict[str, Any], register: bool) -> str:
     """Name of the scene. A given pair is read once, and names are looked up, so that bad input ends here."""
-    from clippan_lite import degrade, raster, sensors
+    from clippan_lite import degrade, raster
 
     convention = parameters.get(CONVENTION) or degrade.CONVENTIONS[0]
     if convention not in degrade.CONVENTIONS:
@@ -129,7 +132,7 @@ def _check_pair(parameters: dict[str, Any]) -> str:
     if missing:
         raise ValueError(f"a pair needs PAN, MS and the sensor: give {', '.join(missing)} too")
     paths = [Path(parameters[name]).expanduser() for name in (PAN, MS)]
-    pair = raster.read_pair(*paths, parameters[SENSOR], convention=convention)
+    pair = raster.read_pair(*paths, parameters[SENSOR], convention=convention, register=register)
     return re.sub(r"[^\w.-]+", "_", pair.name)
 
 
@@ -151,6 +154,7 @@ def _open_record(run_dir: Path, given: dict[str, dict[str, Any]], resume: bool) 
         raise ValueError(f"{run_dir} holds another run: choose another --out or pass --resume")
     fresh = {"versions": versions(), "device": device(), "started": _now(), "status": "running", "notebooks": {}}
     fresh["parameters"] = given
+    fresh["sensors"] = _own_sensors(given)
     if not occupied:
         if resume:
             print(f"Nothing to resume in {run_dir}: starting from the first notebook.")
@@ -164,7 +168,17 @@ def _open_record(run_dir: Path, given: dict[str, dict[str, Any]], resume: bool) 
         changed = sorted({k for n in given for k in given[n] | before.get(n, {}) if _differs(k, n, given, before)})
         names = ", ".join(changed) or "the set of notebooks"
         raise ValueError(f"{run_dir} was run with other parameters ({names}): give the same, or choose another --out")
+    if old.get("sensors", {}) != fresh["sensors"]:
+        names = ", ".join(fresh["sensors"])
+        raise ValueError(f"{names} has changed since the run in {run_dir}: change it back, or choose another --out")
     return fresh | {"started": old.get("started", fresh["started"]), "notebooks": done}
+
+
+def _own_sensors(given: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What the sensor files that are named hold: paths alone would not tell that a file has changed."""
+    names = {share[name] for share in given.values() for name in (SENSOR, UNSEEN_SENSOR) if share.get(name)}
+    own = {name: sensors.get(name) for name in sorted(names - {"auto"})}
+    return {name: sensors.to_table(sensor) for name, sensor in own.items() if not sensors.is_built_in(sensor)}
 
 
 def _differs(key: str, notebook: str, given: dict[str, dict], before: dict[str, dict]) -> bool:

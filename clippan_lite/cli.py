@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     chain = commands.add_parser("chain", help="run all notebooks in order into a run folder, and make the report")
     chain.add_argument("--pan", metavar="FILE", help="panchromatic GeoTIFF (default: the embedded synthetic scene)")
     chain.add_argument("--ms", metavar="FILE", help="multispectral GeoTIFF of the same area")
-    chain.add_argument("--sensor", metavar="NAME", help="sensor of the pair, see: clippan-lite sensors")
+    chain.add_argument(
+        "--sensor", metavar="NAME", help="sensor of the pair, a name or a TOML file: clippan-lite sensors"
+    )
     chain.add_argument("--out", metavar="DIR", help="run folder, empty or new (default: runs/SCENE-TIME)")
     chain.add_argument("--resume", action="store_true", help="go on with the run in --out, same parameters")
     chain.add_argument(
@@ -50,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="versions, device, weights, folders, and what is wrong")
     check.set_defaults(command=_check)
-    sensors = commands.add_parser("sensors", help="the sensor table")
+    sensors = commands.add_parser("sensors", help="the sensor table, or one entry to copy")
+    sensors.add_argument(
+        "file", nargs="?", metavar="FILE", help="a sensor file of your own (default: the built-in ones)"
+    )
+    sensors.add_argument("--show", metavar="NAME", help="print one sensor as TOML, with its sources")
     sensors.set_defaults(command=_sensors)
     return parser
 
@@ -91,15 +97,22 @@ def _check(_: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def _sensors(_: argparse.Namespace) -> int:
+def _sensors(arguments: argparse.Namespace) -> int:
     from clippan_lite import sensors
 
-    head = ("sensor", "ratio", "bits", "bands (file order)", "MTF gain MS", "PAN")
+    if arguments.show and arguments.file:
+        raise ValueError(f"--show and a file are both given: give --show {arguments.file} for a sensor of that file")
+    if arguments.show:
+        print(sensors.to_toml(sensors.get(arguments.show)), end="")
+        return 0
+    head = ("sensor", "ratio", "bits", "bands (file order)", "MTF gain MS", "PAN", "assumed")
     rows = [head]
-    for s in sensors.SENSORS.values():
+    for s in (sensors.load(arguments.file) if arguments.file else sensors.SENSORS).values():
         gains = sorted(set(s.mtf_ms))
         spread = f"{gains[0]:.3g}" if len(gains) == 1 else f"{gains[0]:.3g}-{gains[-1]:.3g}"
-        rows.append((s.name, str(s.ratio), str(s.bits), " ".join(s.bands), spread, f"{s.mtf_pan:.3g}"))
+        rows.append(
+            (s.name, str(s.ratio), str(s.bits), " ".join(s.bands), spread, f"{s.mtf_pan:.3g}", " ".join(s.assumed))
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -27,6 +27,7 @@ class Pair:
         truth: full-resolution MS ``(C, H, W)`` in DN where it is known (synthetic scenes), else None.
         dtype: numpy name of the data type on disk, for writing results alike.
         georef: rasterio ``crs`` and ``transform`` of PAN, and ``nodata`` of MS; empty when unknown.
+        pan_shift: PAN pixels (down, right) that PAN was shifted by to fit MS, see :mod:`clippan_lite.registration`.
     """
 
     ms: torch.Tensor
@@ -38,6 +39,7 @@ class Pair:
     truth: torch.Tensor | None = None
     dtype: str = "uint16"
     georef: dict[str, Any] = field(default_factory=dict)
+    pan_shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def mask(self) -> torch.Tensor | None:

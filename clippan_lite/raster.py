@@ -23,7 +23,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from clippan_lite import files, pair_checks, sensors
+from clippan_lite import files, pair_checks, registration, sensors
 from clippan_lite.data import Pair
 from clippan_lite.degrade import CONVENTIONS
 
@@ -40,15 +40,17 @@ def read_pair(
     sensor_name: str,
     name: str | None = None,
     convention: str = "benchmark",
+    register: bool = False,
 ) -> Pair:
-    """Read and check a PAN / MS pair of GeoTIFFs.
+    """Read and check a PAN / MS pair of GeoTIFFs, and print how far MS lies off PAN.
 
     Args:
         pan_path: one-band raster of ``(h * ratio, w * ratio)`` pixels, DN.
         ms_path: raster of ``(C, h, w)`` pixels, DN, bands in the sensor's order.
-        sensor_name: name in the sensor table, for example ``"WV2"``.
+        sensor_name: name in the sensor table, for example ``"WV2"``, or a sensor file of your own.
         name: short name of the scene; by default PAN's file name, or its folder's when the file is just ``pan.tif``.
         convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
+        register: shift PAN onto MS by the estimated fraction, see :func:`clippan_lite.registration.correct`.
 
     Returns:
         The pair in float32 DN. Pixels that are nodata in either image are False in ``valid`` (None if there are
@@ -56,13 +58,23 @@ def read_pair(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable values.
+        ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable values; with
+            ``register``, also images that do not tell their shift.
     """
-    return _read(Path(pan_path), Path(ms_path), sensors.get(sensor_name), name, convention)
+    pair = _read(Path(pan_path), Path(ms_path), sensors.get(sensor_name), name, convention)
+    shift = registration.estimate(pair)
+    print(pair_checks.alignment(pair, shift, advise=not register))
+    if not register:
+        return pair
+    pair = registration.correct(pair, shift)
+    print(f"Registration: PAN shifted {registration.Shift(*pair.pan_shift, shift.correlation)} onto MS")
+    return pair
 
 
 def read_scene(folder: str | os.PathLike[str]) -> Pair:
     """Read what `write_pair` wrote, or any folder with ``pan.tif``, ``ms.tif`` and a ``scene.json`` naming the sensor.
+
+    How far MS lies off PAN is printed; PAN is read as it is, never shifted anew.
 
     Args:
         folder: the scene folder, for example ``run_dir / "scene"``.
@@ -80,14 +92,17 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
         raise FileNotFoundError(f"{path} does not exist: run notebook 01_data_preparation for this run folder first")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        sensor = sensors.get(facts["sensor"])
+        sensor = _sensor(facts, path)
         bits = int(facts.get("bits", facts.get("bit_depth", sensor.bits)))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        down, right = (float(shift) for shift in facts.get("pan_shift", (0, 0)))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} cannot be used ({error!r}): expected an object with "sensor" and "bits"') from None
     if bits != sensor.bits:
         sensor = sensors.with_bits(sensor, bits)
     name, convention = facts.get("name", folder.name), facts.get("convention", "benchmark")
     pair = _read(folder / "pan.tif", folder / "ms.tif", sensor, name, convention)
+    pair.pan_shift = (down, right)
+    print(pair_checks.alignment(pair, registration.estimate(pair)))
     if (folder / "truth.tif").is_file():
         with _opened(folder / "truth.tif", "the truth") as source:
             pair.truth = torch.from_numpy(_pixels(source, "the truth"))
@@ -124,9 +139,12 @@ def write_pair(folder: str | os.PathLike[str], pair: Pair, source: str = "", lic
         "bits": pair.sensor.bits,
         "bands": list(pair.sensor.bands),
         "convention": pair.convention,
+        "pan_shift": list(pair.pan_shift),
         "source": source,
         "licence": licence,
     }
+    if not sensors.is_built_in(pair.sensor):
+        facts["sensor_definition"] = sensors.to_table(pair.sensor)
     (folder / "scene.json").unlink(missing_ok=True)  # its presence means that the images beside it are complete
     _write(folder / "pan.tif", pair.pan, pair, transform, pair.valid, ("PAN",), {})
     _write(folder / "ms.tif", pair.ms, pair, ms_transform, None, pair.sensor.bands, {})
@@ -164,6 +182,12 @@ def write_fused(
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, fused, pair, pair.georef.get("transform"), pair.valid, pair.sensor.bands, tags or {})
     return path
+
+
+def _sensor(facts: dict[str, Any], path: Path) -> sensors.Sensor:
+    """The sensor that a ``scene.json`` names, or, where it is not a built-in one, describes."""
+    table = facts.get("sensor_definition")
+    return sensors.get(facts["sensor"]) if table is None else sensors.from_table(facts["sensor"], table, str(path))
 
 
 def _read(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, name: str | None, convention: str) -> Pair:

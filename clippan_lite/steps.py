@@ -12,7 +12,19 @@ from pathlib import Path
 
 import torch
 
-from clippan_lite import __version__, backbones, data, degrade, files, prompts, raster, scenes, sensors, training
+from clippan_lite import (
+    __version__,
+    backbones,
+    data,
+    degrade,
+    files,
+    prompts,
+    raster,
+    registration,
+    scenes,
+    sensors,
+    training,
+)
 from clippan_lite import clip as clips
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
@@ -28,6 +40,7 @@ class Setup:
     ms: str = ""
     sensor: str = "WV2"
     convention: str = "benchmark"
+    register: bool = False
     scene_size: int = 512
     scene_seed: int = 0
     clip: str = "bundled"
@@ -69,6 +82,8 @@ class Setup:
         """
         sensor = sensors.get(self.sensor)
         degrade.check_choice("convention", self.convention, degrade.CONVENTIONS)
+        if not isinstance(self.register, bool):
+            raise ValueError(f"register must be true or false, found {self.register!r}")
         prompts.get(self.prompt)
         backbones.check(self.backbone)
         for name, least in (("adapt_steps", 1), ("train_steps", 1)):
@@ -118,7 +133,8 @@ class Setup:
         """What decides the scene."""
         stamps = [(p, Path(p).stat().st_mtime_ns, Path(p).stat().st_size) for p in (self.pan, self.ms) if p]
         synthetic = () if stamps else (self.scene_size, self.scene_seed)
-        return (__version__, stamps, synthetic, self.sensor, self.convention)
+        sensor = sensors.get(self.sensor)  # its figures count, not the name of the file that they are from
+        return (__version__, stamps, synthetic, sensor.name, sensors.to_table(sensor), self.convention, self.register)
 
     def supervisor_key(self) -> tuple:
         """What decides the supervisor."""
@@ -136,12 +152,14 @@ def get_pair(setup: Setup) -> Pair:
     if bool(setup.pan) != bool(setup.ms):
         raise ValueError("expected both pan and ms (or neither, for the synthetic scene); found one of them")
     if setup.pan:
-        return raster.read_pair(setup.pan, setup.ms, setup.sensor, convention=setup.convention)
+        return raster.read_pair(setup.pan, setup.ms, setup.sensor, convention=setup.convention, register=setup.register)
     folder = setup.run / f"scene-{digest(setup.scene_key())}"
     if (folder / "scene.json").is_file():
         print(f"scene: loaded the synthetic one from {folder.name}")
         return raster.read_scene(folder)
     pair = scenes.make_scene(setup.scene_seed, setup.scene_size, setup.sensor, setup.convention)
+    if setup.register:
+        pair = registration.correct(pair, registration.estimate(pair))
     raster.write_pair(folder, pair, source="clippan_lite.scenes", licence="MIT")
     print(f"scene: made {pair.name}, kept in {folder.name}")
     return raster.read_scene(folder)
@@ -173,7 +191,7 @@ def keep_supervisor(setup: Setup, supervisor: Supervisor, history: training.Hist
     """Save a supervisor and its history where :func:`get_supervisor` looks for it."""
     path = supervisor_path(setup)
     training.write_history(path.with_suffix(".csv"), history)
-    training.save_supervisor(path, supervisor, setup.adapt_config, setup.sensor)
+    training.save_supervisor(path, supervisor, setup.adapt_config, sensors.get(setup.sensor).name)
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from clippan_lite import chain, sources
+from clippan_lite import chain, raster, sensors, sources
 
 HEADER = """# ---
 # jupyter:
@@ -157,6 +157,38 @@ def test_resume(folder, tmp_path):
     (out / "second.txt").unlink()
     run(folder, out, {"steps": 4}, resume=True)
     assert (out / "count.txt").read_text() == "11" and (out / "second.txt").exists()  # what follows runs again too
+
+
+def test_a_sensor_file_is_found_from_any_folder_and_may_not_change(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = sensors.to_toml(sensors.get("WV2")).replace("[WV2]", "[MINE]")
+    (tmp_path / "mine.toml").write_text(text)
+    out = run(folder, tmp_path / "out", {"sensor": "mine.toml"})
+    record = json.loads((out / "run.json").read_text())
+    assert record["parameters"]["01_first"]["sensor"] == str(tmp_path / "mine.toml")
+    run(folder, out, {"sensor": "mine.toml"}, resume=True)
+    assert (out / "count.txt").read_text() == "1"
+    (tmp_path / "mine.toml").write_text(text.replace("0.11", "0.12"))
+    with pytest.raises(ValueError, match=r"mine\.toml has changed since the run"):
+        run(folder, out, {"sensor": "mine.toml"}, resume=True)
+
+
+def test_register_reaches_the_pair_and_the_notebooks(folder, tmp_path, monkeypatch):
+    seen = {}
+
+    def read_pair(*_, register, **__):
+        seen["register"] = register
+        raise ValueError("enough")
+
+    monkeypatch.setattr(raster, "read_pair", read_pair)
+    (folder / "01_first.py").write_text(HEADER + FIRST.replace("quick = True", "register = False"))
+    parameters = {"pan": "p.tif", "ms": "m.tif", "sensor": "WV2"}
+    for text, value in (("true", True), ("True", True), ("false", False)):
+        with pytest.raises(ValueError, match="enough"):
+            run(folder, tmp_path / "out", parameters | {"register": text})
+        assert seen["register"] is value
+    with pytest.raises(ValueError, match="register is 'yes', expected bool"):
+        run(folder, tmp_path / "out", parameters | {"register": "yes"})
 
 
 def test_resume_without_a_run_starts_one(folder, tmp_path, capsys):

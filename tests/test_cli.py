@@ -99,6 +99,24 @@ def test_sensors_prints_the_table(capsys):
     assert len(lines) == 1 + len(sensors.SENSORS) and all(name in "\n".join(lines) for name in sensors.SENSORS)
 
 
+def test_sensors_of_a_file_and_one_entry(capsys, tmp_path):
+    assert cli.main(["sensors", "--show", "worldview-2"]) == 0
+    shown = capsys.readouterr().out
+    assert shown == sensors.to_toml(sensors.get("WV2")) and "DLPan" in shown
+    path = tmp_path / "mine.toml"
+    path.write_text(shown.replace("[WV2]", "[MINE]"))
+    assert cli.main(["sensors", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[1].startswith("MINE ")
+    assert cli.main(["sensors", "--show", str(path)]) == 0
+    assert capsys.readouterr().out == path.read_text()
+    assert "--show and a file" in refused(capsys, "sensors", str(path), "--show", "WV2")[1]
+    assert refused(capsys, "sensors", "none.toml") == (
+        2,
+        "clippan-lite: sensor file none.toml is not a file: give the path of a TOML file with a table per sensor\n",
+    )
+
+
 def test_help_is_fast_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom clippan_lite.cli import main\n"

@@ -42,7 +42,7 @@ def mean_uqi(x, y, n):
 
 
 def one_block(x, y):
-    return float(blocks.with_last(*blocks.moments(torch.stack([x, y])[None], len(x))))
+    return float(blocks.with_last(*blocks.moments([torch.stack([x, y])[None]], len(x))))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -74,7 +75,9 @@ def test_reads_values_and_georeference(pair_files, images, capsys):
     assert pair.valid is None and pair.dtype == "uint16" and pair.sensor is sensors.get("IKONOS")
     assert pair.georef["transform"] == grid(1.0) and pair.georef["crs"].to_epsg() == 32633
     out = capsys.readouterr().out
-    assert out.count("\n") == 1 and "IKONOS" in out and "EPSG:32633" in out
+    first, second = out.splitlines()
+    assert "IKONOS" in first and "EPSG:32633" in first
+    assert second.startswith("Registration: these images do not tell it")  # they are noise
 
 
 def test_name_comes_from_the_folder_or_the_file(pair_files, tmp_path, images):
@@ -300,6 +303,25 @@ def test_scene_keeps_holes_offset_and_bits(pair_files, tmp_path, images):
     again = raster.read_scene(raster.write_pair(tmp_path / "scene", pair))
     assert torch.equal(again.valid, pair.valid) and again.sensor.bits == 8
     assert again.georef["ms_transform"] == grid(4.0, right=-0.5)
+
+
+def test_scene_keeps_an_own_sensor(pair_files, tmp_path, images):
+    own = tmp_path / "own.toml"
+    own.write_text(sensors.to_toml(sensors.get("IKONOS")).replace("[IKONOS]", "[MINE]").replace("0.26", "0.21"))
+    pair = raster.read_pair(*pair_files(), str(own))
+    folder = raster.write_pair(tmp_path / "scene", pair)
+    own.unlink()
+    again = raster.read_scene(folder)
+    assert again.sensor == pair.sensor and again.sensor.name == "MINE" and again.sensor.mtf_ms[0] == 0.21
+    changed = Pair(ms=pair.ms, pan=pair.pan, sensor=dataclasses.replace(sensors.get("IKONOS"), mtf_pan=0.3))
+    assert raster.read_scene(raster.write_pair(folder, changed)).sensor == changed.sensor
+    assert "sensor_definition" not in json.loads(
+        (raster.write_pair(folder, dataclasses.replace(pair, sensor=sensors.get("IKONOS"))) / "scene.json").read_text()
+    )
+    facts = {"sensor": "MINE", "sensor_definition": {"ratio": 4}}
+    (folder / "scene.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"scene\.json: \[MINE\] lacks bands"):
+        raster.read_scene(folder)
 
 
 def test_unusable_scenes(pair_files, tmp_path):

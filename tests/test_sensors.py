@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import tomllib
 
 import pytest
 
@@ -17,6 +19,7 @@ GAINS = {
     "GF2": ((0.30,) * 4, 0.15),
     "LANDSAT7": ((0.30,) * 6, 0.15),
     "LANDSAT8": ((0.30,) * 3, 0.15),
+    "LANDSAT9": ((0.30,) * 3, 0.15),
     "VHR4": ((0.30,) * 4, 0.15),
 }
 
@@ -41,6 +44,8 @@ def test_all_sensors_are_listed_here():
         ("GeoEye-1", "GE1"),
         ("QuickBird", "QB"),
         ("Landsat-8", "LANDSAT8"),
+        ("Landsat 9", "LANDSAT9"),
+        ("OLI-2", "LANDSAT9"),
         ("landsat 7", "LANDSAT7"),
         ("WV2 (4 bands)", "WV2_4"),
         ("wv2_4", "WV2_4"),
@@ -72,15 +77,19 @@ def test_wavelengths_are_plausible(name):
 
 
 def test_ratio_and_bits():
-    assert {n for n, s in sensors.SENSORS.items() if s.ratio == 2} == {"LANDSAT7", "LANDSAT8"}
+    assert {n for n, s in sensors.SENSORS.items() if s.ratio == 2} == {"LANDSAT7", "LANDSAT8", "LANDSAT9"}
     bits = {n: s.bits for n, s in sensors.SENSORS.items() if s.bits != 11}
-    assert bits == {"LANDSAT7": 8, "LANDSAT8": 16, "GF2": 10, "PLEIADES": 12}
+    assert bits == {"LANDSAT7": 8, "LANDSAT8": 16, "LANDSAT9": 16, "GF2": 10, "PLEIADES": 12}
 
 
 def test_assumptions_are_named():
-    for name in ("GF2", "LANDSAT7", "LANDSAT8", "VHR4"):
-        assert "assumption" in sensors.get(name).source
-    assert "assumption" not in sensors.get("WV2").source
+    assumed = {name: s.assumed for name, s in sensors.SENSORS.items() if s.assumed}
+    landsat = dict.fromkeys(("LANDSAT7", "LANDSAT8", "LANDSAT9"), ("mtf",))
+    assert assumed == {"GF2": ("mtf",), "VHR4": ("mtf", "bands", "bits"), **landsat}
+    for sensor in sensors.SENSORS.values():
+        assert set(sensor.sources) == {"mtf", "bands", "bits"} and ("assumption" in sensor.source) == bool(
+            sensor.assumed
+        )
 
 
 def test_with_bits_leaves_the_original():
@@ -93,8 +102,143 @@ def test_with_bits_leaves_the_original():
 
 
 @pytest.mark.parametrize(
-    "change", [{"mtf_ms": (0.3,)}, {"mtf_pan": 1.0}, {"ratio": 1}, {"rgb": (2, 1, 4)}, {"widths_nm": (1.0,) * 5}]
+    "change",
+    [
+        {"mtf_ms": (0.3,)},
+        {"mtf_pan": 1.0},
+        {"ratio": 1},
+        {"rgb": (2, 1, 4)},
+        {"widths_nm": (1.0,) * 5},
+        {"sources": {"mtf": "measured"}},
+    ],
 )
 def test_inconsistent_sensor_is_refused(change):
     with pytest.raises(ValueError, match="sensor VHR4: expected"):
         dataclasses.replace(sensors.get("VHR4"), **change)
+
+
+CAMERA = """
+[MYCAM]
+aliases = ["My Camera"]
+bands.B = [450.5, 520]
+bands."near IR" = [770, 890.25]
+pan_nm = [450, 900]
+ratio = 3
+bits = 12
+mtf_ms = [0.31, 0.27]
+mtf_pan = 0.16
+rgb = ["near IR", "B", "B"]
+source.mtf = "assumption: guessed"
+source.bands = "data sheet"
+source.bits = "data sheet"
+"""
+OTHER = CAMERA.replace("MYCAM", "OTHER").replace("My Camera", "another")
+
+
+@pytest.fixture
+def camera(tmp_path):
+    def write(text=CAMERA, name="mycam.toml"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def test_own_sensor(camera):
+    path = camera()
+    (sensor,) = sensors.load(path).values()
+    assert sensor == sensors.Sensor(
+        name="MYCAM",
+        bands=("B", "near IR"),
+        wavelengths_nm=(485.25, 830.125),
+        widths_nm=(69.5, 120.25),
+        pan_nm=(450.0, 900.0),
+        ratio=3,
+        bits=12,
+        mtf_ms=(0.31, 0.27),
+        mtf_pan=0.16,
+        rgb=(1, 0, 0),
+        sources={"mtf": "assumption: guessed", "bands": "data sheet", "bits": "data sheet"},
+        aliases=("My Camera",),
+    )
+    assert sensors.get(str(path)) == sensors.get(f"{path}:mycam") == sensors.get(f"{path}:my-camera") == sensor
+    assert not sensors.is_built_in(sensor) and sensors.is_built_in(sensors.with_bits(sensors.get("GE1"), 8))
+
+
+def test_one_of_several_sensors_in_a_file(camera):
+    path = camera(CAMERA + OTHER)
+    assert list(sensors.load(path)) == ["MYCAM", "OTHER"] and sensors.get(f"{path}:OTHER").name == "OTHER"
+    with pytest.raises(ValueError, match=r"holds 2 sensors, expected one: give .*toml:MYCAM or .*toml:OTHER"):
+        sensors.get(str(path))
+    with pytest.raises(ValueError, match="holds no sensor 'WV2': known are MYCAM, OTHER"):
+        sensors.get(f"{path}:WV2")
+
+
+@pytest.mark.parametrize("name", sensors.SENSORS)
+def test_a_sensor_survives_its_own_toml_and_json(name):
+    sensor = sensors.get(name)
+    table = tomllib.loads(sensors.to_toml(sensor))[name]
+    assert sensors.from_table(name, table, "here") == sensor
+    assert sensors.from_table(name, json.loads(json.dumps(sensors.to_table(sensor))), "here") == sensor
+
+
+def test_odd_names_and_edges_survive_toml(camera):
+    text = CAMERA.replace('"near IR"', '"näher \\"IR\\" #1"').replace("450.5", "450.12345")
+    sensor = sensors.get(str(camera(text)))
+    assert sensor.bands[1] == 'näher "IR" #1'
+    assert sensors.get(str(camera(sensors.to_toml(sensor), "again.toml"))) == sensor
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ratio = 3\n", "", r"\[MYCAM\] lacks ratio: add it"),
+        ("source.bits", "source.bit", r"\[MYCAM\] source: expected source.mtf, source.bands and source.bits"),
+        ("ratio = 3", "ration = 3", r"\[MYCAM\] has an unknown key 'ration': known are bands, .*aliases"),
+        ("[0.31, 0.27]", "[0.31]", r"mtf_ms: expected 2 numbers, one per band, found \[0.31\]: mend"),
+        ("0.27", "1.0", r"mtf_ms: expected MTF gains between 0 and 1, found \[0.31, 1.0\]"),
+        ("0.16", "0", "mtf_pan: expected MTF gains between 0 and 1, found 0"),
+        ("0.16", '"high"', "mtf_pan: expected a number, found 'high'"),
+        ("ratio = 3", "ratio = 4.0", "ratio: expected a whole number from 2, found 4.0"),
+        ("ratio = 3", "ratio = 1", "ratio: expected a whole number from 2, found 1"),
+        ("bits = 12", "bits = true", "bits: expected a whole number from 1, found True"),
+        ("[450.5, 520]", "[520, 450]", r"bands.B: expected a lower and an upper edge in nm .*found \[520, 450\]"),
+        ("[450, 900]", "[450]", r"pan_nm: expected a lower and an upper edge"),
+        ("[450, 900]", "[450, nan]", r"pan_nm: expected a lower and an upper edge"),
+        ('"near IR", "B", "B"', '"R", "B", "B"', "rgb: expected three of the bands B, near IR, found"),
+        ('"near IR", "B", "B"', '["B"], "B", "B"', "rgb: expected three of the bands"),
+        ('["My Camera"]', '"My Camera"', "aliases: expected a list of names"),
+        ('"assumption: guessed"', '" "', "source: expected source.mtf"),
+        ("[MYCAM]", "[WV2]", r"\[WV2\] is a built-in sensor's name, expected one of your own: rename it"),
+        ("[MYCAM]", '["my cam"]', r"expected a name of letters, digits, _ and -, found \[my cam\]: rename"),
+        ("[MYCAM]", "", "expected tables such as .*found 'aliases' outside: put"),
+        ("ratio = 3", "ratio 3", r"cannot be read as TOML.*\(at line 7, column 7\): mend the file"),
+        ("data sheet", "data\x00sheet", "cannot be read as TOML"),
+        (CAMERA, "", "holds no sensor, expected a table"),
+        (CAMERA, CAMERA + OTHER.replace("another", "mycam"), r"\[MYCAM\] and \[OTHER\] are both called 'mycam'"),
+    ],
+)
+def test_bad_files_are_told_in_one_line(camera, old, new, message):
+    assert old in CAMERA
+    path = camera(CAMERA.replace(old, new))
+    with pytest.raises(ValueError, match=message) as error:
+        sensors.load(path)
+    assert "\n" not in str(error.value) and str(error.value).startswith(str(path))
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ValueError, match="is not a file: give the path of a TOML file"):
+            sensors.load(path)
+    with pytest.raises(ValueError, match=r"none\.toml is not a file"):
+        sensors.get(str(tmp_path / "none.toml:NAME"))
+    (tmp_path / "latin.toml").write_bytes(CAMERA.replace("guessed", "geschätzt").encode("latin-1"))
+    with pytest.raises(ValueError, match="cannot be read as TOML, expected UTF-8"):
+        sensors.load(tmp_path / "latin.toml")
+
+
+def test_paths_become_absolute_and_names_stay(camera, monkeypatch):
+    path = camera()
+    monkeypatch.chdir(path.parent)
+    assert sensors.resolve("mycam.toml") == str(path) and sensors.resolve("mycam.toml:A") == f"{path}:A"
+    assert sensors.resolve("WV-2") == "WV-2"

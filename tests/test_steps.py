@@ -1,6 +1,6 @@
 import pytest
 
-from clippan_lite import steps, training
+from clippan_lite import sensors, steps, training
 from clippan_lite.steps import Setup
 
 
@@ -9,6 +9,7 @@ from clippan_lite.steps import Setup
     [
         ({"sensor": "WV9"}, "WV9"),
         ({"convention": "foo"}, "convention"),
+        ({"register": "yes"}, "register must be true or false, found 'yes'"),
         ({"prompt": "waldd"}, "unknown prompt 'waldd'"),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
         ({"train_steps": 0}, "train_steps must be at least 1, found 0"),
@@ -48,6 +49,21 @@ def test_products_are_kept_apart_by_what_made_them(tmp_path):
     # The prompt does not matter to a network trained without L_d, everything else does.
     assert len(paths) == 3 * 2 * 2 * 2 - 4
     assert steps.supervisor_path(base) != steps.supervisor_path(Setup(run_dir=str(tmp_path), prompt="khan"))
+
+
+def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_path):
+    text = sensors.to_toml(sensors.get("WV2")).replace("[WV2]", "[MINE]")
+    paths = []
+    for name, content in (("a", text), ("b", text), ("c", text.replace("0.11", "0.12"))):
+        (tmp_path / f"{name}.toml").write_text(content)
+        paths.append(
+            steps.network_path(Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/{name}.toml"), False, 0, "full")
+        )
+    assert paths[0] == paths[1] != paths[2]
+    (tmp_path / "a.toml").write_text(text.replace("0.11", "0.12"))
+    assert steps.network_path(Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/a.toml"), False, 0, "full") == paths[2]
+    names = [Setup(run_dir=str(tmp_path), sensor=name) for name in ("WV2", "WorldView-2")]
+    assert steps.supervisor_path(names[0]) == steps.supervisor_path(names[1])
 
 
 def test_steps_load_what_was_made(tmp_path, capsys):

@@ -51,7 +51,7 @@ def d_lambda(
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
     low = upsample(ms, ratio, convention) if flavour == "toolbox" else ms
-    return _distortion(blocks.between_bands, (fused, block), (low, n), keep)
+    return _distortion(blocks.between_bands, ([fused], block), ([low], n), keep)
 
 
 def d_s(
@@ -86,9 +86,9 @@ def d_s(
     fused, ms, pan = inputs.images(fused, ms, ratio, pan)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
-    low = torch.cat([ms, imresize(pan, 1 / ratio)], 1)
-    low = upsample(low, ratio, convention) if flavour == "toolbox" else low
-    return _distortion(blocks.with_last, (torch.cat([fused, pan], 1), block), (low, n), keep)
+    low = [ms, imresize(pan, 1 / ratio)]
+    low = [upsample(x, ratio, convention) for x in low] if flavour == "toolbox" else low
+    return _distortion(blocks.with_last, ([fused, pan], block), (low, n), keep)
 
 
 def qnr(
@@ -112,12 +112,12 @@ def qnr(
 
 def _distortion(
     relations: Callable[[Tensor, Tensor], Tensor],
-    image: tuple[Tensor, int],
-    low: tuple[Tensor, int],
+    fused: tuple[list[Tensor], int],
+    low: tuple[list[Tensor], int],
     keep: Tensor | None,
 ) -> Tensor:
-    """Mean absolute change of the mean relations from one image (with its block size) to the other."""
-    a, b = (blocks.mean_blocks(relations(*blocks.moments(x, n)), keep) for x, n in (image, low))
+    """Mean absolute change of the mean relations between the bands of some images, each list with its block size."""
+    a, b = (blocks.mean_blocks(relations(*blocks.moments(x, n)), keep) for x, n in (fused, low))
     return (a - b).abs().mean()
 
 

@@ -121,6 +121,8 @@ def q2n(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
     check_block(block)
     for dim in (2, 3):
         n = x.shape[dim]
+        if n % block == 0:
+            continue
         index = mirror(torch.arange(-(-n // block) * block, device=x.device), n)
         x, ref = x.index_select(dim, index), ref.index_select(dim, index)
     return blocks.q2n(x, ref, block)

@@ -16,7 +16,7 @@ from clippan_lite.sensors import Sensor
 
 Tensor = torch.Tensor
 BLOCK = 32
-STRIP_PIXELS = 2**17  # of a strip that `full` handles at once: large enough for speed, small enough for the caches
+STRIP_PIXELS = 2**18  # of a strip that `full` handles at once: large enough for speed, small enough for the caches
 REACH = 24  # PAN rows that the MTF filter (20) and the local correlation look beyond a strip
 LOW_REACH = 12  # MS rows that interp23 (6 + 3 + ...) and bicubic interpolation look beyond a strip
 
@@ -162,8 +162,8 @@ def _of_blocks(strip: Tensor, seen: Tensor, up: Tensor, inner: slice, ratio: int
         ratio: PAN pixels per MS pixel.
     """
     c = seen.shape[1]
-    mean, cov = blocks.moments(strip[..., inner, :], BLOCK)
-    low_mean, low_cov = blocks.moments(torch.cat([up[:, :c], seen, up[:, c:]], 1), BLOCK)
+    mean, cov = blocks.moments([strip[..., inner, :]], BLOCK)
+    low_mean, low_cov = blocks.moments([up[:, :c], seen, up[:, c:]], BLOCK)
     khan = blocks.q2n_of(low_mean[..., :-1], low_cov[..., :-1, :-1])
     ms_pan = [*range(c), 2 * c]
     low_mean, low_cov = low_mean[..., ms_pan], low_cov[..., ms_pan, :][..., ms_pan]

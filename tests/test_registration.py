@@ -1,0 +1,303 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rasterio.transform import Affine, from_origin
+
+from clippan_lite import pair_checks, raster, registration, scenes, sensors, steps
+from clippan_lite.data import Pair
+from clippan_lite.registration import Shift, correct, estimate
+
+# Best PAN sampling offset (down, right) from the area-aligned centre, in steps of 0.25 PAN pixel, found by others with
+# another method. An offset o means that MS lies 0.5 - o off PAN by the benchmark convention.
+PEERS = {
+    "gf2_train_0": (-1.5, 0.0),
+    "gf2_train_1": (-1.25, -0.25),
+    "gf2_train_2": (-1.0, -0.5),
+    "gf2_train_3": (-1.0, -0.5),
+    "gf2_train_4": (-2.5, 1.0),
+    "spacenet6_rotterdam_2": (-1.0, 1.25),
+    "spacenet6_rotterdam_3": (-1.0, 0.0),
+    "ikonos_town": (0.5, 0.5),
+    "wv2_urban": (-0.25, 0.0),
+}
+
+
+def fourier_shift(image, down, right):
+    """Content moved by fractions of a pixel, borders wrapped."""
+    rows, cols = (np.fft.fftfreq(n)[:, None] for n in image.shape[-2:])
+    phase = np.exp(-2j * np.pi * (rows * down + cols.T * right))
+    return torch.from_numpy(np.fft.ifft2(np.fft.fft2(image.double().numpy()) * phase).real).float()
+
+
+def moved(pair, down, right):
+    """The pair with PAN's content moved, so that MS lies ``-down, -right`` off it."""
+    return replace(pair, pan=fourier_shift(pair.pan, down, right))
+
+
+@pytest.fixture(scope="module")
+def town():
+    return scenes.make_scene(seed=1, size=512, sensor="IKONOS")
+
+
+@pytest.mark.parametrize(
+    ("sensor", "convention", "seed", "shift"),
+    [
+        ("WV2", "benchmark", 0, (0.25, -0.5)),
+        ("WV2", "benchmark", 1, (4.4, -0.1)),
+        ("WV2", "geo", 2, (-1.5, 2.7)),
+        ("WV2", "geo", 3, (0.0, 0.0)),
+        ("LANDSAT7", "benchmark", 4, (-1.5, 2.7)),
+        ("LANDSAT7", "benchmark", 5, (0.0, 0.0)),
+        ("LANDSAT7", "geo", 6, (0.25, -0.5)),
+        ("LANDSAT7", "geo", 7, (4.4, -0.1)),
+    ],
+)
+def test_known_fractions_are_found(sensor, convention, seed, shift):
+    pair = moved(scenes.make_scene(seed, 256, sensor, convention), *shift)
+    found = estimate(pair)
+    assert found.reliable and found.correlation > 0.95
+    assert (found.down, found.right) == pytest.approx((-shift[0], -shift[1]), abs=0.05)
+
+
+def test_signs_by_hand():
+    """MS sampled here at PAN's rows 4 i + 2, from an image whose content PAN shows 3 rows higher and 1 column right."""
+    rng = np.random.default_rng(0)
+    ground = torch.from_numpy(rng.random((1, 320, 320)).cumsum(1) % 7 + rng.random((1, 320, 320)).cumsum(2) % 5).float()
+    ground = torch.nn.functional.avg_pool2d(ground, 9, 1, 4)[:, 32:-32, 32:-32] * 100
+    sensor = sensors.get("VHR4")
+    pair = Pair(ms=ground[:, 2::4, 2::4].repeat(4, 1, 1), pan=ground.roll((-3, 1), (1, 2)), sensor=sensor)
+    found = estimate(pair)
+    assert (found.down, found.right) == pytest.approx((3, -1), abs=0.05)
+    assert str(found) == "3.00 down, 1.00 left"
+
+
+@pytest.mark.parametrize(
+    ("sensor", "made", "read", "half"), [("IKONOS", "geo", "benchmark", 0.5), ("LANDSAT8", "benchmark", "geo", -0.5)]
+)
+def test_the_other_convention_is_half_a_pixel_off(sensor, made, read, half):
+    pair = replace(scenes.make_scene(0, 256, sensor, made), convention=read)
+    found = estimate(pair)
+    assert (found.down, found.right) == pytest.approx((half, half), abs=0.05)
+    assert f"; convention {made} fits" in pair_checks.alignment(pair, found)
+
+
+def test_bands_that_pan_does_not_see_do_not_matter():
+    pair = moved(scenes.make_scene(4, 256, "LANDSAT7"), -1.25, 0.5)
+    found = estimate(replace(pair, ms=torch.cat([pair.ms[:3], pair.ms[3:].flip(2)])))
+    assert (found.down, found.right) == pytest.approx((1.25, -0.5), abs=0.1)
+
+
+def test_nodata_does_not_matter(town):
+    pair = moved(town, 2.0, -1.5)
+    valid = torch.ones(512, 512, dtype=torch.bool)
+    valid[:200, :] = valid[:, 400:] = valid[300:310, 100:140] = False
+    holes = replace(pair, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], valid=valid)
+    found = estimate(holes)
+    assert (found.down, found.right) == pytest.approx((-2.0, 1.5), abs=0.05)
+
+
+def test_large_images_are_judged_by_windows(town, monkeypatch):
+    monkeypatch.setattr(registration, "SIDE", 40)  # 128 MS pixels are now large
+    sizes = []
+    window = registration._Window
+    monkeypatch.setattr(
+        registration, "_Window", lambda pair, reach: sizes.append(pair.ms.shape[1:]) or window(pair, reach)
+    )
+    found = estimate(moved(town, -2.5, 0.75))
+    assert (found.down, found.right) == pytest.approx((2.5, -0.75), abs=0.05)
+    assert sizes == [(40, 40)] * (9 + 4)  # and the four corners
+
+
+def test_more_than_a_shift_is_told(town):
+    pan = town.pan.clone()
+    pan[:, 256:] = pan[:, 256:].roll(3, 1)
+    pair = replace(town, pan=pan)
+    found = estimate(pair)
+    assert found.spread == pytest.approx(3, abs=0.1) and estimate(town).spread < 0.1
+    assert "corners of the image differ by 3.0: no single shift mends that" in pair_checks.alignment(pair, found)
+
+
+def noise(seed, size, sensor="WV2"):
+    rng = np.random.default_rng(seed)
+    sensor = sensors.get(sensor)
+    ms, pan = rng.random((len(sensor.bands), size, size)), rng.random((1, size * sensor.ratio, size * sensor.ratio))
+    return Pair(ms=torch.from_numpy(ms * 1000).float(), pan=torch.from_numpy(pan * 1000).float(), sensor=sensor)
+
+
+HOPELESS = {
+    "flat PAN": lambda pair: replace(pair, pan=torch.full_like(pair.pan, 300.0)),
+    "flat MS": lambda pair: replace(pair, ms=torch.full_like(pair.ms, 300.0)),
+    "noise": lambda pair: noise(0, 64),
+    "another place": lambda pair: replace(pair, ms=pair.ms.flip(2)),
+    "tiny": lambda pair: replace(pair, ms=pair.ms[:, :12, :12], pan=pair.pan[:, :48, :48]),
+    "one pixel": lambda pair: replace(pair, ms=pair.ms[:, :1, :1], pan=pair.pan[:, :4, :4]),
+    "nodata": lambda pair: replace(pair, valid=torch.zeros(512, 512, dtype=torch.bool)),
+    "further than searched": lambda pair: replace(pair, pan=pair.pan.roll(12, 1)),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_what_cannot_be_told_is_said_to_be_unreliable(town, case):
+    pair = HOPELESS[case](town)
+    found = estimate(pair)
+    assert not found.reliable and (found.down, found.right) == (0, 0) and 0 <= found.correlation <= 1
+    assert "do not tell" in pair_checks.alignment(pair, found)
+    with pytest.raises(ValueError, match=r"do not tell their shift.*leave register off") as error:
+        correct(pair, found)
+    assert "\n" not in str(error.value)
+
+
+def test_noise_stays_below_the_threshold():
+    worst = max(estimate(noise(seed, 20)).correlation for seed in range(20))
+    assert 0 < worst < registration.LEAST_CORRELATION - 0.05
+
+
+def test_search_is_at_least_one_pixel(town):
+    with pytest.raises(ValueError, match="search: expected 1 PAN pixel or more, found 0"):
+        estimate(town, search=0)
+
+
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+@pytest.mark.parametrize("shift", [(1.5, -0.3), (-0.75, 4.0)])
+def test_nothing_is_left_after_correction(convention, shift):
+    pair = moved(scenes.make_scene(2, 256, "WV2", convention), *shift)
+    mended = correct(pair, estimate(pair))
+    left = estimate(mended)
+    assert left.reliable and abs(left.down) < 0.1 and abs(left.right) < 0.1
+    assert mended.name == "synthetic_wv2_2_registered" and torch.equal(mended.ms, pair.ms)
+    assert torch.equal(mended.truth, pair.truth)
+    assert mended.pan_shift == pytest.approx((-shift[0], -shift[1]), abs=0.05)
+
+
+def test_whole_pixels_are_lossless(town):
+    mended = correct(town, Shift(3.0, -2.0, 1.0))
+    assert torch.equal(mended.pan[:, 3:, :-2], town.pan[:, :-3, 2:])
+    expected = torch.zeros(512, 512, dtype=torch.bool)
+    expected[3:, :-2] = True
+    assert torch.equal(mended.valid, expected) and town.valid is None
+    assert torch.equal(mended.pan[0, 0, :-2], town.pan[0, 0, 2:])  # the edge is repeated
+
+
+@pytest.mark.parametrize("cycles", [0.05, 0.25, 0.45])
+def test_fractions_keep_the_image_sharp(town, cycles):
+    """Waves up to 0.9 of PAN's Nyquist frequency arrive where they belong, with 1 % error at most."""
+
+    def wave(down, right):
+        y, x = np.mgrid[:512, :512]
+        return 900 + 800 * np.sin(2 * np.pi * cycles * (y - down)) * np.cos(2 * np.pi * cycles * (x - right))
+
+    mended = correct(replace(town, pan=torch.from_numpy(wave(0, 0))[None].float()), Shift(0.5, -1.35, 1.0))
+    inside = (slice(24, -24), slice(24, -24))
+    assert np.abs(mended.pan[0].numpy() - wave(0.5, -1.35))[inside].max() < 0.02 * 800  # 1 % per axis
+    expected = torch.zeros(512, 512, dtype=torch.bool)
+    expected[1:, :-2] = True  # each value lies between two pixels, and both must be there
+    assert torch.equal(mended.valid, expected)
+
+
+def test_fractions_that_cannot_be_told_from_zero_are_left_out(town):
+    mended = correct(town, Shift(0.04, -0.04, 1.0))
+    assert torch.equal(mended.pan, town.pan) and mended.valid is None and mended.pan_shift == (0, 0)
+
+
+def test_holes_move_and_do_not_ring(town):
+    valid = torch.ones(512, 512, dtype=torch.bool)
+    valid[100:120, 200:240] = False
+    mended = correct(replace(town, pan=town.pan * valid, valid=valid), Shift(1.5, 0.0, 1.0))
+    whole = correct(town, Shift(1.5, 0.0, 1.0))
+    expected = whole.valid.clone()
+    expected[100:122, 200:240] = False  # MS's hole stays, PAN's comes to rows 101.5 to 121.5
+    assert torch.equal(mended.valid, expected) and (mended.pan[0, 100:122, 200:240] == 0).all()
+    near = (mended.pan - whole.pan)[0][mended.valid]
+    dark = (correct(replace(town, pan=town.pan * valid), Shift(1.5, 0.0, 1.0)).pan - whole.pan)[0][mended.valid]
+    assert near.abs().max() < dark.abs().max() / 2  # with the hole left dark
+
+
+@pytest.mark.parametrize(("convention", "half"), [("geo", 0.0), ("benchmark", 0.25)])
+def test_fused_images_lie_where_ms_says(town, convention, half):
+    georef = {"transform": from_origin(100.0, 900.0, 0.5, 0.5), "ms_transform": from_origin(99.0, 902.0, 2.0, 2.0)}
+    mended = correct(replace(town, convention=convention, georef=georef), Shift(2.0, 1.0, 1.0))
+    # Centre of MS pixel 0: (100, 901). PAN pixels with that centre: between 1 and 2 by "geo", 2 by "benchmark".
+    assert mended.georef["transform"] == Affine(0.5, 0, 99.0 - half, 0, -0.5, 902.0 + half)
+    assert mended.georef["ms_transform"] == georef["ms_transform"]
+    assert correct(replace(town, georef={}), Shift(2.0, 1.0, 1.0)).georef == {}
+
+
+@pytest.fixture
+def files(town, tmp_path):
+    """PAN and MS of a pair whose MS lies 1.6 down and 0.8 left of PAN."""
+    folder = raster.write_pair(tmp_path / "pair", moved(town, -1.6, 0.8))
+    return folder / "pan.tif", folder / "ms.tif"
+
+
+def test_reading_prints_the_shift_and_what_to_do(files, capsys):
+    pair = raster.read_pair(*files, "IKONOS")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == (
+        "Registration: MS lies 1.60 down, 0.80 left of PAN (PAN pixels; benchmark convention), "
+        "multiple correlation 1.00; register (-p register true) shifts PAN onto MS"
+    )
+    assert pair.pan_shift == (0, 0) and pair.valid is None
+
+
+def test_a_registered_pair_is_read_back_as_it_is(files, tmp_path, capsys):
+    pair = raster.read_pair(*files, "IKONOS", name="town", register=True)
+    assert capsys.readouterr().out.splitlines()[-1] == "Registration: PAN shifted 1.60 down, 0.80 left onto MS"
+    assert pair.name == "town_registered" and pair.pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
+    folder = raster.write_pair(tmp_path / "scene", pair)
+    assert json.loads((folder / "scene.json").read_text())["pan_shift"] == list(pair.pan_shift)
+    again = raster.read_scene(folder)
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert "after PAN was shifted 1.60 down, 0.80 left" in said and "register" not in said
+    assert again.pan_shift == pair.pan_shift and again.name == pair.name and torch.equal(again.valid, pair.valid)
+    assert (again.pan - pair.pan)[:, pair.valid].abs().max() <= 0.5  # rounded to whole DN, and nothing else
+    assert again.georef["transform"] == pair.georef["transform"]
+
+
+def test_pairs_that_do_not_tell_are_not_registered(town, tmp_path):
+    unlike = replace(town, ms=town.ms.flip(2))
+    folder = raster.write_pair(tmp_path / "pair", unlike)
+    with pytest.raises(ValueError, match="do not tell their shift"):
+        raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
+
+
+def test_steps_register_and_keep_products_apart(files, tmp_path):
+    plain = steps.Setup(run_dir=str(tmp_path), pan=str(files[0]), ms=str(files[1]), sensor="IKONOS")
+    registered = replace(plain, register=True)
+    registered.check()
+    assert steps.get_pair(plain).pan_shift == (0, 0)
+    assert steps.get_pair(registered).pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
+    assert steps.supervisor_path(plain) != steps.supervisor_path(registered)
+    assert steps.network_path(plain, False, 0, "full") != steps.network_path(registered, False, 0, "full")
+
+
+def test_the_synthetic_scene_needs_no_shift(tmp_path):
+    setup = steps.Setup(run_dir=str(tmp_path), scene_size=256, register=True)
+    for _ in range(2):  # made, then loaded
+        pair = steps.get_pair(setup)
+        assert pair.name == "synthetic_wv2_0_registered" and pair.pan_shift == (0, 0) and pair.valid is None
+    assert torch.equal(pair.pan, steps.get_pair(replace(setup, register=False)).pan)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", PEERS)
+def test_real_pairs_agree_with_others(real_data, name):
+    if not (real_data / name).is_dir():
+        pytest.skip(f"{real_data} holds no {name}")
+    pair = raster.read_scene(real_data / name)
+    found = estimate(pair)
+    assert found.reliable and found.correlation > 0.85 and found.spread < 1
+    assert (found.down, found.right) == pytest.approx([0.5 - offset for offset in PEERS[name]], abs=0.25)
+    left = estimate(correct(pair, found))
+    assert abs(left.down) < 0.1 and abs(left.right) < 0.1
+
+
+@pytest.mark.real
+def test_a_real_pair_that_is_more_than_shifted(real_data):
+    folder = real_data / "vhr_housing"
+    if not folder.is_dir():
+        pytest.skip(f"{real_data} holds no vhr_housing")
+    found = estimate(raster.read_pair(folder / "pan.tif", folder / "ms.tif", "VHR4"))
+    assert found.spread > 3  # its MS is 1 % smaller than PAN, top to bottom
