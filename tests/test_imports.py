@@ -14,7 +14,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "_notebooks" not in p.parts
 MAY_IMPORT_OPEN_CLIP = {"clip.py", "pretrain_clip.py"}
 MAY_IMPORT_PICTURES = {"plotting", "widgets", "report"}
 # The numerical core: understood, tested and reused without the rest.
-CORE = ("sensors", "degrade", "blocks", "metrics", "classical")
+CORE = ("sensors", "resample", "degrade", "blocks", "metrics", "classical")
 CORE_MAY_IMPORT = {"torch", "numpy", "scipy", *sys.stdlib_module_names}
 
 
