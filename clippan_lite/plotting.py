@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import PIL.Image  # matplotlib brings it
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -251,9 +252,16 @@ def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False
     """
     folder = Path(run) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    kind, options = ("jpg", {"pil_kwargs": {"quality": 80}}) if photo else ("png", {})
+    kind = "jpg" if photo else "png"
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, **options)
+    if photo:
+        figure.savefig(buffer, format=kind, pil_kwargs={"quality": 80})
+    else:  # 64 colours are plenty for a plot and halve the file
+        whole = io.BytesIO()
+        figure.savefig(whole, format=kind)
+        PIL.Image.open(whole).convert("RGB").quantize(64, dither=PIL.Image.Dither.NONE).save(
+            buffer, kind, optimize=True
+        )
     plt.close(figure)
     with replacing(folder / f"{name}.{kind}") as part:
         part.write_bytes(buffer.getvalue())

@@ -356,7 +356,7 @@ def test_d_lambda_pulls_on_the_fused_image(scene):
         (lambda f, m, p, s: metrics.full(f, m, p, get("WV2")), r"ms: expected 8 bands .* found \(4, 32, 32\)"),
         (lambda f, m, p, s: metrics.full(f, m, p, s, "gdal"), "convention: expected"),
         (lambda f, m, p, s: metrics.d_lambda_khan(f, m, s, "dec"), "variant: expected"),
-        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)), r"mask: expected a bool tensor \(128, 128\)"),
+        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)), r"mask: expected a bool tensor"),
         (lambda f, m, p, s: metrics.d_s(f, m, p, 4, block=256), "block: expected .* at most the image size 128 x 128"),
         (
             lambda f, m, p, s: metrics.d_lambda(f[None].repeat(2, 1, 1, 1), m, 4),

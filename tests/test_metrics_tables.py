@@ -167,7 +167,7 @@ def test_reprojected_family_against_numpy(scene):
 @pytest.mark.parametrize("convention", ["benchmark", "geo"])
 @pytest.mark.parametrize("size", [(192, 256), (208, 272), (128, 268)])
 @pytest.mark.parametrize("holes", [False, True])
-def test_strips_do_not_change_the_table(monkeypatch, convention, size, holes):
+def test_tiles_do_not_change_the_table(monkeypatch, convention, size, holes):
     fused, pan = smooth(4, 208, 272)[:, : size[0], : size[1]], smooth(1, 208, 272, seed=4)[:, : size[0], : size[1]]
     ms = degrade(fused, SENSOR.mtf_ms, 4, convention) + 9 * rand(4, size[0] // 4, size[1] // 4)
     mask = None
@@ -176,7 +176,7 @@ def test_strips_do_not_change_the_table(monkeypatch, convention, size, holes):
         mask[3, 130] = mask[100, 200] = False
     args = (fused, ms, pan, SENSOR, convention, mask)
     whole = metrics.full(*args)
-    monkeypatch.setattr(tables, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(tables, "TILE", 32)
     assert metrics.full(*args) == pytest.approx(whole, abs=1e-11)
     single = {
         "D_lambda": metrics.d_lambda(fused, ms, 4, convention, mask=mask),

@@ -5,7 +5,7 @@ float64 tensor, the mean over the batch. Results do not change when all images a
 its peak too), so DN and [0, 1] both serve. All are differentiable, with finite gradients also for equal images and
 flat blocks. Wrong shapes, ratios or non-finite values raise a one-line ValueError with what was expected and found.
 
-`reduced` and `full` return whole tables of one image ``(C, H, W)`` by name, `full` in strips, so that scenes of any
+`reduced` and `full` return whole tables of one image ``(C, H, W)`` by name, `full` in tiles, so that scenes of any
 size fit into memory.
 
 ``convention`` says where MS pixels sit on PAN's grid, see `clippan_lite.degrade`. ``mask`` is ``(H, W)`` bool on PAN's

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -16,9 +18,9 @@ from clippan_lite.sensors import Sensor
 
 Tensor = torch.Tensor
 BLOCK = 32
-STRIP_PIXELS = 2**18  # of a strip that `full` handles at once: large enough for speed, small enough for the caches
-REACH = 24  # PAN rows that the MTF filter (20) and the local correlation look beyond a strip
-LOW_REACH = 12  # MS rows that interp23 (6 + 3 + ...) and bicubic interpolation look beyond a strip
+TILE = 512  # side of what `full` handles at once, pixels: small enough for the caches, large against its surroundings
+REACH = 24  # PAN pixels that the MTF filter (20) and the local correlation look beyond a tile
+LOW_REACH = 12  # MS pixels that interp23 (6 + 3 + ...) and bicubic interpolation look beyond a tile
 
 
 @torch.no_grad()
@@ -65,8 +67,8 @@ def full(
 ) -> dict[str, float]:
     """Every figure that needs no reference, toolbox flavour, blocks of 32 x 32.
 
-    The image is handled in strips: time grows with the pixels, memory (about 20 bytes per value beyond the arguments,
-    at most) does not with the strips' intermediate results.
+    The image is handled in tiles: time grows with its pixels, memory beyond the arguments with those of PAN (about 40
+    bytes each).
 
     Args:
         fused: ``(C, H, W)``, C 2 or more.
@@ -97,30 +99,24 @@ def full(
     low = torch.cat([inputs.load("ms", ms), imresize(inputs.load("pan", pan), 1 / r)], 1)
     seen_low = torch.empty_like(low[:, :c])
     sums: dict[str, Tensor] = {}
-    step = math.lcm(BLOCK, r)
-    rows = max(1, STRIP_PIXELS // (width * step)) * step
-    reach = -(-REACH // r) * r
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        first = max(0, top - reach)
-        strip = torch.cat([x[:, first : bottom + reach].double() for x in (fused, pan)])[None]
-        strip = inputs.load("fused", strip)
-        inner = slice(top - first, bottom - first)
-        image = strip[:, :c]
-        seen = mtf_filter(image, sensor.mtf_ms, r)[..., inner, :]
+    step, reach = math.lcm(BLOCK, r), -(-REACH // r) * r
+    for rows, cols in itertools.product(_spans(height, step), _spans(width, step)):
+        around = [slice(max(0, s.start - reach), s.stop + reach) for s in (rows, cols)]
+        tile = inputs.load("fused", torch.cat([x[:, *around].double() for x in (fused, pan)]))
+        inner = [slice(s.start - a.start, s.stop - a.start) for s, a in zip((rows, cols), around, strict=True)]
+        image = tile[:, :c]
+        seen = mtf_filter(image, sensor.mtf_ms, r)[..., *inner]
         if convention == "benchmark":
             at_ms = seen[..., r // 2 :: r, r // 2 :: r]  # saves filtering twice
         else:
-            at_ms = degrade(image, sensor.mtf_ms, r, convention)[..., inner.start // r : inner.stop // r, :]
-        seen_low[..., top // r : bottom // r, :] = at_ms
-        whole = (bottom - top) // BLOCK
-        if whole == 0:
-            continue  # the last rows, which fill no block
-        for name, values in _of_blocks(
-            strip, seen, _enlarged(low, top // r, bottom // r, r, convention), inner, r
-        ).items():
-            kept = values[0][keep[top // BLOCK :][:whole].flatten().to(values.device)]
-            sums[name] = sums.get(name, 0) + kept.sum(0)
+            at_ms = degrade(image, sensor.mtf_ms, r, convention)[..., *_divided(inner, r)]
+        seen_low[..., *_divided((rows, cols), r)] = at_ms
+        kept = keep[*_divided((rows, cols), BLOCK)].flatten()
+        if kept.numel() == 0:
+            continue  # the last rows or columns, which fill no block
+        up = _enlarged(low, _divided((rows, cols), r), r, convention)
+        for name, values in _of_blocks(tile, seen, up, inner, r).items():
+            sums[name] = sums.get(name, 0) + values[0][kept.to(values.device)].sum(0)
     count = int(keep.sum())
     mean = {name: total / count for name, total in sums.items()}
 
@@ -143,31 +139,44 @@ def full(
     }
 
 
-def _enlarged(low: Tensor, first: int, last: int, ratio: int, convention: str) -> Tensor:
-    """Rows ``first`` to ``last`` of ``(1, C, h, w)`` on PAN's grid, as if the whole image had been interpolated."""
-    h = low.shape[-2]
-    index = torch.arange(first - LOW_REACH, last + LOW_REACH, device=low.device)
-    index = index % h if convention == "benchmark" else mirror(index, h)
-    return upsample(low[..., index, :], ratio, convention)[..., LOW_REACH * ratio : -LOW_REACH * ratio, :]
+def _spans(size: int, step: int) -> list[slice]:
+    """Cut an axis into tiles that begin at multiples of the step."""
+    side = max(1, TILE // step) * step
+    return [slice(start, min(start + side, size)) for start in range(0, size, side)]
 
 
-def _of_blocks(strip: Tensor, seen: Tensor, up: Tensor, inner: slice, ratio: int) -> dict[str, Tensor]:
+def _divided(part: Sequence[slice], n: int) -> tuple[slice, ...]:
+    """The same part of an image that is n times coarser."""
+    return tuple(slice(s.start // n, s.stop // n) for s in part)
+
+
+def _enlarged(low: Tensor, part: Sequence[slice], ratio: int, convention: str) -> Tensor:
+    """Part of ``(1, C, h, w)`` on PAN's grid, as if the whole image had been interpolated."""
+    for dim, span in zip((2, 3), part, strict=True):
+        n = low.shape[dim]
+        index = torch.arange(span.start - LOW_REACH, span.stop + LOW_REACH, device=low.device)
+        low = low.index_select(dim, index % n if convention == "benchmark" else mirror(index, n))
+    inner = slice(LOW_REACH * ratio, -LOW_REACH * ratio)
+    return upsample(low, ratio, convention)[..., inner, inner]
+
+
+def _of_blocks(tile: Tensor, seen: Tensor, up: Tensor, inner: Sequence[slice], ratio: int) -> dict[str, Tensor]:
     """Everything that `full` averages over blocks, ``(1, blocks, ...)`` by name.
 
     Args:
-        strip: fused bands and PAN, with rows above and below.
+        tile: fused bands and PAN, with what is around them.
         seen: fused bands through the MTF filter.
         up: interpolated MS bands and interpolated reduced PAN.
-        inner: rows of the strip itself.
+        inner: rows and columns of the tile itself.
         ratio: PAN pixels per MS pixel.
     """
     c = seen.shape[1]
-    mean, cov = blocks.moments([strip[..., inner, :]], BLOCK)
+    mean, cov = blocks.moments([tile[..., *inner]], BLOCK)
     low_mean, low_cov = blocks.moments([up[:, :c], seen, up[:, c:]], BLOCK)
     khan = blocks.q2n_of(low_mean[..., :-1], low_cov[..., :-1, :-1])
     ms_pan = [*range(c), 2 * c]
     low_mean, low_cov = low_mean[..., ms_pan], low_cov[..., ms_pan, :][..., ms_pan]
-    rho = blocks.local_correlation(strip[:, :-1], strip[:, -1:], math.ceil(ratio / 2))[..., inner, :]
+    rho = blocks.local_correlation(tile[:, :-1], tile[:, -1:], math.ceil(ratio / 2))[..., *inner]
     n = BLOCK * BLOCK
     return {
         "bands": blocks.between_bands(mean[..., :-1], cov[..., :-1, :-1]),

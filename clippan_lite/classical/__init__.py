@@ -1,0 +1,77 @@
+"""Classical pansharpening: interpolation, component substitution, multiresolution analysis and spatial detail.
+
+Every method has the signature ``(ms, pan, sensor, convention="benchmark", mask=None) -> fused``: ms ``(C, h, w)`` and
+pan ``(1, h * ratio, w * ratio)`` in DN, any floating dtype and device; fused ``(C, h * ratio, w * ratio)`` float32 in
+DN, clipped to what the sensor can give (or to the range of ms, should that be wider). Shapes that do not fit each other
+or the sensor raise a one-line ValueError.
+
+``mask`` is ``(h * ratio, w * ratio)`` bool, True where valid. Means, deviations and regressions then take valid pixels
+only, filters see values continued from around the holes instead of what lies in them, and fused is 0 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from clippan_lite.classical.detail import bdsd, bdsd_pc
+from clippan_lite.classical.multiresolution import exp, hpf, mtf_glp, mtf_glp_cbd, mtf_glp_fs, mtf_glp_hpm, sfim
+from clippan_lite.classical.substitution import brovey, gihs, gs, gsa, pca
+from clippan_lite.data import Pair
+
+METHODS: dict[str, Callable[..., torch.Tensor]] = {
+    "EXP": exp,
+    "Brovey": brovey,
+    "GIHS": gihs,
+    "PCA": pca,
+    "GS": gs,
+    "GSA": gsa,
+    "HPF": hpf,
+    "SFIM": sfim,
+    "MTF-GLP": mtf_glp,
+    "MTF-GLP-HPM": mtf_glp_hpm,
+    "MTF-GLP-FS": mtf_glp_fs,
+    "MTF-GLP-CBD": mtf_glp_cbd,
+    "BDSD": bdsd,
+    "BDSD-PC": bdsd_pc,
+}
+
+__all__ = [
+    "METHODS",
+    "bdsd",
+    "bdsd_pc",
+    "brovey",
+    "exp",
+    "fuse",
+    "gihs",
+    "gs",
+    "gsa",
+    "hpf",
+    "mtf_glp",
+    "mtf_glp_cbd",
+    "mtf_glp_fs",
+    "mtf_glp_hpm",
+    "pca",
+    "sfim",
+]
+
+
+def fuse(name: str, pair: Pair) -> torch.Tensor:
+    """Fuse a pair by the method of that name, in the pair's own convention and with its nodata left out.
+
+    Args:
+        name: a key of `METHODS`, whatever its case; ``_`` and ``-`` are one.
+        pair: images in DN.
+
+    Returns:
+        ``(C, H, W)`` float32, DN; 0 where the pair holds nodata.
+
+    Raises:
+        ValueError: unknown name (the message lists the known ones), or what the method itself refuses.
+    """
+    known = {key.lower(): method for key, method in METHODS.items()}
+    method = known.get(str(name).lower().replace("_", "-"))
+    if method is None:
+        raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
+    return method(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)

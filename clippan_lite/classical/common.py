@@ -1,0 +1,214 @@
+"""What the methods share: checked input without nodata, statistics over valid pixels, PAN at the resolution of MS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, mtf_filter, upsample
+from clippan_lite.sensors import Sensor
+
+Tensor = torch.Tensor
+
+# Gain of the low-pass that takes PAN to the resolution of MS where statistics ask for it: the toolboxes' default, not
+# PAN's own MTF. With the latter PAN keeps less detail than MS, and regressing one on the other biases the weights.
+LOWPASS = 0.30
+
+# Deviation in units of the mean that float32 filters leave of a flat image.
+FLAT = 1e-6
+
+
+def prepare(
+    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Check a pair and replace its nodata, so that no filter sees the values under the mask.
+
+    MS pixels without any valid PAN pixel count as nodata; those with some are kept, but see `valid_ms`.
+
+    Args:
+        ms: ``(C, h, w)``, DN.
+        pan: ``(1, h * ratio, w * ratio)``, DN.
+        sensor: gives ratio and number of bands.
+        convention: ``"benchmark"`` or ``"geo"``.
+        mask: ``(H, W)`` bool on PAN's grid, True where valid, or None.
+
+    Returns:
+        ms and pan in float32, and the mask on their device; None when all pixels are valid.
+
+    Raises:
+        ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of another shape or
+            type or without valid pixels, valid pixels that are NaN or infinite.
+    """
+    check_image("ms", ms, len(sensor.bands))
+    check_image("pan", pan, 1)
+    check_choice("convention", convention, CONVENTIONS)
+    r = sensor.ratio
+    if ms.dim() != 3 or tuple(pan.shape) != (1, ms.shape[1] * r, ms.shape[2] * r):
+        raise ValueError(
+            f"pan: expected ms (C, h, w) and pan (1, {r} h, {r} w), found {tuple(ms.shape)}, {tuple(pan.shape)}"
+        )
+    ms, pan = ms.float(), pan.float()
+    if mask is not None:
+        shape = tuple(pan.shape[1:])
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
+            found = f"{tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+            raise ValueError(f"mask: expected a bool tensor {shape} on PAN's grid, found {found}")
+        mask = mask.to(ms.device)
+        if not mask.any():
+            raise ValueError(f"mask: expected valid pixels (True), found none in {shape}")
+        if mask.all():
+            mask = None
+        else:
+            ms, pan = fill(ms, F.max_pool2d(mask[None].float(), r)[0] > 0), fill(pan, mask)
+    for name, image in (("ms", ms), ("pan", pan)):
+        bad = int((~torch.isfinite(image)).sum())
+        if bad:
+            raise ValueError(f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask")
+    return ms, pan, mask
+
+
+def fill(x: Tensor, valid: Tensor) -> Tensor:
+    """Replace what is not valid by the mean of the valid pixels in the smallest block of 2^k pixels that has some.
+
+    A constant would put a step of its own at the edge of every hole.
+
+    Args:
+        x: ``(C, H, W)``; anything, NaN too, where not valid.
+        valid: ``(H, W)`` bool with at least one True.
+
+    Returns:
+        ``(C, H, W)``, equal to x where valid.
+    """
+    if valid.all():
+        return x
+    x = torch.where(valid, x, 0.0)
+    count = F.avg_pool2d(valid[None].to(x), 2, ceil_mode=True)
+    coarse = fill(F.avg_pool2d(x, 2, ceil_mode=True) / count.clamp_min(1e-3), count[0] > 0)
+    coarse = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return torch.where(valid, x, coarse[:, : x.shape[1], : x.shape[2]])
+
+
+def finish(fused: Tensor, ms: Tensor, sensor: Sensor, valid: Tensor | None) -> Tensor:
+    """Clip, in place, to what the sensor can give, or to the range of ms should that be wider; 0 where no data is."""
+    low, high = min(0.0, float(ms.min())), max(2.0**sensor.bits - 1, float(ms.max()))
+    fused = fused.float().clip_(low, high)
+    return fused if valid is None else fused.mul_(valid)
+
+
+def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Tensor | None:
+    """MS pixels that a regression may use: all their PAN pixels are valid, and so are the MS pixels within the reach.
+
+    Args:
+        valid: ``(H, W)`` bool on PAN's grid, or None for all.
+        ratio: PAN pixels per MS pixel.
+        reach: MS pixels in each direction that a filter looks at; halved while it leaves few pixels, less than 20 for
+            each unknown.
+        unknowns: of the regression; twice as many pixels must be there.
+
+    Returns:
+        ``(H / ratio, W / ratio)`` bool, or None for all.
+
+    Raises:
+        ValueError: too few pixels even without any distance to nodata.
+    """
+    if valid is None:
+        return None
+    holes = F.max_pool2d((~valid)[None].float(), ratio)
+    while True:
+        usable = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)[0] == 0
+        count = int(usable.sum())
+        if reach == 0 and count < 2 * unknowns:
+            raise ValueError(f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}")
+        if reach == 0 or count >= 20 * unknowns:
+            return usable
+        reach //= 2
+
+
+def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Means and covariances of all bands of some images of one size, in float64.
+
+    Args:
+        images: ``(C_i, H, W)``.
+        valid: ``(H, W)`` bool, True where a pixel counts; None for all.
+
+    Returns:
+        Means ``(sum C_i,)`` and covariances (divided by the number of pixels) ``(sum C_i, sum C_i)``.
+    """
+    height, width = images[0].shape[1:]
+    rows = max(1, 2**17 // width)  # strips keep the float64 copies small
+    shift = torch.cat([image.mean((1, 2)) for image in images]).double()[:, None]
+    count = 0
+    total, squares = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+    for top in range(0, height, rows):
+        part = torch.cat([image[:, top : top + rows] for image in images])
+        part = part.flatten(1) if valid is None else part[:, valid[top : top + rows]]
+        part = part.double() - shift  # near their mean, squares lose no digits
+        count += part.shape[1]
+        total += part.sum(1, keepdim=True)
+        squares += part @ part.T
+    mean = total / count
+    return (mean + shift)[:, 0], squares / count - mean @ mean.T
+
+
+def solve(gram: Tensor, right: Tensor) -> Tensor:
+    """Weights of least squares from ``gram @ weights = right``; of several the shortest (bands may be copies)."""
+    return torch.linalg.pinv(gram, hermitian=True, rtol=1e-13) @ right
+
+
+def quotient(a: Tensor, b: Tensor, floor: Tensor) -> Tensor:
+    """``a / b``, and 0 where b is not above the floor: a flat image has no detail to be scaled."""
+    return torch.where(b > floor, a / b, 0.0)
+
+
+def column(values: Tensor) -> Tensor:
+    """One number per band, ready to multiply ``(C, H, W)`` in float32."""
+    return values.float()[:, None, None]
+
+
+def matching(up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gains and offsets that give PAN each band's mean, and ``spread`` each band's deviation.
+
+    Args:
+        up: bands to be matched, ``(C, H, W)``.
+        pan: ``(1, H, W)``.
+        spread: ``(1, H, W)``, PAN or PAN at the resolution of MS.
+        valid: pixels that count, ``(H, W)`` bool or None.
+
+    Returns:
+        Gains and offsets, ``(C, 1, 1)`` each.
+    """
+    n = len(up)
+    mean, cov = moments(up, pan, spread, valid=valid)
+    deviation = cov.diagonal().clamp_min(0).sqrt()
+    gain = quotient(deviation[:n], deviation[n + 1], FLAT * mean[n + 1].abs())
+    return column(gain), column(mean[:n] - gain * mean[n])
+
+
+def blurred(pan: Tensor, ratio: int) -> Tensor:
+    """PAN at the resolution of MS on its own grid, as statistics use it."""
+    return mtf_filter(pan, LOWPASS, ratio, "exact")
+
+
+def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -> Tensor:
+    """PAN as each band's camera would see it: blurred by the band's MTF, decimated and interpolated.
+
+    Args:
+        pan: ``(1, H, W)``.
+        gains: MTF gain of each of C bands.
+        ratio: PAN pixels per MS pixel.
+        convention: ``"benchmark"`` or ``"geo"``.
+
+    Returns:
+        ``(C, H, W)``; bands of one gain are one computation.
+    """
+    unique = sorted(set(gains))
+    low = upsample(degrade(pan.expand(len(unique), -1, -1), unique, ratio, convention), ratio, convention)
+    return low.expand(len(gains), -1, -1) if len(unique) == 1 else low[[unique.index(g) for g in gains]]
+
+
+def modulation(high: Tensor, low: Tensor) -> Tensor:
+    """``high / low``, and 1 where low is below a thousandth of its mean: there is no light that could be modulated."""
+    floor = 1e-3 * low.abs().mean((1, 2), keepdim=True)
+    return torch.where(low > floor, high / low, 1.0)
