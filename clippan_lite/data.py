@@ -143,6 +143,29 @@ class Patches:
         return batch
 
 
+def largest_valid(pair: Pair) -> Pair:
+    """The largest rectangle of a pair that holds no nodata, in whole MS pixels, as a pair without georeference."""
+    if pair.mask is None:
+        return pair
+    r = pair.ratio
+    good = (F.max_pool2d((~pair.mask)[None].float(), r)[0] == 0).numpy()
+    best, heights = (0, 0, 0, 0, 0), np.zeros(good.shape[1] + 1, int)
+    for bottom, row in enumerate(good, 1):
+        heights[:-1] = (heights[:-1] + 1) * row  # valid pixels above each column; the last one, 0, ends every run
+        open_runs: list[tuple[int, int]] = []  # (first column, height), heights growing
+        for column, height in enumerate(heights):
+            first = column
+            while open_runs and open_runs[-1][1] >= height:
+                first, tall = open_runs.pop()
+                best = max(best, (tall * (column - first), bottom - tall, bottom, first, column))
+            open_runs.append((first, height))
+    _, top, bottom, left, right = (int(n) for n in best)
+    fine = (slice(None), slice(top * r, bottom * r), slice(left * r, right * r))
+    truth = None if pair.truth is None else pair.truth[fine]
+    ms = pair.ms[:, top:bottom, left:right]
+    return replace(pair, ms=ms, pan=pair.pan[fine], truth=truth, valid=None, name=f"{pair.name}_valid", georef={})
+
+
 def reduced(pair: Pair) -> Pair:
     """The pair one scale down by Wald's protocol: MS and PAN degraded by the ratio, the original MS as truth."""
     ms, pan = degrade.wald(pair.ms, pair.pan, pair.sensor, pair.convention)

@@ -256,10 +256,10 @@ def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False
     buffer = io.BytesIO()
     if photo:
         figure.savefig(buffer, format=kind, pil_kwargs={"quality": 80})
-    else:  # 64 colours are plenty for a plot and halve the file
+    else:  # 256 colours are plenty for a plot and halve the file
         whole = io.BytesIO()
         figure.savefig(whole, format=kind)
-        PIL.Image.open(whole).convert("RGB").quantize(64, dither=PIL.Image.Dither.NONE).save(
+        PIL.Image.open(whole).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(
             buffer, kind, optimize=True
         )
     plt.close(figure)

@@ -39,6 +39,7 @@ pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+register = False  # shift PAN onto MS by the estimated fraction before anything else
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 
@@ -47,7 +48,14 @@ scene_seed = 0  # which synthetic scene
 from clippan_lite import check, plotting, steps
 
 setup = steps.Setup(
-    run_dir=run_dir, pan=pan, ms=ms, sensor=sensor, convention=convention, scene_size=scene_size, scene_seed=scene_seed
+    run_dir=run_dir,
+    pan=pan,
+    ms=ms,
+    sensor=sensor,
+    convention=convention,
+    register=register,
+    scene_size=scene_size,
+    scene_seed=scene_seed,
 )
 setup.check()
 plotting.use_style()

@@ -34,6 +34,7 @@ pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+register = False  # shift PAN onto MS by the estimated fraction before anything else
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
@@ -58,6 +59,7 @@ setup = steps.Setup(
     ms=ms,
     sensor=sensor,
     convention=convention,
+    register=register,
     scene_size=scene_size,
     scene_seed=scene_seed,
     clip=clip,
@@ -134,8 +136,8 @@ plotting.show(
 # %% [markdown]
 # **What you see.** Four different wishes. `spat` asks for PAN's texture everywhere; `spec` only inside the frame where
 # its filter stays within the patch; `qnr` counts in blocks of 32 pixels; `direction` asks everywhere, with CLIP's
-# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .37 (`spat`), .19 (`qnr`) and .85
-# (`direction`): at equal weights the sentence would pull 85 times harder than the colours, hence its small weight. **What it does not
+# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .37 (`spat`), .19 (`qnr`) and .84
+# (`direction`): at equal weights the sentence would pull 84 times harder than the colours, hence its small weight. **What it does not
 # show:** whether the change it asks for is right.
 #
 # ## Training

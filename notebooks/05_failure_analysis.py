@@ -35,6 +35,7 @@ pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+register = False  # shift PAN onto MS by the estimated fraction before anything else
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
@@ -64,6 +65,7 @@ setup = steps.Setup(
     ms=ms,
     sensor=sensor,
     convention=convention,
+    register=register,
     scene_size=scene_size,
     scene_seed=scene_seed,
     clip=clip,
@@ -167,7 +169,7 @@ failures.append({
 # %% [markdown]
 # **What you see.** For a CLIP that knows nothing, a true fusion moves at a right angle to the sentences (a cosine of .05
 # on the embedded scene), and $L_d$ pulls anywhere. The bundled CLIP starts at .57, because its training captions told
-# sharp from blurred and MS from PAN; Stage I takes it to .60. How much the *result* depends on it is the PSNR printed
+# sharp from blurred and MS from PAN; Stage I takes it to .61. How much the *result* depends on it is the PSNR printed
 # below the figure: between the worst and the best supervisor lie about 0.3 dB, hardly more than seeds differ by.
 # **What it does not show:** the spread over seeds (here one), and the random CLIP *after* Stage I, which reaches a high
 # cosine as well (notebook 02).

@@ -1,0 +1,40 @@
+import itertools
+
+import pytest
+import torch
+
+from clippan_lite import data
+from clippan_lite.sensors import get
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_largest_valid_rectangle_against_trying_all(seed):
+    generator = torch.Generator().manual_seed(seed)
+    h, w, r = 6, 7, 4
+    ms = torch.rand(4, h, w, generator=generator)
+    pan = torch.rand(1, h * r, w * r, generator=generator)
+    valid = torch.rand(h * r, w * r, generator=generator) > 0.015
+    pair = data.Pair(ms=ms, pan=pan, sensor=get("VHR4"), valid=valid, truth=pan.repeat(4, 1, 1))
+    sizes = [
+        (b - t) * (e - a)
+        for t, b in itertools.combinations(range(h + 1), 2)
+        for a, e in itertools.combinations(range(w + 1), 2)
+        if valid[t * r : b * r, a * r : e * r].all()
+    ]
+    part = data.largest_valid(pair)
+    assert part.ms[0].numel() == max(sizes) < h * w and part.mask is None
+    assert part.pan.shape[1:] == (part.ms.shape[1] * r, part.ms.shape[2] * r) == part.truth.shape[1:]
+    places = [
+        (t, a)
+        for t in range(h - part.ms.shape[1] + 1)
+        for a in range(w - part.ms.shape[2] + 1)
+        if torch.equal(ms[:, t:, a:][:, : part.ms.shape[1], : part.ms.shape[2]], part.ms)
+    ]
+    ((t, a),) = places
+    inside = (slice(t * r, t * r + part.pan.shape[1]), slice(a * r, a * r + part.pan.shape[2]))
+    assert valid[inside].all() and torch.equal(pan[:, *inside], part.pan)
+
+
+def test_a_pair_without_nodata_is_its_own_largest_part():
+    pair = data.Pair(ms=torch.rand(4, 4, 4), pan=torch.rand(1, 16, 16), sensor=get("VHR4"))
+    assert data.largest_valid(pair) is pair
