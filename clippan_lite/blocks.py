@@ -64,7 +64,10 @@ def valid_blocks(mask: Tensor | None, size: tuple[int, int], n: int, step: int =
     check_mask(mask, (size[0] * step, size[1] * step))
     valid = split(mask[None, None], n * step)[0, :, 0].all(-1)
     if not valid.any():
-        raise ValueError(f"mask: expected at least one valid block of {n * step} x {n * step} PAN pixels, found none")
+        raise ValueError(
+            f"mask: expected at least one valid block of {n * step} x {n * step} PAN pixels, found none: "
+            "take the largest part without nodata (data.largest_valid), or single metrics"
+        )
     return valid
 
 

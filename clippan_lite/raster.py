@@ -89,7 +89,9 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
     folder = Path(folder)
     path = folder / "scene.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: run notebook 01_data_preparation for this run folder first")
+        raise FileNotFoundError(
+            f"{path} does not exist: expected a scene folder as notebook 01 writes it; read_pair reads plain files"
+        )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         sensor = _sensor(facts, path)

@@ -119,10 +119,11 @@ def from_table(name: str, table: dict[str, Any], where: str) -> Sensor:
     aliases = table.get("aliases", [])
     need(isinstance(bands, dict) and bool(bands), "bands", "lines such as bands.B = [450, 520]", bands)
     for key, edges in (*((f"bands.{b}", e) for b, e in bands.items()), ("pan_nm", table["pan_nm"])):
-        good = _numbers(edges) and len(edges) == 2 and 0 < edges[0] < edges[1] < float("inf")
-        need(good, key, "a lower and an upper edge in nm such as [450, 520]", edges)
-    for key, least in (("ratio", 2), ("bits", 1)):
-        need(type(table[key]) is int and table[key] >= least, key, f"a whole number from {least}", table[key])
+        good = _numbers(edges) and len(edges) == 2 and 200 <= edges[0] < edges[1] <= 20000
+        need(good, key, "a lower and an upper edge in nm, 200 to 20000, such as [450, 520]", edges)
+    for key, least, most in (("ratio", 2, 32), ("bits", 1, 32)):
+        good = type(table[key]) is int and least <= table[key] <= most
+        need(good, key, f"a whole number from {least} to {most}", table[key])
     need(_numbers(gains) and len(gains) == len(bands), "mtf_ms", f"{len(bands)} numbers, one per band", gains)
     need(_numbers([table["mtf_pan"]]), "mtf_pan", "a number", table["mtf_pan"])
     for key, values in (("mtf_ms", gains), ("mtf_pan", [table["mtf_pan"]])):

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -281,6 +282,39 @@ def test_zero_and_saturated_areas_are_finite(scene, value):
     assert reduced == pytest.approx({"ERGAS": 0, "SAM": 0, "Q": 1, "Q2n": 1, "SCC": 1, "SSIM": 1}, abs=1e-9)
 
 
+def test_what_lies_under_the_mask_changes_nothing(scene):
+    truth, ms, pan = scene
+    fused = truth + 40 * rand(4, 128, 128, seed=6)
+    wide = [torch.cat([t, t.flip(-1)], -1) for t in (fused, ms, pan)]
+    mask = torch.ones(128, 256, dtype=torch.bool)
+    mask[:, 180:] = False
+    junk = [t.clone() for t in wide]
+    junk[0][:, ~mask], junk[2][:, ~mask], junk[1][:, :, 45:] = math.nan, 12345.0, -7.0
+    assert metrics.full(*junk, SENSOR, mask=mask) == metrics.full(*wide, SENSOR, mask=mask)
+    assert metrics.reduced(junk[0], wide[0] + 1, 4, 2047, mask) == metrics.reduced(wide[0], wide[0] + 1, 4, 2047, mask)
+    for images in (junk, wide):
+        images.append(metrics.qnr(*images, 4, mask=mask) + metrics.d_rho(images[0], images[2], 4, mask=mask))
+        images.append(metrics.hqnr(*images[:3], SENSOR, "undecimated", mask=mask))
+    assert junk[3:] == wide[3:]
+
+
+def test_dead_bands_and_black_images_leave_the_rest_of_the_table(scene):
+    truth, ms, pan = (t.clone() for t in scene)
+    truth[1], ms[1] = 0, 0
+    assert all(math.isfinite(v) for v in metrics.full(truth, ms, pan, SENSOR).values())
+    assert all(math.isfinite(v) for n, v in metrics.reduced(truth, truth, 4, 2047).items() if n != "PSNR")
+    rest = metrics.ergas(truth[[0, 2, 3]] * 1.1, truth[[0, 2, 3]], 4)
+    assert float(metrics.ergas(truth * 1.1, truth, 4)) == pytest.approx(float(rest))
+    black = metrics.full(0 * truth, 0 * ms, pan, SENSOR)
+    assert {n for n, v in black.items() if not math.isfinite(v)} == {"R_SAM", "R_ERGAS"}
+    one = metrics.full(truth[:1], ms[:1], pan, replace(SENSOR, bands=("B",), wavelengths_nm=(485.0,), widths_nm=(70.0,),
+                                                       mtf_ms=(0.3,), rgb=(0, 0, 0)))  # fmt: skip
+    assert {n for n, v in one.items() if not math.isfinite(v)} == {"D_lambda", "QNR"}
+    x = truth.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(metrics.d_s_regression(x, pan), x)
+    assert torch.isfinite(grad).all()
+
+
 def test_gradcheck_of_what_is_new():
     x, ref, pan = (1 + rand(2, 8, 8, seed=i) for i in (1, 2, 3))
     ms = 1 + rand(2, 4, 4, seed=4)
@@ -310,6 +344,13 @@ def test_gradcheck_of_what_is_new():
         (lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.ones(9, 9)), "mask: expected a bool tensor"),
         (lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.zeros(128, 128).bool()), "at least one valid block"),
         (lambda t, m, p: metrics.full(t, m, p * math.nan, SENSOR), "pan: expected finite values, found 16384 NaN"),
+        (lambda t, m, p: metrics.full(t / 2047, m, p, SENSOR), "fused: expected the unit of ms"),
+        (lambda t, m, p: metrics.full(t, m, p / 2047, SENSOR), "pan: expected the unit of ms"),
+        (lambda t, m, p: metrics.full(t[:, :16, :16], m[:, :4, :4], p[:, :16, :16], SENSOR), "at least 32 x 32 pixels"),
+        (lambda t, m, p: metrics.full(t, m, p, "VHR4"), r"sensor: expected a sensors.Sensor, found 'VHR4'"),
+        (lambda t, m, p: metrics.reduced(t, t, 4, 1.0), "peak: expected the largest possible value, found 1.0"),
+        (lambda t, m, p: metrics.reduced(t[:, :8], t[:, :8], 4, 2047), "at least 11 x 11 pixels"),
+        (lambda t, m, p: metrics.q2n(t, t, 16.5), "block: expected 2 or more, found 16.5"),
         (lambda t, m, p: metrics.full(t.long(), m, p, SENSOR), "fused: expected a floating tensor"),
         (lambda t, m, p: metrics.full(t.numpy(), m, p, SENSOR), "fused: expected a floating tensor .* found ndarray"),
     ],

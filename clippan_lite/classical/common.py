@@ -41,6 +41,8 @@ def prepare(
         ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of another shape or
             type or without valid pixels, valid pixels that are NaN or infinite.
     """
+    if not isinstance(sensor, Sensor):
+        raise ValueError(f"sensor: expected a sensors.Sensor, found {sensor!r}: take sensors.get({sensor!r})")
     check_image("ms", ms, len(sensor.bands))
     check_image("pan", pan, 1)
     check_choice("convention", convention, CONVENTIONS)

@@ -46,7 +46,7 @@ def d_lambda(
     Source:
         Alparone et al. 2008, p = 1; the flavours are those of the DLPan toolbox's code and of the paper.
     """
-    fused, ms = inputs.images(fused, ms, ratio)
+    fused, ms = inputs.images(fused, ms, ratio, mask=mask)
     check_bands(ms)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
@@ -83,7 +83,7 @@ def d_s(
     Source:
         Alparone et al. 2008, q = 1; PAN is reduced by bicubic with antialiasing (DLPan toolbox).
     """
-    fused, ms, pan = inputs.images(fused, ms, ratio, pan)
+    fused, ms, pan = inputs.images(fused, ms, ratio, pan, mask)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
     low = [ms, imresize(pan, 1 / ratio)]
@@ -174,9 +174,10 @@ def d_lambda_khan(
     """
     check_choice("variant", variant, VARIANTS)
     check_choice("convention", convention, CONVENTIONS)
+    inputs.check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
-    fused, ms = inputs.images(fused, ms, r)
+    fused, ms = inputs.images(fused, ms, r, mask=mask)
     if variant == "decimated":
         return 1 - q2n_on_ms_grid(degrade(fused, sensor.mtf_ms, r, convention), ms, r, block, mask)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
@@ -208,6 +209,7 @@ def hqnr(
     Source:
         Aiazzi et al. 2014; Vivone et al. 2021.
     """
+    inputs.check_sensor(sensor)
     lam = d_lambda_khan(fused, ms, sensor, variant, convention, block, mask)
     return (1 - lam) * (1 - d_s(fused, ms, pan, sensor.ratio, convention, block, mask))
 
@@ -215,7 +217,8 @@ def hqnr(
 def d_rho(fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> Tensor:
     """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 (best) to 2.
 
-    Deviations from the local mean are correlated in windows of the same size, ``2 * ceil(ratio / 2)`` pixels.
+    Deviations from the local mean are correlated in windows of the same size, ``2 * ceil(ratio / 2)`` pixels. Outside
+    the image lie zeros, as in the reference table: a frame of that width follows the edge and not the content.
 
     Args:
         fused: ``(..., C, H, W)``.
@@ -232,8 +235,9 @@ def d_rho(fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor 
     """
     if not isinstance(ratio, int) or ratio < 1:
         raise ValueError(f"ratio: expected a whole number of 1 or more, found {ratio!r}")
-    fused = inputs.load("fused", fused)
-    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]))
+    check_image("fused", fused)
+    fused = inputs.load("fused", fused, mask=inputs.at_pan(mask, fused))
+    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]), mask)
     rho = blocks.local_correlation(fused, pan, math.ceil(ratio / 2))
     if min(rho.shape[-2:]) < block and (mask is None or bool(mask.all())):
         return 1 - rho.mean()
@@ -260,8 +264,9 @@ def d_s_regression(fused: Tensor, pan: Tensor, block: int = 32, mask: Tensor | N
     Source:
         Alparone et al. 2018, D_S^R.
     """
-    fused = inputs.load("fused", fused)
-    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]))
+    check_image("fused", fused)
+    fused = inputs.load("fused", fused, mask=inputs.at_pan(mask, fused))
+    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]), mask)
     both = torch.cat([fused, pan], 1)
     if min(both.shape[-2:]) < block and (mask is None or bool(mask.all())):
         x = both.flatten(2)
@@ -281,7 +286,7 @@ def unexplained(products: Tensor, levels: Tensor) -> Tensor:
         products: mean products ``(..., K, K)`` of the variables.
         levels: their means ``(..., K)``.
     """
-    size = products.diagonal(dim1=-2, dim2=-1).sqrt()
+    size = blocks.root(products.diagonal(dim1=-2, dim2=-1))
     size = torch.where(size == 0, 1.0, size)
     products = products / (size[..., :, None] * size[..., None, :])
     levels = levels / size

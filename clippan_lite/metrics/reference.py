@@ -83,11 +83,11 @@ def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:
 
     Args:
         x: image, ``(..., C, H, W)``.
-        ref: reference of the same shape; no band with mean 0.
+        ref: reference of the same shape; bands with mean 0, which have no relative error, are left out.
         ratio: PAN pixels per MS pixel (4, not 1/4).
 
     Raises:
-        ValueError: shapes that differ, values that are not finite, ratio below 1, a reference band with mean 0.
+        ValueError: shapes that differ, values that are not finite, ratio below 1, a reference with means of 0 only.
 
     Source:
         Wald 2000.
@@ -96,9 +96,11 @@ def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:
     if not ratio >= 1:
         raise ValueError(f"ratio: expected PAN pixels per MS pixel, 1 or more, found {ratio!r}")
     mean = ref.mean((2, 3))
-    if (mean == 0).any():
-        raise ValueError("ref: expected bands with a mean other than 0 for ERGAS, found a band with mean 0")
-    return (100 / ratio * blocks.root(((x - ref).square().mean((2, 3)) / mean.square()).mean(1))).mean()
+    dark = mean == 0
+    if dark.all(1).any():
+        raise ValueError("ref: expected a band with a mean other than 0 for ERGAS, found means of 0 only")
+    share = (x - ref).square().mean((2, 3)) / torch.where(dark, 1.0, mean).square()
+    return (100 / ratio * blocks.root(torch.where(dark, 0.0, share).sum(1) / (~dark).sum(1))).mean()
 
 
 def q2n(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
@@ -171,18 +173,26 @@ def scc(x: Tensor, ref: Tensor) -> Tensor:
 def consistency(x: Tensor, ref: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> dict[str, Tensor]:
     """ERGAS, SAM and Q of valid pixels and windows and Q2n of valid blocks, of ``(1, C, H, W)`` float64.
 
-    Images smaller than a block get windows of their own size, and one mirrored block.
+    Images smaller than a block get windows of their own size, and one mirrored block; what is undefined is NaN.
     """
     h, w = x.shape[-2:]
     side = min(block, h, w)
     of_windows = q_map(x, ref, side)
     if mask is None:
-        return {"ERGAS": ergas(x, ref, ratio), "SAM": sam(x, ref), "Q": of_windows.mean(), "Q2n": q2n(x, ref, block)}
-    keep = blocks.valid_blocks(mask, (h, w), block)
-    of_blocks = blocks.q2n(x, ref, block, keep)
-    of_windows = of_windows[..., windows_inside(mask, side)].mean()
-    x, ref = x[..., mask][..., None, :], ref[..., mask][..., None, :]
-    return {"ERGAS": ergas(x, ref, ratio), "SAM": sam(x, ref), "Q": of_windows, "Q2n": of_blocks}
+        of_blocks, of_windows = q2n(x, ref, block), of_windows.mean()
+    else:
+        of_blocks = blocks.q2n(x, ref, block, blocks.valid_blocks(mask, (h, w), block))
+        of_windows = of_windows[..., windows_inside(mask, side)].mean()
+        x, ref = x[..., mask][..., None, :], ref[..., mask][..., None, :]
+    undefined = torch.full_like(of_blocks, math.nan)
+    lit = bool((ref.mean((2, 3)) != 0).any())
+    coloured = bool(((x != 0).any(1) & (ref != 0).any(1)).any())
+    return {
+        "ERGAS": ergas(x, ref, ratio) if lit else undefined,
+        "SAM": sam(x, ref) if coloured else undefined,
+        "Q": of_windows,
+        "Q2n": of_blocks,
+    }
 
 
 def windows_inside(mask: Tensor, n: int) -> Tensor:
@@ -194,9 +204,9 @@ def check_block(block: int) -> None:
     """Refuse windows that have no variance.
 
     Raises:
-        ValueError: below 2.
+        ValueError: below 2, or no whole number.
     """
-    if block < 2:
+    if not isinstance(block, int) or block < 2:
         raise ValueError(f"block: expected 2 or more, found {block!r}")
 
 

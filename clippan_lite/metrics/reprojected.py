@@ -40,21 +40,22 @@ def reprojected(
     Source:
         Scarpa and Ciotola 2022, "Full-resolution quality assessment for pansharpening".
     """
+    inputs.check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
     inputs.check_sizes(fused, ms, r, pan)
     if fused.dim() != 3:
         raise ValueError(f"fused: expected one image (C, H, W), found {tuple(fused.shape)}")
-    ms = inputs.load("ms", ms)
+    ms = inputs.load("ms", ms, mask=inputs.at_ms(mask, fused, r))
     h, w = ms.shape[2:]
-    found = phases(ms, inputs.load("pan", pan), sensor.mtf_ms, r)
+    found = phases(ms, inputs.load("pan", pan, mask=mask), sensor.mtf_ms, r)
     bands = [
-        degrade_at(inputs.load("fused", fused[b : b + 1]), sensor.mtf_ms[b], r, phase) for b, phase in enumerate(found)
+        degrade_at(inputs.load("fused", fused[b : b + 1], mask=mask), sensor.mtf_ms[b], r, phase)
+        for b, phase in enumerate(found)
     ]
     low = torch.cat(bands, 1)
     valid = None
     if mask is not None:
-        blocks.check_mask(mask, (h * r, w * r))
         valid = blocks.split(mask[None, None], r)[0, :, 0].all(-1).view(h, w)
     table = consistency(low, ms, r, mask=valid)
     return {"D_lambda_align": 1 - table["Q2n"], **{f"R_{name}": table[name] for name in ("Q", "SAM", "ERGAS")}}

@@ -11,7 +11,7 @@ import torch
 from clippan_lite import blocks
 from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, imresize, mirror, mtf_filter, upsample
 from clippan_lite.metrics import inputs
-from clippan_lite.metrics.no_reference import check_bands, q2n_on_ms_grid, unexplained
+from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
 from clippan_lite.metrics.reference import consistency, psnr, scc, scc_of, sobel, ssim_map, windows_inside
 from clippan_lite.metrics.reprojected import reprojected
 from clippan_lite.sensors import Sensor
@@ -36,18 +36,27 @@ def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | 
             (and SCC leaves out the black ground, see `scc`).
 
     Returns:
-        PSNR (dB), ERGAS, SAM (degrees), Q, Q2n, SCC and SSIM.
+        PSNR (dB), ERGAS, SAM (degrees), Q, Q2n, SCC and SSIM; NaN for ERGAS and SAM of a black image.
 
     Raises:
         ValueError: shapes that differ, values that are not finite, ratio or peak out of range, no valid block.
     """
-    inputs.two(fused, ref)
+    if isinstance(fused, Tensor) and isinstance(ref, Tensor) and fused.shape != ref.shape:
+        raise ValueError(f"fused: expected the shape of ref {tuple(ref.shape)}, found {tuple(fused.shape)}")
+    check_image("fused", fused)
+    check_image("ref", ref)
     if fused.dim() != 3:
         raise ValueError(f"fused: expected one image (C, H, W), found {tuple(fused.shape)}")
     if mask is not None:
         blocks.check_mask(mask, ref.shape[-2:])
     h, w = (n // BLOCK * BLOCK or n for n in ref.shape[-2:])
-    x, y = fused[None, :, :h, :w].double(), ref[None, :, :h, :w].double()
+    if min(h, w) < 11:
+        raise ValueError(f"fused: expected at least 11 x 11 pixels, SSIM's window, found {h} x {w}")
+    x, y = inputs.load("fused", fused, mask=mask)[..., :h, :w], inputs.load("ref", ref, mask=mask)[..., :h, :w]
+    if float(y.max()) > 2 * peak:
+        raise ValueError(
+            f"peak: expected the largest possible value, found {peak!r} and a reference up to {float(y.max()):.6g}"
+        )
     mask = None if mask is None else mask[:h, :w]
     values = consistency(x, y, ratio, BLOCK, mask)
     structure = ssim_map(x, y, peak)
@@ -71,7 +80,7 @@ def full(
     bytes each).
 
     Args:
-        fused: ``(C, H, W)``, C 2 or more.
+        fused: ``(C, H, W)``, 32 x 32 pixels or more.
         ms: ``(C, H / ratio, W / ratio)``.
         pan: ``(1, H, W)``.
         sensor: gives ratio and MTF gains.
@@ -80,29 +89,34 @@ def full(
 
     Returns:
         D_lambda, D_s, QNR, D_lambda_K and HQNR (decimated), D_lambda_K_und and HQNR_und (undecimated), D_rho, D_s_R
-        (regression) and the registration-aware D_lambda_align, R_Q, R_SAM and R_ERGAS.
+        (regression) and the registration-aware D_lambda_align, R_Q, R_SAM and R_ERGAS. NaN where a figure is not
+        defined: D_lambda and QNR of one band, R_SAM and R_ERGAS of a black image.
 
     Raises:
         ValueError: shapes that do not fit each other or the sensor, values that are not finite, no block left.
     """
     check_choice("convention", convention, CONVENTIONS)
+    inputs.check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
     inputs.check_sizes(fused, ms, r, pan)
-    check_bands(ms)
     if fused.dim() != 3:
         raise ValueError(f"fused: expected one image (C, H, W), found {tuple(fused.shape)}")
     c, height, width = fused.shape
+    if min(height, width) < BLOCK:
+        raise ValueError(f"fused: expected at least {BLOCK} x {BLOCK} pixels, found {height} x {width}")
     keep = blocks.valid_blocks(mask, (height, width), BLOCK)
     keep = torch.ones(height // BLOCK * (width // BLOCK), dtype=torch.bool) if keep is None else keep.cpu()
     keep = keep.view(height // BLOCK, width // BLOCK)
-    low = torch.cat([inputs.load("ms", ms), imresize(inputs.load("pan", pan), 1 / r)], 1)
+    ms_mask = inputs.at_ms(mask, fused, r)
+    low = torch.cat([inputs.load("ms", ms, mask=ms_mask), imresize(inputs.load("pan", pan, mask=mask), 1 / r)], 1)
     seen_low = torch.empty_like(low[:, :c])
     sums: dict[str, Tensor] = {}
     step, reach = math.lcm(BLOCK, r), -(-REACH // r) * r
     for rows, cols in itertools.product(_spans(height, step), _spans(width, step)):
         around = [slice(max(0, s.start - reach), s.stop + reach) for s in (rows, cols)]
-        tile = inputs.load("fused", torch.cat([x[:, *around].double() for x in (fused, pan)]))
+        tile = torch.cat([x[:, *around].double() for x in (fused, pan)])
+        tile = inputs.load("fused", tile, mask=None if mask is None else mask[*around])
         inner = [slice(s.start - a.start, s.stop - a.start) for s, a in zip((rows, cols), around, strict=True)]
         image = tile[:, :c]
         seen = mtf_filter(image, sensor.mtf_ms, r)[..., *inner]
@@ -119,6 +133,8 @@ def full(
             sums[name] = sums.get(name, 0) + values[0][kept.to(values.device)].sum(0)
     count = int(keep.sum())
     mean = {name: total / count for name, total in sums.items()}
+    inputs.check_unit("fused", mean["levels"][:-1], low[:, :c])
+    inputs.check_unit("pan", mean["levels"][-1:], low[:, :c])
 
     lam = float((mean["bands"] - mean["low_bands"]).abs().mean())
     spatial = float((mean["pan"] - mean["low_pan"]).abs().mean())
