@@ -210,8 +210,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** Bright is wrong. EXP errs along every edge, the networks along the strongest ones; GSA and BDSD err in
-# whole areas instead, where they inject the wrong amount. On the embedded scene this pair is only 128 PAN pixels wide,
+# **What you see.** Bright is wrong. EXP errs along every edge, the networks along the strongest ones; BDSD errs in
+# whole fields instead, where its weights inject the wrong amount. On the embedded scene this pair is only 128 PAN pixels wide,
 # little to learn from, and the classical methods win. **What it does not show:** how a method fares at full resolution,
 # where edges are as sharp as PAN's.
 #
