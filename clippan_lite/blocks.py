@@ -78,8 +78,8 @@ def check_mask(mask: Tensor, size: tuple[int, int]) -> None:
         ValueError: one line with what was expected and what was found.
     """
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != tuple(size):
-        found = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"mask: expected a bool tensor ({size[0]}, {size[1]}), found {found}")
+        found = f"{tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask: expected a bool tensor {tuple(size)} on PAN's grid, found {found}")
 
 
 def mean_blocks(q: Tensor, keep: Tensor | None) -> Tensor:

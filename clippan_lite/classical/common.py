@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from clippan_lite.blocks import check_mask
 from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, mtf_filter, upsample
 from clippan_lite.sensors import Sensor
 
@@ -53,13 +54,10 @@ def prepare(
         )
     ms, pan = ms.float(), pan.float()
     if mask is not None:
-        shape = tuple(pan.shape[1:])
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != shape:
-            found = f"{tuple(mask.shape)} {mask.dtype}" if isinstance(mask, Tensor) else type(mask).__name__
-            raise ValueError(f"mask: expected a bool tensor {shape} on PAN's grid, found {found}")
+        check_mask(mask, pan.shape[1:])
         mask = mask.to(ms.device)
         if not mask.any():
-            raise ValueError(f"mask: expected valid pixels (True), found none in {shape}")
+            raise ValueError(f"mask: expected valid pixels (True), found none in {tuple(mask.shape)}")
         if mask.all():
             mask = None
         else:
