@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from clippan_lite import blocks
 from clippan_lite.degrade import mirror
 from clippan_lite.metrics import inputs
+from clippan_lite.resample import filter_last
 
 Tensor = torch.Tensor
 
@@ -214,12 +215,10 @@ def ssim_map(x: Tensor, ref: Tensor, data_range: float) -> Tensor:
     """SSIM of every whole 11 x 11 window of ``(B, C, H, W)``: ``(B, C, H - 10, W - 10)``."""
     t = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
     k = torch.exp(-0.5 * (t / 1.5) ** 2)
-    k = k / k.sum()
+    k = (k / k.sum())[None]
 
     def local(z: Tensor) -> Tensor:
-        shape = z.shape
-        z = F.conv2d(z.flatten(0, 1).unsqueeze(1), k.view(1, 1, 11, 1))
-        return F.conv2d(z, k.view(1, 1, 1, 11)).view(*shape[:2], shape[2] - 10, shape[3] - 10)
+        return filter_last(filter_last(z, k).mT, k).mT
 
     mx, my = local(x), local(ref)
     vx, vy, cov = local(x * x) - mx * mx, local(ref * ref) - my * my, local(x * ref) - mx * my
