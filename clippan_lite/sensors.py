@@ -290,6 +290,16 @@ def get(name: str) -> Sensor:
     return SENSORS[wanted]
 
 
+def check_sensor(sensor: object) -> None:
+    """Refuse names where the sensor itself is needed.
+
+    Raises:
+        ValueError: one line with what to write instead.
+    """
+    if not isinstance(sensor, Sensor):
+        raise ValueError(f"sensor: expected a sensors.Sensor, found {sensor!r}: take sensors.get({sensor!r})")
+
+
 def is_built_in(sensor: Sensor) -> bool:
     """Whether the table holds this sensor, up to its bit depth."""
     known = SENSORS.get(sensor.name)

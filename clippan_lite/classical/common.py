@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from clippan_lite.blocks import check_mask
 from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, mtf_filter, upsample
-from clippan_lite.sensors import Sensor
+from clippan_lite.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 
@@ -42,8 +42,7 @@ def prepare(
         ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of another shape or
             type or without valid pixels, valid pixels that are NaN or infinite.
     """
-    if not isinstance(sensor, Sensor):
-        raise ValueError(f"sensor: expected a sensors.Sensor, found {sensor!r}: take sensors.get({sensor!r})")
+    check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     check_image("pan", pan, 1)
     check_choice("convention", convention, CONVENTIONS)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from clippan_lite import blocks
 from clippan_lite.degrade import check_image
-from clippan_lite.sensors import Sensor
 
 Tensor = torch.Tensor
 
@@ -77,16 +76,6 @@ def at_pan(mask: Tensor | None, fused: Tensor) -> Tensor | None:
 def at_ms(mask: Tensor | None, fused: Tensor, ratio: int) -> Tensor | None:
     """MS pixels with any valid PAN pixel, ``(h, w)`` bool."""
     return None if at_pan(mask, fused) is None else F.max_pool2d(mask[None].float(), ratio)[0] > 0
-
-
-def check_sensor(sensor: Sensor) -> None:
-    """Refuse names where the sensor itself is needed.
-
-    Raises:
-        ValueError: one line with what to write instead.
-    """
-    if not isinstance(sensor, Sensor):
-        raise ValueError(f"sensor: expected a sensors.Sensor, found {sensor!r}: take sensors.get({sensor!r})")
 
 
 def check_unit(name: str, image: Tensor, ms: Tensor) -> None:

@@ -11,7 +11,7 @@ from clippan_lite import blocks
 from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, imresize, mtf_filter, upsample
 from clippan_lite.metrics import inputs
 from clippan_lite.metrics.reference import q2n
-from clippan_lite.sensors import Sensor
+from clippan_lite.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 FLAVOURS = ("toolbox", "paper")
@@ -174,7 +174,7 @@ def d_lambda_khan(
     """
     check_choice("variant", variant, VARIANTS)
     check_choice("convention", convention, CONVENTIONS)
-    inputs.check_sensor(sensor)
+    check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
     fused, ms = inputs.images(fused, ms, r, mask=mask)
@@ -209,7 +209,7 @@ def hqnr(
     Source:
         Aiazzi et al. 2014; Vivone et al. 2021.
     """
-    inputs.check_sensor(sensor)
+    check_sensor(sensor)
     lam = d_lambda_khan(fused, ms, sensor, variant, convention, block, mask)
     return (1 - lam) * (1 - d_s(fused, ms, pan, sensor.ratio, convention, block, mask))
 

@@ -11,7 +11,7 @@ from clippan_lite import blocks
 from clippan_lite.degrade import check_image, degrade_at, mtf_filter
 from clippan_lite.metrics import inputs
 from clippan_lite.metrics.reference import consistency
-from clippan_lite.sensors import Sensor
+from clippan_lite.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 
@@ -40,7 +40,7 @@ def reprojected(
     Source:
         Scarpa and Ciotola 2022, "Full-resolution quality assessment for pansharpening".
     """
-    inputs.check_sensor(sensor)
+    check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
     inputs.check_sizes(fused, ms, r, pan)

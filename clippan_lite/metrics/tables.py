@@ -14,7 +14,7 @@ from clippan_lite.metrics import inputs
 from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
 from clippan_lite.metrics.reference import consistency, psnr, scc, scc_of, sobel, ssim_map, windows_inside
 from clippan_lite.metrics.reprojected import reprojected
-from clippan_lite.sensors import Sensor
+from clippan_lite.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 BLOCK = 32
@@ -96,7 +96,7 @@ def full(
         ValueError: shapes that do not fit each other or the sensor, values that are not finite, no block left.
     """
     check_choice("convention", convention, CONVENTIONS)
-    inputs.check_sensor(sensor)
+    check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
     inputs.check_sizes(fused, ms, r, pan)
