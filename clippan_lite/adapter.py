@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -127,15 +129,22 @@ class Supervisor(nn.Module):
         cuts = images.unfold(2, side, side).unfold(3, side, side)
         return cuts.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], side, side)
 
-    def encode(self, kind: str, images: torch.Tensor) -> torch.Tensor:
+    def worded(self, prompts: PromptSet) -> Supervisor:
+        """The same stems and adapters (shared, not copied) with other sentences, as they are: nothing is re-adapted."""
+        other = copy.copy(self)
+        other.prompts = prompts
+        return other
+
+    def encode(self, kind: str, images: torch.Tensor, tokens: bool = False) -> torch.Tensor:
         """Adapted unit features of native crops.
 
         Args:
             kind: ``"ms"`` (interpolated to PAN's grid), ``"pan"`` or ``"hrms"``.
             images: ``(B, C or 1, s, s)`` scaled as in :class:`clippan_lite.data.Patches`.
+            tokens: a feature for each patch of CLIP's grid instead of one for the crop.
 
         Returns:
-            ``(B, d)``; gradients flow to the images.
+            ``(B, d)``, or ``(B * N, d)`` with ``tokens``; gradients flow to the images.
         """
         if kind == "pan":
             view = (images * self.pan_gain).expand(-1, 3, -1, -1)
@@ -145,7 +154,7 @@ class Supervisor(nn.Module):
                     f"the stem takes {self.bands} bands, found {images.shape[1]}; adapt CLIP to this sensor"
                 )
             view = self.stems[kind](images * self.band_gain)
-        feature = self.clip.encode_image(view)
+        feature = self.clip.encode_tokens(view).flatten(0, 1) if tokens else self.clip.encode_image(view)
         return feature if kind == "hrms" else self.image_adapters[kind](feature)
 
     def encode_texts(self) -> dict[str, torch.Tensor]:

@@ -12,6 +12,10 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
+#: Classical methods whose results "mixed" shows as HRMS, a random one per crop: no one method's look is learned.
+EXAMPLES = ("BDSD", "GSA", "MTF-GLP-HPM")
+
+
 @dataclass(frozen=True)
 class AdaptConfig:
     """Stage I: stems and adapters around a frozen CLIP."""
@@ -23,7 +27,11 @@ class AdaptConfig:
     inter: float = 1.0  # weight of InterMCL: image type against its sentence
     intra: float = 1.0  # weight of IntraMCL: same place against other places
     fusion: float = 1.0  # weight of the fusion-aware L1
-    direction: float = 0.0  # weight of 1 - direction cosine on HRMS: our addition, not in the paper
+    direction: float = 1.0  # weight of 1 - direction cosine on HRMS: our addition; the paper has none (0)
+    drift: float = 0.0  # weight of 1 - cos(adapted, raw) of the MS and PAN sentences: keeps what CLIP knew of them
+    examples: str = "mixed"  # HRMS examples: "mixed" (EXAMPLES), one classical method, or "reduced" (true MS)
+    image_share: float = 0.2  # of an adapter's output in an image feature; as in the authors' code
+    text_share: float = 0.5  # the same for sentences; 0 leaves CLIP's own text features
     seed: int = 0  # of initial weights and of the crops
 
 
@@ -41,6 +49,7 @@ class TrainConfig:
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
     direction: float = 0.03  # weight of L_d; 0 trains without CLIP
+    tokens: bool = False  # L_d on CLIP's patches instead of whole crops
     seed: int = 0  # of initial weights and of the patches
     options: dict = field(default_factory=dict)  # passed to the backbone
 

@@ -93,8 +93,9 @@ class Patches:
         pair: the scene.
         size: side of a crop in PAN pixels; cut down to the scene (multiple of the ratio) when that is smaller, and
             halved, with a printed line, when every crop would hold nodata.
-        split: ``"all"``, or ``"train"`` (left three quarters) and ``"held-out"`` (right, behind a gap), so that what is
-            measured was not trained on. The gap is as wide as the MTF filter reaches.
+        split: ``"all"``, or ``"train"`` (left) and ``"held-out"`` (right, behind a gap), so that what is measured was
+            not trained on. The held-out block is a quarter of the width, gap included, or one crop where that is wider
+            and leaves one crop to train on. The gap is as wide as the MTF filter reaches.
         extra: other images ``(C, H, W)`` in DN on PAN's grid to cut alike, such as ``{"hrms": bdsd_result}``.
         device: where the images are held and the crops made.
 
@@ -111,9 +112,10 @@ class Patches:
         device: str = "cpu",
     ):
         ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
-        first, last = {"all": (0, width), "train": (0, int(width * 0.75)), "held-out": (int(width * 0.75) + 32, width)}[
-            split
-        ]
+        gap, held = 32, int(width * 0.75) + 32
+        if width - held < size <= width - size - gap:
+            held = width - size
+        first, last = {"all": (0, width), "train": (0, held - gap), "held-out": (held, width)}[split]
         self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
         if self.size < 32:
             raise ValueError(f"the {split} part of {pair.name} is {last - first} PAN pixels wide, expected at least 32")

@@ -93,15 +93,22 @@ def direction(images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor]) -
     return 1 - (cosines[0] + cosines[1]).mean() / 2
 
 
+def drift(supervisor: nn.Module, texts: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean of 1 - cos between the adapted MS and PAN sentences and CLIP's own features of them, in [0, 2]."""
+    raw = supervisor.clip.encode_text([supervisor.prompts.ms, supervisor.prompts.pan])
+    return 1 - (torch.cat([texts["ms"], texts["pan"]]) * raw).sum(-1).mean()
+
+
 def stage_one(
     supervisor: nn.Module, images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor], temperature: float
 ) -> dict[str, torch.Tensor]:
-    """All Stage-I terms by name, unweighted: ``inter``, ``intra``, ``fusion``, ``direction``."""
+    """All Stage-I terms by name, unweighted: ``inter``, ``intra``, ``fusion``, ``direction``, ``drift``."""
     return {
         "inter": inter_mcl(images, texts, temperature),
         "intra": intra_mcl(images, temperature),
         "fusion": fusion_aware(supervisor, images, texts),
         "direction": direction(images, texts),
+        "drift": drift(supervisor, texts),
     }
 
 
@@ -165,6 +172,7 @@ def stage_two(
     supervisor: nn.Module | None = None,
     texts: dict[str, torch.Tensor] | None = None,
     convention: str = "benchmark",
+    tokens: bool = False,
 ) -> dict[str, torch.Tensor]:
     """Stage-II terms by name, unweighted, those whose weight is above 0.
 
@@ -177,6 +185,7 @@ def stage_two(
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
+        tokens: ``direction`` on CLIP's patches instead of whole crops.
 
     Returns:
         dict: named scalars. The feature of the output carries the gradient; those of MS and PAN are constants.
@@ -192,7 +201,8 @@ def stage_two(
         terms["ship"] = pseudo(fused, batch["teacher"])
     if weights["direction"]:
         with torch.no_grad():
-            fixed = {kind: supervisor.encode(kind, supervisor.tiles(batch[name])) for kind, name in
+            fixed = {kind: supervisor.encode(kind, supervisor.tiles(batch[name]), tokens) for kind, name in
                      (("ms", "exp"), ("pan", "pan"))}  # fmt: skip
-        terms["direction"] = direction({"hrms": supervisor.encode("hrms", supervisor.tiles(fused)), **fixed}, texts)
+        moved = supervisor.encode("hrms", supervisor.tiles(fused), tokens)
+        terms["direction"] = direction({"hrms": moved, **fixed}, texts)
     return terms

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from clippan_lite import backbones, classical, degrade, losses
+from clippan_lite import backbones, classical, data, degrade, losses
 from clippan_lite.adapter import Supervisor
 from clippan_lite.clip import Clip
-from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.config import EXAMPLES, AdaptConfig, TrainConfig
 from clippan_lite.data import Pair, Patches
 from clippan_lite.files import replacing, write_json
 from clippan_lite.prompts import PromptSet
@@ -66,7 +66,8 @@ def adapt(
 ) -> tuple[Supervisor, History]:
     """Stage I: train stems and adapters on one scene, CLIP frozen.
 
-    HRMS examples are made by BDSD, as in the paper: the supervisor learns the look of BDSD's result, not of truth.
+    HRMS examples are results of classical methods, or, one scale down, true MS (``config.examples``): the supervisor
+    learns their look. ``AdaptConfig(examples="BDSD", direction=0)`` is the paper's setup.
 
     Args:
         pair: the scene; its crops are as large as CLIP's input, at native resolution.
@@ -86,18 +87,18 @@ def adapt(
     """
     config = config or AdaptConfig()
     torch.manual_seed(config.seed)
-    supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb)
+    supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share)
     supervisor.calibrate(pair)
     supervisor.to(device)
-    patches = Patches(pair, clip.input_size, split, {"hrms": classical.fuse("BDSD", pair)}, device)
+    pair = data.reduced(pair) if config.examples == "reduced" else pair
+    patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device)
     generator = torch.Generator().manual_seed(config.seed)
-    weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction")}
+    weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")}
     optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
     history: History = []
     bar = _bar(config.steps, "Stage I", progress)
     for step in bar:
-        batch = patches.sample(config.batch, generator)
-        views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
+        views = stage_one_views(patches.sample(config.batch, generator), generator)
         images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
         terms = losses.stage_one(supervisor, images, supervisor.encode_texts(), config.temperature)
         loss = _weighted(terms, weights, step)
@@ -107,6 +108,33 @@ def adapt(
         history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
         bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False)
     return supervisor.eval().requires_grad_(False), history
+
+
+def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor]:
+    """Images ``(C, H, W)`` in DN that Stage I takes for HRMS, under names that begin with "hrms".
+
+    Args:
+        pair: the scene.
+        examples: ``"mixed"`` (:data:`clippan_lite.config.EXAMPLES`), one classical method, or ``"reduced"``: the truth
+            of a pair made by :func:`clippan_lite.data.reduced`.
+
+    Raises:
+        ValueError: unknown method, or no truth for ``"reduced"``.
+    """
+    if examples == "reduced":
+        if pair.truth is None:
+            raise ValueError(f"examples='reduced' needs a pair with truth, found {pair.name}; pass data.reduced(pair)")
+        return {"hrms": pair.truth}
+    methods = EXAMPLES if examples == "mixed" else (examples,)
+    return {f"hrms {method}": classical.fuse(method, pair) for method in methods}
+
+
+def stage_one_views(batch: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """MS (interpolated), PAN and HRMS crops of a batch of patches, HRMS from a random example per crop."""
+    choices = torch.stack([image for name, image in batch.items() if name.startswith("hrms")])
+    picks = torch.randint(len(choices), (choices.shape[1],), generator=generator).to(choices.device)
+    hrms = choices[picks, torch.arange(choices.shape[1], device=choices.device)]
+    return {"ms": batch["exp"], "pan": batch["pan"], "hrms": hrms}
 
 
 def train(
@@ -161,7 +189,9 @@ def train(
     for step in bar:
         batch = patches.sample(config.batch, generator)
         fused = network(batch["ms"], batch["pan"])
-        terms = losses.stage_two(fused, batch, pair.sensor, to_pan, weights, supervisor, texts, pair.convention)
+        terms = losses.stage_two(
+            fused, batch, pair.sensor, to_pan, weights, supervisor, texts, pair.convention, config.tokens
+        )
         loss = _weighted(terms, weights, step)
         optimiser.zero_grad()
         loss.backward()
@@ -241,7 +271,8 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     state, facts = _load(Path(path))
     if facts["clip"] != clip.label:
         raise ValueError(f"{Path(path).name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP")
-    supervisor = Supervisor(clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]))
+    shares = (facts["config"]["image_share"], facts["config"]["text_share"])
+    supervisor = Supervisor(clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]), *shares)
     supervisor.load_state_dict(state)
     return supervisor.eval().requires_grad_(False)
 

@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -7,9 +6,41 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
-from clippan_lite import captions, clip, pretrain_clip, prompts, scenes, sensors
+from clippan_lite import clip, prompts, scenes, sensors
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+#: Real open_clip architectures, but quick to make.
+TINY = {
+    "test-vit": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+    "test-rn": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 16},
+    "test-timm": {"image_size": 64, "timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_architectures(tmp_path_factory):
+    import open_clip
+
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    folder = tmp_path_factory.mktemp("configs")
+    for name, vision in TINY.items():
+        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(folder)
+
+
+def tiny(name="test-vit"):
+    torch.manual_seed(0)
+    return clip.load_clip(name, random_weights=True)
+
+
+@pytest.fixture(scope="module")
+def vit_b_32():
+    """A ViT-B-32 with fresh weights, and these in half precision."""
+    import open_clip
+
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-32", pretrained=None)
+    return model, {name: value.half().contiguous() for name, value in model.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +88,61 @@ def test_features_are_unit_length_and_differentiable(bundled):
     assert not any(p.requires_grad for p in bundled.model.parameters())
 
 
+@pytest.mark.parametrize(("name", "side"), [("bundled", 8), ("test-vit", 4), ("test-rn", 3)])
+def test_tokens_are_unit_length_and_each_sees_its_own_place_most(bundled, name, side):
+    loaded = bundled if name == "bundled" else tiny(name)
+    images = torch.rand(1, 3, loaded.input_size, loaded.input_size, generator=torch.Generator().manual_seed(1))
+    images.requires_grad_()
+    tokens = loaded.encode_tokens(images)
+    assert tokens.shape == (1, side * side, loaded.dim)
+    torch.testing.assert_close(tokens.norm(dim=-1), torch.ones(1, side * side))
+    for place in range(side * side):
+        direction = torch.randn(loaded.dim, generator=torch.Generator().manual_seed(place))
+        (slope,) = torch.autograd.grad((tokens[0, place] * direction).sum(), images, retain_graph=True)
+        assert slope.abs().max() > 0
+        energy = torch.nn.functional.adaptive_avg_pool2d(slope.square().sum(1), side).flatten()
+        assert energy[place] > energy.median()
+    assert loaded.encode_image(images).shape == (1, loaded.dim)  # the switch for tokens is off again
+
+
+def test_tokens_change_where_the_image_does(bundled):
+    """Flat images with texture in one half; attention carries some of the change into the other half."""
+    flat = torch.full((1, 3, 64, 64), 0.4)
+    half = flat.clone()
+    half[..., 32:] += 0.3 * (IMAGES[:1, :1, :, 32:] - 0.5)
+    with torch.no_grad():
+        before, *after = bundled.encode_tokens(torch.cat([flat, half, half.flip(-1)])).view(3, 8, 8, -1)
+    right, left = ((x - before).norm(dim=-1) for x in after)
+    assert right[:, 4:].mean() > 1.1 * right[:, :4].mean()
+    assert left[:, :4].mean() > 1.1 * left[:, 4:].mean()
+
+
+def test_tokens_pass_the_last_norm_and_projection_that_pooling_does(monkeypatch):
+    """With one place pooled instead of the class token, open_clip's own feature of the image is that place's token."""
+    loaded = tiny()
+    visual = loaded.model.visual
+    with torch.no_grad():
+        tokens = loaded.encode_tokens(IMAGES)
+        for place in (0, 7):
+            monkeypatch.setattr(visual, "_global_pool", lambda x, at=place + 1: (x[:, at], x[:, 1:]))
+            torch.testing.assert_close(tokens[:, place], loaded.encode_image(IMAGES))
+
+
+def test_images_of_other_sizes_and_shapes_are_handled_alike(bundled):
+    large = torch.nn.functional.interpolate(IMAGES, 96)
+    assert bundled.encode_tokens(large).shape == (3, 64, 128) and bundled.encode_image(large).shape == (3, 128)
+    for encode in (bundled.encode_image, bundled.encode_tokens):
+        with pytest.raises(ValueError, match=r"expected images \(B, 3, S, S\), found \(3, 64, 64\)"):
+            encode(IMAGES[0])
+
+
+def test_tokens_of_an_unsupported_visual_encoder_are_refused():
+    loaded = tiny("test-timm")
+    with pytest.raises(ValueError, match=r"as in ViT-B-32\) or ResNet \(as in RN50\), found TimmModel") as error:
+        loaded.encode_tokens(IMAGES)
+    assert "\n" not in str(error.value)
+
+
 def test_every_prompt_word_is_known(bundled, recwarn):
     for prompt in prompts.PROMPTS.values():
         bundled.encode_text([prompt.ms, prompt.pan, prompt.hrms])
@@ -73,6 +159,38 @@ def test_empty_and_overlong_prompts_are_refused(bundled):
         bundled.encode_text(["..."])
     with pytest.raises(ValueError, match="at most 38 words, found 50"):
         bundled.encode_text([" ".join(["sharp"] * 50)])
+
+
+def test_open_clip_prompts_are_refused_before_they_are_cut():
+    loaded = tiny()
+    for blank in ("", " \n"):
+        with pytest.raises(ValueError, match="is empty: expected at least one word") as error:
+            loaded.encode_text(["a sharp image", blank])
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="at most 75 tokens, found 76; shorten it"):
+        loaded.encode_text(["sharp " * 76])
+    assert loaded.encode_text(["sharp " * 75]).shape == (1, 32)
+
+
+def test_transformers_tokenizers_are_checked_too():
+    """The shape of open_clip's HFTokenizer, which has no ``encode``; transformers itself is not installed here."""
+
+    class Inner:
+        def encode(self, text, add_special_tokens=True):
+            return text.split() + [0, 0] * add_special_tokens
+
+    class Wrapper:
+        context_length, tokenizer = 6, Inner()
+
+        def __call__(self, texts):
+            return torch.zeros(len(texts), 6, dtype=torch.long)
+
+    tokenize = clip._strict(Wrapper())
+    assert tokenize(["one two three four"]).shape == (1, 6)
+    with pytest.raises(ValueError, match="at most 4 tokens, found 5"):
+        tokenize(["one two three four five"])
+    with pytest.raises(ValueError, match="is empty"):
+        tokenize([" "])
 
 
 def test_prompt_lookup():
@@ -92,7 +210,7 @@ def test_missing_bundled_weights_raise_with_the_mending_command(tmp_path, monkey
 def test_corrupt_and_foreign_weights_are_one_line(tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(clip.BUNDLED.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="no intact safetensors file"):
+    with pytest.raises(ValueError, match="no intact weights file"):
         clip.load_clip("bundled", broken)
     foreign = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(2)}, foreign)
@@ -108,6 +226,8 @@ def test_unknown_names_and_unnamed_weights_are_refused():
         clip.load_clip("ViT-B-32-quickgelu")
     with pytest.raises(ValueError, match="unknown tag 'opnai'"):
         clip.load_clip("ViT-B-32-quickgelu", "opnai")
+    with pytest.raises(ValueError, match="unknown tag 'openai' for test-vit: expected a local weights file"):
+        clip.load_clip("test-vit", "openai")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         clip.load_clip("ViT-B-32-quickgelu", "nowhere/ViT-B-32.safetensors")
 
@@ -124,21 +244,113 @@ def test_offline_download_failure_names_the_mend(monkeypatch):
     assert "clip='bundled'" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_local_file_of_an_open_clip_architecture_loads(tmp_path):
-    """A file of ViT-B-32's shape, as a user downloads it, made here from fresh weights."""
+@pytest.mark.parametrize("name", ["ViT-B-32.safetensors", "RemoteCLIP-ViT-B-32.pt"])
+def test_local_file_of_an_open_clip_architecture_loads(tmp_path, monkeypatch, vit_b_32, name):
+    """Files of ViT-B-32's shape, as a user downloads them: safetensors, or RemoteCLIP's pickled state_dict."""
     import open_clip
 
-    torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None)
-    path = tmp_path / "ViT-B-32.safetensors"
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()}, path)
-    loaded = clip.load_clip("ViT-B-32-quickgelu", path)
-    assert loaded.input_size == 224 and loaded.dim == 512 and "ViT-B-32.safetensors" in loaded.label
-    name = "visual.transformer.resblocks.3.mlp.c_fc.weight"
-    assert torch.equal(loaded.model.state_dict()[name], model.state_dict()[name].half().float())
+    model, state = vit_b_32
+    path = tmp_path / name
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: model)
+    loaded = clip.load_clip("ViT-B-32", path)
+    path.unlink()
+    assert loaded.input_size == 224 and loaded.dim == 512 and name in loaded.label
+    weight = "visual.transformer.resblocks.3.mlp.c_fc.weight"
+    assert torch.equal(loaded.model.state_dict()[weight], state[weight].float())
     with torch.no_grad():
         assert loaded.encode_image(IMAGES[:1]).shape == (1, 512)
+        assert loaded.encode_tokens(IMAGES[:1]).shape == (1, 49, 512)
         assert loaded.encode_text(["a multispectral image"]).shape == (1, 512)
+
+
+@pytest.mark.parametrize("wrap", ["plain", "module.", "state_dict.", "state_dict.module.", "checkpoint"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_wrapped_weights_load(tmp_path, wrap, suffix, dtype):
+    saved = tiny().model.state_dict()
+    prefix = wrap if wrap.endswith(".") else "module." if wrap == "checkpoint" else ""
+    state = {prefix + name: value.to(dtype).contiguous() for name, value in saved.items()}
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"epoch": 3, "name": "a run", "state_dict": state} if wrap == "checkpoint" else state, path)
+    loaded = clip.load_clip("test-vit", path).model.state_dict()
+    assert all(torch.equal(value, saved[name].to(dtype).float()) for name, value in loaded.items())
+
+
+def test_a_resnet_file_loads(tmp_path):
+    saved = tiny("test-rn").model.state_dict()
+    torch.save(saved, tmp_path / "RN.pt")
+    loaded = clip.load_clip("test-rn", tmp_path / "RN.pt").model.state_dict()
+    assert all(torch.equal(value, saved[name]) for name, value in loaded.items())
+
+
+class RunsCode:
+    def __reduce__(self):
+        return (pytest.fail, ("the file's code was run",))
+
+
+def bad_files(folder):
+    """Name of each kind of unusable weights file, and what is said of it."""
+    good = {name: value.clone() for name, value in tiny().model.state_dict().items()}
+    torch.save(good, folder / "whole.pt")
+    (folder / "cut.pt").write_bytes((folder / "whole.pt").read_bytes()[:5000])
+    (folder / "empty.pt").write_bytes(b"")
+    (folder / "page.pt").write_bytes(b"<html>not found</html>")
+    (folder / "page.safetensors").write_bytes(b"<html>not found</html>")
+    torch.save({"weight": RunsCode()}, folder / "code.pt")
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(folder / "script.pt")
+    torch.save([torch.zeros(2)], folder / "list.pt")
+    torch.save({"epoch": 3}, folder / "no_tensors.pt")
+    torch.save(tiny("test-rn").model.state_dict(), folder / "resnet.pt")
+    for name, value in {"nan": float("nan"), "inf": float("inf")}.items():
+        torch.save(good | {"visual.proj": torch.full_like(good["visual.proj"], value)}, folder / f"{name}.pt")
+    intact = dict.fromkeys(["cut.pt", "empty.pt", "page.pt", "page.safetensors", "code.pt", "script.pt"], "no intact")
+    return intact | {
+        "list.pt": "expected the tensors of a state_dict, found a list",
+        "no_tensors.pt": "another architecture: Missing key",
+        "resnet.pt": "another architecture",
+        "nan.pt": r"found NaN or infinity in visual\.proj \(1 tensors",
+        "inf.pt": "found NaN or infinity",
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_unusable_weights_files_are_one_line(tmp_path):
+    for name, message in bad_files(tmp_path).items():
+        with pytest.raises(ValueError, match=message) as error:
+            clip.load_clip("test-vit", tmp_path / name)
+        assert "\n" not in str(error.value) and name in str(error.value), name
+        assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14", "RN50"])
+def test_tags_of_openai_get_the_quick_gelu(monkeypatch, capsys, name):
+    import open_clip
+
+    if not open_clip.is_pretrained_cfg(f"{name}-quickgelu", "openai"):
+        pytest.skip("an older open_clip, which switches by itself")
+    asked, model = [], tiny().model
+    monkeypatch.setattr(open_clip, "create_model", lambda clip, **more: asked.append((clip, more)) or model)
+    loaded = clip.load_clip(name, "openai")
+    assert asked[0][0] == f"{name}-quickgelu" and asked[0][1]["pretrained"] == "openai"
+    assert open_clip.get_model_config(asked[0][0])["quick_gelu"]
+    assert loaded.label == f"{name}-quickgelu (openai, trained with the quick GELU)"
+    assert loaded.label in capsys.readouterr().out
+
+
+def test_other_tags_keep_their_architecture(monkeypatch):
+    import open_clip
+
+    asked, model = [], tiny().model
+    monkeypatch.setattr(open_clip, "create_model", lambda clip, **more: asked.append(clip) or model)
+    assert clip.load_clip("ViT-B-32", "laion2b_s34b_b79k").label == "ViT-B-32 (laion2b_s34b_b79k)"
+    assert clip.load_clip("ViT-B-32-quickgelu", "openai").label == "ViT-B-32-quickgelu (openai)"
+    assert asked == ["ViT-B-32", "ViT-B-32-quickgelu"]
 
 
 def test_a_tag_for_the_bundled_clip_is_refused():
@@ -160,24 +372,3 @@ def test_random_weights_only_when_asked_for(capsys):
     assert not torch.equal(
         loaded.model.state_dict()["text_projection"], load_file(clip.BUNDLED)["text_projection"].float()
     )
-
-
-def test_pretraining_runs_saves_and_loads(tmp_path, monkeypatch):
-    model, config, provenance = pretrain_clip.train(steps=2, batch=8, scenes_count=2)
-    pretrain_clip.save(model, config, provenance, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundled_clip.json", "bundled_clip.safetensors"]
-    assert json.loads((tmp_path / "bundled_clip.json").read_text())["provenance"]["images"] == 16
-    monkeypatch.setattr(clip, "BUNDLED", tmp_path / "bundled_clip.safetensors")
-    assert clip.load_clip().dim == 128
-    shutil.rmtree(tmp_path)
-
-
-def test_captions_are_true_of_their_images():
-    pool, rng = pretrain_clip.Pool(1, 2, progress=False), np.random.default_rng(0)
-    images, texts, truth = pretrain_clip.make_batch(pool, rng, 64)
-    assert images.shape == (64, 3, 64, 64) and images.min() >= 0 and images.max() <= 1
-    assert truth.diagonal().all() and 0.02 < truth.float().mean() < 0.6
-    known = set(captions.vocabulary())
-    assert {word for text in texts for word in clip.split_words(text)} <= known
-    grey = [i for i, text in enumerate(texts) if "panchromatic" in text and "Khan" not in text]
-    assert grey and all(torch.allclose(images[i, 0], images[i, 1]) for i in grey)

@@ -1,0 +1,213 @@
+"""Instruments that ask what an adapted CLIP knows, and whether its language reaches the fused image.
+
+The usual figures (type accuracy, same-place retrieval, cosine of IFA to HRMS) are reached by a CLIP with random
+weights too, so :func:`controls` always measures that one and an un-adapted one beside it. Text sensitivity is asked
+twice: of the gradient (:func:`gradient_change`) and of the result (:func:`sentences_compared`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from clippan_lite import clip as clips
+from clippan_lite import data, evaluation, losses, training
+from clippan_lite.adapter import Supervisor
+from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.data import Pair
+from clippan_lite.prompts import PromptSet
+
+Views = dict[str, torch.Tensor]
+
+
+def judged(pair: Pair) -> Pair:
+    """The pair itself where its truth is known, else the pair one scale down, where the original MS is the truth."""
+    return pair if pair.truth is not None else data.reduced(pair)
+
+
+def held_out_views(
+    pair: Pair, size: int, hrms: torch.Tensor | None = None, count: int = 48, seed: int = 1, device: str = "cpu"
+) -> Views:
+    """MS (interpolated), PAN and HRMS crops of ground that :func:`clippan_lite.training.adapt` did not train on.
+
+    Args:
+        pair: the scene.
+        size: side of a crop in PAN pixels, CLIP's input size.
+        hrms: image ``(C, H, W)`` in DN; None takes the pair's truth.
+        count: crops.
+        seed: of their places.
+        device: where they are made.
+
+    Returns:
+        kind -> ``(count, C or 1, size, size)``, scaled as in :class:`clippan_lite.data.Patches`.
+
+    Raises:
+        ValueError: no ``hrms`` and no truth, or the scene is too small.
+    """
+    if hrms is None and pair.truth is None:
+        raise ValueError(f"{pair.name} has no truth: pass hrms, such as classical.fuse('BDSD', pair), or judged(pair)")
+    patches = data.Patches(pair, size, "held-out", {"hrms": pair.truth if hrms is None else hrms}, device)
+    batch = patches.sample(count, torch.Generator().manual_seed(seed))
+    return {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
+
+
+@torch.no_grad()
+def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
+    """What a supervisor gets right on held-out crops.
+
+    Returns:
+        dict: ``type accuracy`` (chance 1/3), ``same place`` (share of HRMS crops whose nearest PAN crop is their own;
+        chance 1 / crops), ``cos(IFA, HRMS)`` and ``direction cosine`` (1 - L_d of the HRMS crops), both in [-1, 1].
+    """
+    images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+    texts = supervisor.encode_texts()
+    anchors = torch.cat([texts[kind] for kind in losses.KINDS])
+    hits = [((images[kind] @ anchors.T).argmax(1) == i).float().mean() for i, kind in enumerate(losses.KINDS)]
+    nearest = (images["hrms"] @ images["pan"].T).argmax(1)
+    joined = supervisor.image_fusion(images["ms"], images["pan"])
+    return {
+        "type accuracy": float(torch.stack(hits).mean()),
+        "same place": float((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean()),
+        "cos(IFA, HRMS)": float((joined * images["hrms"]).sum(-1).mean()),
+        "direction cosine": 1 - float(losses.direction(images, texts)),
+    }
+
+
+def controls(
+    pair: Pair,
+    clip: clips.Clip,
+    prompts: PromptSet,
+    config: AdaptConfig | None = None,
+    seeds: Sequence[int] = (0,),
+    views: Views | None = None,
+    device: str = "cpu",
+    adapted: Supervisor | None = None,
+    random_clip: clips.Clip | None = None,
+    progress: bool = False,
+) -> dict[str, list[dict[str, float]]]:
+    """:func:`figures` of the adapted CLIP, of the same CLIP un-adapted, and of random weights adapted alike.
+
+    Args:
+        pair: the scene.
+        clip: frozen CLIP.
+        prompts: the three sentences.
+        config: Stage I's settings.
+        seeds: of Stage I, one row of figures each.
+        views: from :func:`held_out_views`; None takes the truth of ``pair``.
+        device: where to compute.
+        adapted: a supervisor that stands for the first seed, so that it is not adapted twice.
+        random_clip: the same architecture with random weights; None makes one per seed (bundled CLIP only).
+        progress: show Stage I's bars.
+
+    Returns:
+        name -> one table per seed.
+    """
+    config = config or AdaptConfig()
+    views = views or held_out_views(pair, clip.input_size, device=device)
+    rows: dict[str, list[dict[str, float]]] = {"adapted": [], "un-adapted": [], "random weights, adapted": []}
+    for i, seed in enumerate(seeds):
+        seeded = replace(config, seed=seed)
+        if random_clip is None or i:
+            torch.manual_seed(seed)
+            knows_nothing = clips.load_clip(clip.name, None, device, random_weights=True)
+        else:
+            knows_nothing = random_clip
+        models = {
+            "adapted": adapted if i == 0 and adapted is not None
+            else training.adapt(pair, clip, prompts, seeded, device, progress)[0],
+            "un-adapted": training.adapt(pair, clip, prompts, replace(seeded, steps=0), device, False)[0],
+            "random weights, adapted": training.adapt(pair, knows_nothing, prompts, seeded, device, progress)[0],
+        }  # fmt: skip
+        for name, model in models.items():
+            rows[name].append(figures(model, views))
+    return rows
+
+
+def direction_gradient(supervisor: Supervisor, views: Views, tokens: bool = False) -> torch.Tensor:
+    """Gradient of L_d at the fused image, ``(B, C, s, s)``: what the sentence asks the network to change."""
+    fused = views["hrms"].clone().requires_grad_()
+    with torch.no_grad():
+        images = {kind: supervisor.encode(kind, views[kind], tokens) for kind in ("ms", "pan")}
+    loss = losses.direction({**images, "hrms": supervisor.encode("hrms", fused, tokens)}, supervisor.encode_texts())
+    return torch.autograd.grad(loss, fused)[0]
+
+
+def gradient_change(one: Supervisor, other: Supervisor, views: Views, tokens: bool = False) -> dict[str, float]:
+    """How far L_d's gradient at the fused image differs between two supervisors (two sentences).
+
+    Returns:
+        dict: ``cosine`` of the two gradients (1: the same pull, 0: unrelated, -1: opposite), mean over crops, and
+        ``norm ratio``, the second's length by the first's.
+    """
+    first, second = (direction_gradient(s, views, tokens).flatten(1) for s in (one, other))
+    cosine = torch.nn.functional.cosine_similarity(first, second, dim=1).mean()
+    return {"cosine": float(cosine), "norm ratio": float(second.norm(dim=1).mean() / first.norm(dim=1).mean())}
+
+
+def sentences_compared(
+    pair: Pair,
+    supervisors: dict[str, Supervisor | None],
+    config: TrainConfig,
+    seeds: Sequence[int] = (0, 1, 2),
+    device: str = "cpu",
+    progress: bool = False,
+) -> dict[str, dict]:
+    """Networks trained on a pair with truth under different supervisors, everything else alike, seed by seed.
+
+    Args:
+        pair: a pair with truth (which training does not look at), see :func:`judged`.
+        supervisors: name -> supervisor, None for training without L_d; the first is compared with the others.
+        config: Stage II's settings.
+        seeds: of Stage II.
+        device: where to compute.
+        progress: show bars.
+
+    Returns:
+        name -> ``{"tables": [one per seed], "effect": paired difference first minus this one with its 95 % interval,
+        "change": root mean square difference of the two fused images as a share of that between seeds}``; the last two
+        are None for the first name, and "change" for a single seed.
+
+    Raises:
+        ValueError: the pair has no truth.
+    """
+    if pair.truth is None:
+        raise ValueError(f"{pair.name} has no truth: pass instruments.judged(pair)")
+    tables, fused = {}, {}
+    for name, supervisor in supervisors.items():
+        weight = 0.0 if supervisor is None else config.direction
+        settings = [replace(config, seed=seed, direction=weight) for seed in seeds]
+        fused[name] = [
+            training.fuse(training.train(pair, s, supervisor, device=device, progress=progress)[0], pair)
+            for s in settings
+        ]
+        tables[name] = [evaluation.against_truth(image, pair) for image in fused[name]]
+    first = next(iter(supervisors))
+
+    def rms(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a - b).pow(2).mean().sqrt())
+
+    pairs = [(i, j) for i in range(len(seeds)) for j in range(i)]
+    between_seeds = np.mean([rms(fused[first][i], fused[first][j]) for i, j in pairs]) if pairs else None
+    result = {}
+    for name in supervisors:
+        other = name != first
+        moved = np.mean([rms(a, b) for a, b in zip(fused[first], fused[name], strict=True)])
+        result[name] = {
+            "tables": tables[name],
+            "effect": evaluation.paired_effect(tables[first], tables[name]) if other else None,
+            "change": float(moved / between_seeds) if other and between_seeds else None,
+        }
+    return result
+
+
+@torch.no_grad()
+def feature_map(supervisor: Supervisor, views: Views) -> list[torch.Tensor]:
+    """Crops ``(3 * B, 2)`` and sentences ``(3, 2)`` on two principal axes, in the order of ``losses.KINDS``."""
+    features = torch.cat([supervisor.encode(kind, views[kind]) for kind in losses.KINDS]).cpu()
+    texts = supervisor.encode_texts()
+    texts = torch.cat([texts[kind] for kind in losses.KINDS]).cpu()
+    _, _, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
+    return [(x - features.mean(0)) @ axes[:2].T for x in (features, texts)]

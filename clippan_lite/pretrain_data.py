@@ -1,0 +1,359 @@
+"""Training pictures of the bundled CLIP: crops of procedural ground with known attributes and known faults.
+
+Three kinds of ground, all painted with the materials of :mod:`clippan_lite.materials` and seen by sensor models:
+landscapes at half a metre (:func:`clippan_lite.scenes.make_landscape`), regions at 10 to 30 metres
+(:func:`make_region`), and piles of random shapes (:func:`make_shapes`), which mean nothing but have the edges and
+textures of every size that real pictures have and parcels of one colour lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from clippan_lite import scenes, sensors
+from clippan_lite.captions import SLOTS, VALUES, caption
+from clippan_lite.materials import MATERIALS
+from clippan_lite.scenes import LANDUSE, Landscape, noise_field
+
+SIZE = 64  # side of a crop, the bundled CLIP's input
+SENSORS = ("WV2", "WV3", "QB", "IKONOS", "GE1", "GF2")
+#: Which surface of the captions each material is; those left out have no name of their own.
+SURFACES = {
+    "grass": "grass", "crop": "crop", "stubble": "stubble", "forest": "trees", "soil": "soil", "dark soil": "soil",
+    "sand": "sand", "water": "water", "algae": "water", "asphalt": "asphalt", "concrete": "concrete",
+    "red roof": "roofs", "grey roof": "roofs", "metal roof": "roofs", "blue roof": "roofs",
+}  # fmt: skip
+_SURFACE = np.array([VALUES["surface"].index(SURFACES[m]) if m in SURFACES else 99 for m in MATERIALS])
+_M = {name: i for i, name in enumerate(MATERIALS)}
+_L = {name: i for i, name in enumerate(LANDUSE)}
+
+
+def _fractal(rng: np.random.Generator, size: int, coarsest: float, fall: float = 0.7) -> np.ndarray:
+    """Unit-variance noise with features of all sizes from ``coarsest`` pixels down to 2."""
+    field, scale, weight = np.zeros((size, size), np.float32), coarsest, 1.0
+    while scale >= 2:
+        field += weight * noise_field(rng, size, scale)
+        scale, weight = scale / 2, weight * fall
+    return (field - field.mean()) / (field.std() + 1e-6)
+
+
+def make_region(seed: int, size: int = 512) -> Landscape:
+    """Ground as seen with pixels of 10 to 30 m: small fields, shaded hills, towns as speckle, rivers, thin roads.
+
+    Args:
+        seed: same seed, same region.
+        size: side in pixels.
+    """
+    rng = np.random.default_rng([seed, 2])
+    blank = np.zeros((size, size), np.float32)
+    land = Landscape(blank.astype(np.int16), blank.astype(np.int16), blank.copy(), blank + 1, blank.astype(np.int16))
+    parcel, _, count = scenes._parcels(rng, size, cell=rng.uniform(70, 150))
+    share = [1.5, 1.0, 0.8, 0.4, 0.6, 0.8]  # of a Dirichlet draw: some regions hold almost one use
+    uses = rng.choice(["field", "forest", "houses", "industry", "water", "soil"], count, p=rng.dirichlet(share))
+    kind = np.array([_L[use] for use in uses], np.int16)[parcel]
+    land.landuse[:] = kind
+    fields, _, fields_count = scenes._parcels(rng, size, cell=rng.uniform(6, 22))
+    plants = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], fields_count)
+    crops = np.array([_M[m] for m in plants])
+    texture = {scale: noise_field(rng, size, scale) for scale in (2.2, 5, 20)}
+    hills = _fractal(rng, size, rng.uniform(30, 120))
+    slope = np.gradient(hills, axis=0) + np.gradient(hills, axis=1)
+    slope /= slope.std() + 1e-6
+
+    def paint(use: str, first: str | np.ndarray, second: str, mix: np.ndarray, light: np.ndarray) -> None:
+        where = kind == _L[use]
+        land.first[where] = first[where] if isinstance(first, np.ndarray) else _M[first]
+        land.second[where], land.mix[where], land.light[where] = _M[second], np.clip(mix, 0, 1)[where], light[where]
+
+    share = rng.uniform(0, 0.5, fields_count)[fields]
+    bright = rng.uniform(0.85, 1.15, fields_count)[fields]
+    paint("field", crops[fields], str(rng.choice(["grass", "soil"])), share + 0.1 * texture[5], bright)
+    relief = rng.uniform(0, 0.5)
+    paint("forest", "forest", "grass", 0.15 + 0.15 * texture[20], 1 + relief * slope + 0.08 * texture[2.2])
+    speckle = rng.random((size, size)).astype(np.float32)
+    towns = ["grey roof", "red roof", "concrete", "metal roof"]
+    green = str(rng.choice(["grass", "forest", "soil"]))
+    paint("houses", str(rng.choice(towns[:3])), green, 0.9 * speckle + 0.15 * texture[5], 0.7 + 0.6 * speckle[::-1])
+    big = np.clip(0.5 + 0.6 * noise_field(rng, size, 3), 0, 1)
+    paint("industry", str(rng.choice(towns[2:])), "asphalt", big, 0.8 + 0.4 * speckle.T)
+    paint("water", "water", "algae", 0.3 + 0.2 * noise_field(rng, size, 60), blank + 1)
+    bare = str(rng.choice(["soil", "sand", "dark soil"]))
+    paint("soil", bare, "sand", 0.4 + 0.3 * texture[20], 1 + relief * slope + 0.1 * texture[5])
+    if rng.random() < 0.7:
+        scenes._paint_band(land, rng, rng.uniform(1.5, 8), "river")
+    for _ in range(int(rng.integers(1, 4))):
+        scenes._paint_band(land, rng, rng.uniform(0.4, 1.0), "road")
+    land.light *= 1 + 0.03 * texture[2.2] + 0.03 * rng.standard_normal((size, size)).astype(np.float32)
+    land.light[:] = np.clip(land.light, 0.25, 2.0)
+    return land
+
+
+def make_shapes(seed: int, size: int = 512) -> Landscape:
+    """Rectangles, discs and stripes of random materials over one another, sizes by a power law; content unknown."""
+    rng = np.random.default_rng([seed, 3])
+    blank = np.zeros((size, size), np.float32)
+    land = Landscape(blank.astype(np.int16), blank.astype(np.int16), blank.copy(), blank + 1, blank.astype(np.int16))
+    land.first[:], land.second[:] = rng.integers(len(MATERIALS), size=2)
+    smallest = rng.uniform(1.0, 4.0)
+    for _ in range(int(rng.integers(1500, 4000))):
+        half = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1)), rng.uniform(0.15, 1)
+        box = scenes._box(land, *rng.uniform(0, size, 2), (half[0], max(0.8, half[0] * half[1])), rng.uniform(0, np.pi))
+        if box is None:
+            continue
+        window, mask, ridge = box
+        if rng.random() < 0.3:  # a disc
+            rr, cc = np.indices(mask.shape) - np.array(mask.shape)[:, None, None] // 2
+            mask = rr**2 + cc**2 <= half[0] ** 2
+        land.first[window][mask], land.second[window][mask] = rng.integers(len(MATERIALS), size=2)
+        land.mix[window][mask] = rng.uniform(0, 0.7)
+        land.light[window][mask] = (rng.uniform(0.35, 1.5) * (1 + rng.uniform(-0.2, 0.2) * ridge))[mask]
+    land.light *= 1 + rng.uniform(0, 0.25) * _fractal(rng, size, 64, rng.uniform(0.5, 1.0))
+    land.light[:] = np.clip(land.light, 0.15, 2.2)
+    return land
+
+
+class Pool:
+    """Procedural ground seen by random sensors, held as reflectance, from which crops are cut.
+
+    Of ``count`` pictures a half are landscapes, a quarter regions and a quarter shapes.
+    """
+
+    def __init__(self, seed: int, count: int, size: int = 512, progress: bool = True):
+        self.images, self.bright, self.landuse, self.surface, self.kind, self.rgb = [], [], [], [], [], []
+        for index in tqdm(range(count), desc="ground", disable=not progress):
+            kind = ("land", "region", "land", "shapes")[index % 4]
+            make = {"land": scenes.make_landscape, "region": make_region, "shapes": make_shapes}[kind]
+            land = make(seed * 100_000 + index, size)
+            sensor = sensors.get(SENSORS[(index // 4 + index) % len(SENSORS)])
+            bands, pan = scenes.observe(land, sensor)
+            self.images.append(np.concatenate([bands, pan]).astype(np.float16))
+            self.bright.append(np.percentile(self.images[-1], 99.5, axis=(1, 2)).astype(np.float32))
+            self.landuse.append(land.landuse)
+            self.surface.append(_SURFACE[np.where(land.mix < 0.5, land.first, land.second)].astype(np.int8))
+            self.kind.append(kind)
+            self.rgb.append(sensor.rgb)
+
+    def crop(self, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
+        """One crop ``(3, SIZE, SIZE)``, reflectance, and what is known of its ground: -1 where mixed.
+
+        ``view`` is ``"colour"``, ``"grey"`` (PAN or one band) or ``"infrared"`` (NIR, red, green).
+        """
+        index = int(rng.integers(len(self.images)))
+        image, kind = self.images[index], self.kind[index]
+        size = image.shape[-1]
+        side = int(rng.choice([64, 64, 96, 128, 192])) if kind == "land" else int(rng.choice([64, 64, 80, 112]))
+        r, c = rng.integers(0, size - side + 1, 2)
+        where = (slice(r, r + side), slice(c, c + side))
+        has = {"content": -1, "surface": -1, "scale": {"land": 0, "region": 1, "shapes": -1}[kind]}
+        if kind != "shapes":
+            uses = np.bincount(self.landuse[index][where].ravel(), minlength=len(LANDUSE)) / side**2
+            if uses.max() >= 0.6:
+                has["content"] = int(uses.argmax())
+            if kind == "land" and uses[_L["road"]] > 0.25:
+                has["content"] = _L["road"]
+            covers = np.bincount(self.surface[index][where].ravel(), minlength=100) / side**2
+            if covers[:99].max() >= 0.6:
+                has["surface"] = int(covers[:99].argmax())
+        bands = len(image) - 1
+        channels = {"colour": list(self.rgb[index]), "infrared": [bands - 1, *self.rgb[index][:2]]}.get(view)
+        if channels is None:
+            channels = [bands if rng.random() < 0.7 else int(rng.integers(bands))] * 3
+        # Products are stretched per band or for all bands alike, or something between.
+        gain = (self.bright[index][channels] / self.bright[index][channels].mean()) ** -rng.uniform(0, 1)
+        crop = torch.from_numpy(image[(channels, *where)].astype(np.float32) * gain[:, None, None])
+        if side != SIZE:
+            crop = F.interpolate(crop[None], (SIZE, SIZE), mode="bicubic", antialias=True)[0]
+        crop = torch.rot90(crop, int(rng.integers(4)), (-2, -1))
+        return (crop.flip(-1) if rng.random() < 0.5 else crop).clamp(min=1e-3), has
+
+
+# ---------------------------------------------------------------- how a product shows reflectance, and faults
+
+
+def blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of ``(C, H, W)``, the border repeated."""
+    radius = int(3 * sigma + 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).repeat(len(x), 1)
+    x = F.pad(x[None], (radius,) * 4, mode="replicate")
+    rows = F.conv2d(x, kernel[:, None, None], groups=x.shape[1])
+    return F.conv2d(rows, kernel[:, None, :, None], groups=x.shape[1])[0]
+
+
+def _enlarged(x: torch.Tensor, factor: int, mode: str = "bicubic") -> torch.Tensor:
+    """Blurred, every ``factor``-th pixel kept, brought back to size: what MS looks like on PAN's grid."""
+    small = F.avg_pool2d(x[None], factor) if mode == "nearest" else blur(x, 0.5 * factor)[None, :, ::factor, ::factor]
+    return F.interpolate(small, x.shape[-2:], mode=mode)[0]
+
+
+def _random_field(rng: np.random.Generator) -> torch.Tensor:
+    """Smooth field in about [0.4, 1.6], ``(1, SIZE, SIZE)``, for haze that is not even."""
+    coarse = torch.from_numpy(rng.uniform(0.5, 1.5, (1, 1, 4, 4)).astype(np.float32))
+    return F.interpolate(coarse, (SIZE, SIZE), mode="bicubic")[0]
+
+
+def _shifted(x: torch.Tensor, dy: float, dx: float) -> torch.Tensor:
+    """One band ``(H, W)`` moved by a fraction of a pixel, the border repeated."""
+    move = torch.tensor([[[1, 0, 2 * dx / SIZE], [0, 1, 2 * dy / SIZE]]], dtype=torch.float32)
+    grid = F.affine_grid(move, (1, 1, SIZE, SIZE), False)
+    return F.grid_sample(x[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
+
+
+def _display(crop: torch.Tensor, rng: np.random.Generator, grey: bool) -> torch.Tensor:
+    """Reflectance as products show it: path radiance more or less removed, stretched per band or jointly, gamma."""
+    red = rng.uniform(0.3, 0.8)
+    tint = torch.ones(3, 1, 1) if grey else torch.tensor([red, (1 + red) / 2, 1.0])[:, None, None]
+    # At-sensor products keep the light of a clear sky, up to a third of the range in blue; that is no haze.
+    crop = crop + float(rng.choice([-0.03, 0.0, 0.0, 0.04, 0.08, 0.13])) * rng.uniform(0.5, 1.2) * tint
+    level = float(rng.uniform(0.28, 0.6))  # reflectance that is shown as 1
+    if rng.random() < 0.35:  # stretched to the crop's own range
+        level = float(crop.flatten().kthvalue(int(0.98 * crop.numel())).values) * rng.uniform(0.95, 1.3)
+    crop = (crop / max(level, 0.04)).clamp(min=0) ** rng.uniform(0.55, 1.15)
+    if not grey:
+        mean = crop.mean(0, keepdim=True)
+        crop = mean + (crop - mean) * rng.uniform(0.7, 1.4)  # saturation
+        crop = crop * torch.from_numpy(rng.uniform(0.87, 1.15, (3, 1, 1)).astype(np.float32))
+    return crop
+
+
+def degrade_crop(crop: torch.Tensor, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
+    """Show a crop as a product would, put known faults into it, and say which: slot -> value, -1 where unknown.
+
+    Between "sharp" and "blurred", "sharp" and "oversharpened", "clean" and "noisy" lies a range that is either not
+    made or not named, so that the words mean something everywhere and not at one threshold.
+    """
+    grey = view == "grey"
+    has = dict.fromkeys(SLOTS, -1) | {"sharp": 0, "noise": 0, "haze": 0, "aligned": 0, "blocks": 0}
+    has["colour"] = VALUES["colour"].index({"colour": "natural"}.get(view, view))
+    crop = _display(crop, rng, grey)
+    if rng.random() < 0.7:  # the sensor's own softness, MTF gain .45 to .05 at Nyquist
+        crop = blur(crop, rng.uniform(0.35, 0.78))
+    if rng.random() < 0.4:  # products are often sharpened a little: still sharp
+        crop = crop + rng.uniform(0.1, 0.8) * (crop - blur(crop, rng.uniform(0.6, 1.4)))
+
+    def amount(value: float, low: float, high: float) -> int:
+        """0 for slight, 1 for strong, -1 between."""
+        return 0 if value < low else 1 if value > high else -1
+
+    roll = rng.random()
+    if roll < 0.34:
+        has["sharp"] = 1
+        if rng.random() < 0.3:
+            factor = int(rng.choice([3, 4, 4, 5]))
+            crop, has["blur_amount"] = _enlarged(crop, factor), amount(factor, 0, 4)
+        else:
+            sigma = rng.uniform(1.1, 3.2)
+            crop, has["blur_amount"] = blur(crop, sigma), amount(sigma, 1.5, 2.2)
+    elif roll < 0.50:
+        share = rng.uniform(1.4, 3.5)
+        has["sharp"], has["halo_amount"] = 2, amount(share, 1.8, 2.5)
+        crop = crop + share * (crop - blur(crop, rng.uniform(0.7, 2.0)))
+    if grey:
+        has["aligned"] = -1
+    elif rng.random() < 0.14:
+        length = rng.uniform(1.5, 4.5)
+        has["aligned"], has["shift_amount"] = 1, amount(length, 2.2, 3.2)
+        crop = crop.clone()
+        for channel in rng.permutation(3)[: rng.integers(1, 3)]:
+            angle = rng.uniform(0, 2 * np.pi)
+            crop[channel] = _shifted(crop[channel], length * np.sin(angle), length * np.cos(angle))
+    if view == "colour" and rng.random() < 0.2:
+        has["colour"] = 1
+        if rng.random() < 0.2:  # bands taken for one another
+            crop = crop[[[1, 0, 2], [2, 1, 0], [0, 2, 1], [1, 2, 0]][rng.integers(4)]]
+            crop = crop * torch.tensor([1.25, 1.0, 0.8])[:, None, None]  # grey ground shows it too
+        else:
+            gains = np.ones(3)
+            while gains.max() / gains.min() < 1.5:
+                gains = rng.uniform(0.4, 1.7, 3)
+            has["colour_amount"] = amount(gains.max() / gains.min(), 1.9, 2.5)
+            crop = crop * torch.tensor(gains, dtype=torch.float32)[:, None, None]
+    if rng.random() < 0.16:
+        share = rng.uniform(0.28, 0.68)
+        has["haze"], has["haze_amount"] = 1, amount(share, 0.38, 0.52)
+        veil = torch.from_numpy(np.sort(rng.uniform(0.66, 0.95, 3))[:, None, None].astype(np.float32))
+        share = (share * _random_field(rng)).clamp(0.1, 0.85) if rng.random() < 0.4 else share
+        crop = crop * (1 - share) + share * (veil.mean() if grey else veil)
+    if rng.random() < 0.1:
+        has["blocks"], has["sharp"], has["blur_amount"], has["halo_amount"] = 1, -1, -1, -1
+        crop = _enlarged(crop, int(rng.choice([3, 4, 5, 8])), "nearest")
+    planes = 1 if grey or rng.random() < 0.25 else 3
+    grain = torch.from_numpy(rng.standard_normal((planes, SIZE, SIZE)).astype(np.float32))
+    if rng.random() < 0.2:  # resampled noise is soft
+        grain = blur(grain, 0.6)
+        grain = grain / grain.std()
+    if rng.random() < 0.22:
+        sigma = rng.uniform(0.035, 0.14)
+        has["noise"], has["noise_amount"] = 1, amount(sigma, 0.055, 0.09)
+        if rng.random() < 0.3:  # photon noise grows with the signal
+            grain = grain * crop.mean(0, keepdim=True).clamp(0.1, 1).sqrt() / 0.6
+        crop = crop + grain * sigma
+    else:
+        crop = crop + grain * rng.uniform(0, 0.014)
+    crop = crop.clamp(0, 1)
+    faults = [has[slot] > 0 for slot in ("noise", "haze", "aligned", "blocks")]
+    faults += [has["sharp"] != 0, has["colour"] == 1]
+    has["verdict"] = int(any(faults)) if has["sharp"] >= 0 or has["blocks"] else -1
+    flawless = not any(faults[:4])
+    if grey and has["sharp"] == 0 and flawless:
+        has["type"] = VALUES["type"].index("pan")
+    elif view != "grey" and has["colour"] != 1 and flawless and has["sharp"] in (0, 1):
+        has["type"] = VALUES["type"].index("hrms" if has["sharp"] == 0 else "ms")
+    return crop, has | _look(crop, grey)
+
+
+def _look(crop: torch.Tensor, grey: bool) -> dict[str, int]:
+    """Dominant colour and brightness of what is shown, -1 where there is none."""
+    red, green, blue = (float(v) for v in crop.mean((1, 2)))
+    top, low = max(red, green, blue), min(red, green, blue)
+    tone = ""
+    if not grey and top - low < 0.04 * top:
+        tone = "grey_tone"
+    elif top - low > 0.18 * top:
+        tone = "green" if top == green else "blue" if top == blue else "red" if green < 0.7 * red else "brown"
+    mean = (red + green + blue) / 3
+    return {
+        "tone": VALUES["tone"].index(tone) if tone else -1,
+        "light": 0 if mean < 0.22 else 1 if mean > 0.6 else -1,
+    }
+
+
+def draw(pool: Pool, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
+    """One degraded crop ``(3, SIZE, SIZE)`` in [0, 1] and its attributes, an index into VALUES per slot or -1."""
+    view = str(rng.choice(["colour", "grey", "infrared"], p=[0.66, 0.22, 0.12]))
+    crop, ground = pool.crop(rng, view)
+    image, has = degrade_crop(crop, rng, view)
+    has |= ground
+    return image, np.array([has[slot] for slot in SLOTS])
+
+
+def make_batch(
+    pool: Pool, rng: np.random.Generator, size: int, texts_count: int | None = None
+) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
+    """Images ``(N, 3, S, S)``, M captions, truth ``(N, M)`` (caption j is true of image i), attributes ``(N, slots)``.
+
+    The captions are those of the first M images: a text costs as much to encode as a third of an image.
+    """
+    drawn = [draw(pool, rng) for _ in range(size)]
+    said = [caption(has, rng) for _, has in drawn[:texts_count]]
+    attributes = torch.tensor(np.array([has for _, has in drawn]))
+    stated = torch.tensor(np.array([says for _, says in said]))
+    truth = ((stated[None] < 0) | (stated[None] == attributes[:, None])).all(-1)
+    return torch.stack([image for image, _ in drawn]), [text for text, _ in said], truth, attributes
+
+
+class Batches(torch.utils.data.IterableDataset):
+    """Endless training batches, made in one worker process beside the training (same seed, same batches)."""
+
+    def __init__(self, pool: Pool, seed: int, size: int, texts: int):
+        self.pool, self.seed, self.size, self.texts = pool, seed, size, texts
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]]:
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield make_batch(self.pool, rng, self.size, self.texts)
