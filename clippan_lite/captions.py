@@ -131,12 +131,12 @@ WORDS: dict[str, dict[str, list[str]]] = {
             radiant, dazzling, with much light, whitish, illuminated, glaring, of high radiance, sunny
     """),
     "scale": _table("""
-        close: close up, at half a metre per pixel, at half a meter per pixel, with pixels of 50 cm, zoomed in, at
-            close range, with submetre pixels, with submeter sampling, at a large map scale, showing small objects,
+        close: close up, at half a metre per pixel, at half a meter per pixel, zoomed in, at close range, with
+            submetre pixels, with submeter sampling, at a large map scale, showing small objects,
             near, with tiny pixels on the ground, at fine ground sampling, magnified, at building level;
-        wide: wide, at 10 m per pixel, with pixels of 30 m, with pixels of ten metres, at twenty meters per pixel, at
-            20 m sampling, zoomed out, of a wide area, of a broad region, at Landsat sampling, at Sentinel sampling,
-            with thirty metre pixels, at a small map scale, synoptic, regional, seen from far, at coarse ground
+        wide: wide, with pixels of tens of metres, at some twenty meters per pixel, zoomed out, of a wide area, of a
+            broad region, at Landsat sampling, at Sentinel sampling, with medium sized pixels, at a small map scale,
+            synoptic, regional, seen from far, at coarse ground
             sampling, of many square kilometres, of many kilometers, panoramic, distant
     """),
     "sharp": _table("""
@@ -177,23 +177,27 @@ WORDS: dict[str, dict[str, list[str]]] = {
             under cirrus, with lifted blacks, clouded, dusty, with a whitish veil, milky, bleached, flat in contrast,
             seen through smoke
     """),
+    "chroma": _table("""
+        coloured: in colour, in color, coloured, colored, with colours, with colors, RGB, colourful, colorful, with
+            three different bands, with hues, not grey, not gray, polychrome, chromatic, in several bands;
+        grey: in grey, in gray, grayscale, single band, black and white, greyscale, monochrome, achromatic, without
+            colour, without color, colourless, colorless, grey, gray, in grey levels, in gray levels, in one band,
+            monochromatic, in black and white, of intensity only, uncoloured, in shades between black and white, one
+            channel, with equal channels, desaturated, luminance only, uncolored
+    """),
     "colour": _table("""
-        natural: in natural colours, in colour, spectrally consistent with original data, with faithful spectra, in
-            natural colors, in color, in true colour, in true color, naturally coloured, with correct colours, with
+        natural: in natural colours, spectrally consistent with original data, with faithful spectra, in
+            natural colors, in true colour, in true color, naturally coloured, with correct colours, with
             realistic hues, without spectral distortion, with genuine colours, colour faithful, spectrally faithful,
             with unbiased spectra, with authentic color, undistorted in colour, with preserved spectra, well balanced,
-            with neutral white balance, with lifelike colours, naturally colored, RGB, in red green and blue, with
-            accurate hue, with plausible colours, spectrally correct, not tinted;
+            with neutral white balance, with lifelike colours, naturally colored, with red green and blue where
+            they belong, with accurate hue, with plausible colours, spectrally correct, not tinted;
         false: with false colours, colour distorted, spectrally distorted, with wrong spectra, with false colors, with
             a colour cast, with a color cast, tinted, discoloured, discolored, with unnatural colours, miscoloured,
             with shifted hue, with spectral distortion, with wrong white balance, with strange hues, with biased
             spectra, with altered band ratios, spectrally inconsistent, unfaithful in colour, with incorrect color,
             stained, with a greenish or bluish cast, with implausible colours, with falsified radiometry, with wrong
             band gains, spectrally unfaithful, with unbalanced bands, miscalibrated, color distorted;
-        grey: in grey, in gray, grayscale, single band, black and white, greyscale, monochrome, achromatic, without
-            colour, without color, colourless, colorless, grey, gray, in grey levels, in gray levels, in one band,
-            monochromatic, in black and white, of intensity only, uncoloured, in shades between black and white, one
-            channel, with equal channels, desaturated, luminance only, uncolored;
         infrared: in colour infrared, in color infrared, with vegetation shown red, with infrared shown as red, CIR,
             near infrared, in near infrared green and blue, with red vegetation, in an infrared composite, NIR
             composite, infrared, with plants in red, with glowing red leaves, with the NIR band as red, with NIR in
@@ -261,9 +265,9 @@ WORDS: dict[str, dict[str, list[str]]] = {
             distorted
     """),
     "type": _table("""
-        ms: multispectral, low resolution multispectral, original multispectral, MS, multiband, four band,
+        ms: multispectral, low resolution multispectral, original multispectral, MS, multiband,
             multichannel, from a multispectral sensor, MS input, LRMS, coarse multispectral, with several spectral
-            bands, as a multispectral product, of low spatial and high spectral resolution, eight band, multi
+            bands, as a multispectral product, of low spatial and high spectral resolution, multi
             spectral, unfused multispectral, observed multispectral, from the multispectral camera, spectral input,
             raw multispectral, before pansharpening, before fusion, unsharpened multispectral, not yet pansharpened,
             low resolution MS, from the spectral bands alone, spectrally rich but spatially coarse, source
@@ -357,7 +361,7 @@ VALUES = {slot: tuple(values) for slot, values in WORDS.items()}
 
 _AT = {slot: i for i, slot in enumerate(SLOTS)}
 _SELDOM = ("surface", "tone", "light", "scale")
-_QUALITY = ("sharp", "noise", "haze", "colour", "aligned", "blocks", "verdict")
+_QUALITY = ("sharp", "noise", "haze", "chroma", "colour", "aligned", "blocks", "verdict")
 #: (slot, value) of a fault -> the slot that says how much of it there is.
 _AMOUNT = {
     ("sharp", 1): "blur_amount",

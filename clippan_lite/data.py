@@ -95,9 +95,10 @@ class Patches:
             halved, with a printed line, when every crop would hold nodata.
         split: ``"all"``, or ``"train"`` (left) and ``"held-out"`` (right, behind a gap), so that what is measured was
             not trained on. The held-out block is a quarter of the width, gap included, or one crop where that is wider
-            and leaves one crop to train on. The gap is as wide as the MTF filter reaches.
+            and leaves one crop to train on. Splits are those of one ``size``: another size has another border.
         extra: other images ``(C, H, W)`` in DN on PAN's grid to cut alike, such as ``{"hrms": bdsd_result}``.
         device: where the images are held and the crops made.
+        gap: columns left out between the two parts; 32 is as far as the MTF filter reaches.
 
     Raises:
         ValueError: no crop without nodata fits the split.
@@ -110,15 +111,18 @@ class Patches:
         split: str = "all",
         extra: dict[str, torch.Tensor] | None = None,
         device: str = "cpu",
+        gap: int = 32,
     ):
         ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
-        gap, held = 32, int(width * 0.75) + 32
+        held = int(width * 0.75) + 32
         if width - held < size <= width - size - gap:
             held = width - size
         first, last = {"all": (0, width), "train": (0, held - gap), "held-out": (held, width)}[split]
         self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
         if self.size < 32:
-            raise ValueError(f"the {split} part of {pair.name} is {last - first} PAN pixels wide, expected at least 32")
+            raise ValueError(
+                f"{pair.name} is {width} PAN pixels wide, too small for a {split} part of 32: use a larger scene"
+            )
         self.pair, self.ratio = pair, ratio
         exp = degrade.upsample(pair.ms, ratio, pair.convention)
         images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
@@ -135,9 +139,16 @@ class Patches:
             )
         self.corners = torch.from_numpy(corners)
 
-    def sample(self, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Cut ``count`` crops at random: name -> ``(count, C, size, size)``, MS on its own grid."""
-        picks = self.corners[torch.randint(len(self.corners), (count,), generator=generator)].tolist()
+    def sample(self, count: int, generator: torch.Generator, distinct: bool = False) -> dict[str, torch.Tensor]:
+        """Cut ``count`` crops at random: name -> ``(count, C, size, size)``, MS on its own grid.
+
+        ``distinct`` takes no place twice (fewer crops where the scene has fewer places).
+        """
+        if distinct:
+            indices = torch.randperm(len(self.corners), generator=generator)[:count]
+        else:
+            indices = torch.randint(len(self.corners), (count,), generator=generator)
+        picks = self.corners[indices].tolist()
         batch = {}
         for name, image in self.images.items():
             step, side = (self.ratio, self.size // self.ratio) if name == "ms" else (1, self.size)

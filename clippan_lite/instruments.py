@@ -21,6 +21,15 @@ from clippan_lite.data import Pair
 from clippan_lite.prompts import PromptSet
 
 Views = dict[str, torch.Tensor]
+#: Pairs of sentences that ask what a CLIP sees: without the fault, and with it.
+CONTRASTS = {
+    "blurred": ("a sharp image", "a blurred image"),
+    "oversharpened": ("a sharp image", "an oversharpened image"),
+    "noisy": ("a clean image", "a noisy image"),
+    "hazy": ("a clear image", "a hazy image"),
+    "grey": ("an image in colour", "an image in grey"),
+    "false colours": ("an image in natural colours", "an image with false colours"),
+}
 
 
 def judged(pair: Pair) -> Pair:
@@ -35,9 +44,9 @@ def held_out_views(
 
     Args:
         pair: the scene.
-        size: side of a crop in PAN pixels, CLIP's input size.
+        size: side of a crop in PAN pixels: CLIP's input size, as in Stage I, whose split depends on it.
         hrms: image ``(C, H, W)`` in DN; None takes the pair's truth.
-        count: crops.
+        count: crops, all of different places (which overlap in a small scene).
         seed: of their places.
         device: where they are made.
 
@@ -50,7 +59,7 @@ def held_out_views(
     if hrms is None and pair.truth is None:
         raise ValueError(f"{pair.name} has no truth: pass hrms, such as classical.fuse('BDSD', pair), or judged(pair)")
     patches = data.Patches(pair, size, "held-out", {"hrms": pair.truth if hrms is None else hrms}, device)
-    batch = patches.sample(count, torch.Generator().manual_seed(seed))
+    batch = patches.sample(count, torch.Generator().manual_seed(seed), distinct=True)
     return {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
 
 
@@ -60,7 +69,8 @@ def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
 
     Returns:
         dict: ``type accuracy`` (chance 1/3), ``same place`` (share of HRMS crops whose nearest PAN crop is their own;
-        chance 1 / crops), ``cos(IFA, HRMS)`` and ``direction cosine`` (1 - L_d of the HRMS crops), both in [-1, 1].
+        chance 1 / crops; neighbours that overlap make it harder), ``cos(IFA, HRMS)`` (means nothing before Stage I)
+        and ``direction cosine`` (1 - L_d of the HRMS crops), both in [-1, 1].
     """
     images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
     texts = supervisor.encode_texts()
@@ -76,6 +86,23 @@ def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
     }
 
 
+def unadapted(pair: Pair, clip: clips.Clip, prompts: PromptSet, device: str = "cpu") -> Supervisor:
+    """The supervisor before Stage I: red, green and blue into CLIP, CLIP's own features out, adapters left aside."""
+    config = AdaptConfig(steps=0, image_share=0.0, text_share=0.0)
+    return training.adapt(pair, clip, prompts, config, device, progress=False)[0]
+
+
+@torch.no_grad()
+def word_answers(supervisor: Supervisor, views: Views) -> dict[str, float]:
+    """Share of HRMS crops that CLIP calls by the second of two sentences (:data:`CONTRASTS`), in [0, 1], by fault."""
+    images = supervisor.encode("hrms", views["hrms"])
+    answers = {}
+    for name, pair_of_texts in CONTRASTS.items():
+        texts = supervisor.clip.encode_text(list(pair_of_texts))
+        answers[name] = float(((images @ texts.T).diff(dim=1) > 0).float().mean())
+    return answers
+
+
 def controls(
     pair: Pair,
     clip: clips.Clip,
@@ -84,8 +111,7 @@ def controls(
     seeds: Sequence[int] = (0,),
     views: Views | None = None,
     device: str = "cpu",
-    adapted: Supervisor | None = None,
-    random_clip: clips.Clip | None = None,
+    ready: dict[int, Supervisor] | None = None,
     progress: bool = False,
 ) -> dict[str, list[dict[str, float]]]:
     """:func:`figures` of the adapted CLIP, of the same CLIP un-adapted, and of random weights adapted alike.
@@ -97,9 +123,8 @@ def controls(
         config: Stage I's settings.
         seeds: of Stage I, one row of figures each.
         views: from :func:`held_out_views`; None takes the truth of ``pair``.
-        device: where to compute.
-        adapted: a supervisor that stands for the first seed, so that it is not adapted twice.
-        random_clip: the same architecture with random weights; None makes one per seed (bundled CLIP only).
+        device: the one that CLIP is on.
+        ready: seed -> supervisor already adapted with these settings and that seed.
         progress: show Stage I's bars.
 
     Returns:
@@ -108,17 +133,13 @@ def controls(
     config = config or AdaptConfig()
     views = views or held_out_views(pair, clip.input_size, device=device)
     rows: dict[str, list[dict[str, float]]] = {"adapted": [], "un-adapted": [], "random weights, adapted": []}
-    for i, seed in enumerate(seeds):
+    for seed in seeds:
         seeded = replace(config, seed=seed)
-        if random_clip is None or i:
-            torch.manual_seed(seed)
-            knows_nothing = clips.load_clip(clip.name, None, device, random_weights=True)
-        else:
-            knows_nothing = random_clip
+        torch.manual_seed(seed)
+        knows_nothing = clips.load_clip(clip.name, None, device, random_weights=True)
         models = {
-            "adapted": adapted if i == 0 and adapted is not None
-            else training.adapt(pair, clip, prompts, seeded, device, progress)[0],
-            "un-adapted": training.adapt(pair, clip, prompts, replace(seeded, steps=0), device, False)[0],
+            "adapted": (ready or {}).get(seed) or training.adapt(pair, clip, prompts, seeded, device, progress)[0],
+            "un-adapted": unadapted(pair, clip, prompts, device),
             "random weights, adapted": training.adapt(pair, knows_nothing, prompts, seeded, device, progress)[0],
         }  # fmt: skip
         for name, model in models.items():
@@ -166,15 +187,20 @@ def sentences_compared(
         progress: show bars.
 
     Returns:
-        name -> ``{"tables": [one per seed], "effect": paired difference first minus this one with its 95 % interval,
+        name -> ``{"tables": [one per seed], "effect": paired difference first minus this one with its 95 % interval
+        (over Stage II's seeds only: each supervisor is one run of Stage I),
         "change": root mean square difference of the two fused images as a share of that between seeds}``; the last two
         are None for the first name, and "change" for a single seed.
 
     Raises:
-        ValueError: the pair has no truth.
+        ValueError: the pair has no truth, or L_d has no weight.
     """
     if pair.truth is None:
         raise ValueError(f"{pair.name} has no truth: pass instruments.judged(pair)")
+    if not supervisors or config.direction <= 0:
+        raise ValueError(
+            f"expected supervisors and config.direction above 0, found {config.direction}: no L_d, no effect"
+        )
     tables, fused = {}, {}
     for name, supervisor in supervisors.items():
         weight = 0.0 if supervisor is None else config.direction
@@ -193,12 +219,12 @@ def sentences_compared(
     between_seeds = np.mean([rms(fused[first][i], fused[first][j]) for i, j in pairs]) if pairs else None
     result = {}
     for name in supervisors:
-        other = name != first
+        compared = name != first
         moved = np.mean([rms(a, b) for a, b in zip(fused[first], fused[name], strict=True)])
         result[name] = {
             "tables": tables[name],
-            "effect": evaluation.paired_effect(tables[first], tables[name]) if other else None,
-            "change": float(moved / between_seeds) if other and between_seeds else None,
+            "effect": evaluation.paired_effect(tables[first], tables[name]) if compared else None,
+            "change": float(moved / between_seeds) if compared and between_seeds else None,
         }
     return result
 

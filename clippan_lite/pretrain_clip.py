@@ -3,9 +3,9 @@
 Run ``python -m clippan_lite.pretrain_clip``; it writes ``bundled_clip.safetensors`` (fp16) and ``bundled_clip.json``
 (architecture, vocabulary, provenance) into ``clippan_lite/weights``.
 
-Every training image has known attributes (content, sharpness, noise, haze, colour, registration, blocks, type), and
-every caption states some of them. So it is known which captions of a batch are true of which images, and the contrast
-uses all true pairs as positives instead of the diagonal: "a sharp image" is then no negative of another sharp image.
+Every training image has known attributes (:data:`clippan_lite.captions.SLOTS`), and every caption states some of them.
+So it is known which captions of a batch are true of which images, false, or neither for sure, and the contrast uses all
+true pairs as positives instead of the diagonal: "a sharp image" is then no negative of another sharp image.
 
 Three terms: whole captions (:func:`contrast`), the values of one attribute against each other (:func:`slot_contrast`),
 and the same against *anchors*, one free vector per value, for images and for texts. With 1400 words, images and texts
@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import time
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,11 +51,16 @@ ANCHOR_SCALE = 20.0
 
 
 def contrast(image: torch.Tensor, text: torch.Tensor, truth: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Multi-positive InfoNCE both ways: unit features ``(N, d)`` and ``(M, d)``, truth ``(N, M)``; floor 0.
+    """Multi-positive InfoNCE both ways, floor 0.
 
-    An image of which no caption is true has no target and does not count.
+    Args:
+        image: unit features ``(N, d)``; an image of which no caption is true has no target and does not count.
+        text: unit features ``(M, d)``.
+        truth: ``(N, M)``: 1 true, 0 false, -1 cannot be told; the last are neither positives nor negatives.
+        scale: multiplies the cosines.
     """
-    logits = scale * image @ text.T
+    logits = (scale * image @ text.T).masked_fill(truth < 0, -1e4)
+    truth = truth == 1
 
     def one_way(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         count = truth.sum(1)
@@ -131,33 +137,64 @@ def held_out_figures(model, tokenizer, seed: int, count: int = 1024) -> dict[str
     return figures
 
 
-def train(steps: int = 2500, batch: int = 256, seed: int = 0, grounds: int = 160, lr: float = 1.5e-3):
-    """Train and return model, config and provenance figures."""
+def train(
+    steps: int = 2100,
+    batch: int = 256,
+    seed: int = 0,
+    grounds: int = 160,
+    lr: float = 1.5e-3,
+    checkpoint: Path | None = None,
+    every: int = 100,
+):
+    """Train from scratch, or go on from a checkpoint of the same settings.
+
+    Args:
+        steps: optimiser steps, at least 1.
+        batch: images per step, at least 4.
+        seed: of weights, ground and captions.
+        grounds: procedural pictures that crops are cut from, at least 4.
+        lr: AdamW's peak learning rate.
+        checkpoint: file to keep the state in, removed at the end; None keeps none.
+        every: steps between two states kept.
+
+    Returns:
+        model in evaluation mode, config (architecture and words), provenance (settings and figures).
+
+    Raises:
+        ValueError: a count is too small, or the checkpoint is of other settings.
+    """
+    for name, found, least in (("steps", steps, 1), ("batch", batch, 4), ("grounds", grounds, 4)):
+        if found < least:
+            raise ValueError(f"{name} must be at least {least}, found {found}")
     torch.manual_seed(seed)
     config = {**ARCHITECTURE, "words": vocabulary()}
     vision = {**ARCHITECTURE["vision_cfg"], "patch_dropout": PATCH_DROPOUT}
     model, tokenizer = clip.build_bundled({**config, "vision_cfg": vision})
     model.train()
     mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-    pool, rng = Pool(seed, grounds), np.random.default_rng([seed, 4])
     said = [(SLOTS.index(slot), value) for slot in NAMED for value in range(len(VALUES[slot]))]
     slot_attributes = torch.full((len(said), len(SLOTS)), -1)  # what each of slot_texts() says
     for row, (column, value) in enumerate(said):
         slot_attributes[row, column] = value
-    anchors = torch.nn.Parameter(0.1 * torch.randn(len(slot_attributes), config["embed_dim"]))
+    anchors = torch.nn.Parameter(0.1 * torch.randn(len(said), config["embed_dim"]))
     parameters = [*model.parameters(), anchors]
     optimiser = torch.optim.AdamW(parameters, lr, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, max(steps, 20), pct_start=0.1)
-    start, losses = time.time(), []
-    bar = tqdm(range(steps), desc="CLIP", unit="step", mininterval=1.0)
-    data = Batches(pool, seed, batch, batch // 2)
-    batches = iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=4))
+    settings = {"steps": steps, "batch": batch, "seed": seed, "grounds": grounds, "lr": lr}
+    done, minutes = _load_state(checkpoint, settings, parameters, optimiser, schedule)
+    pool = Pool(seed, grounds)
+    batches = Batches(pool, seed, batch, batch // 2, done)
+    batches = iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
+    start, losses = time.time() - 60 * minutes, []
+    bar = tqdm(range(done, steps), desc="CLIP", unit="step", mininterval=1.0, initial=done, total=steps)
     for step in bar:
+        torch.manual_seed(seed * 1_000_003 + step)  # patch dropout, the same after a restart
         if step >= 0.85 * steps:  # the last steps see whole images, as users will
             model.visual.patch_dropout.prob = 0.0
         images, texts, truth, attributes = next(batches)
         image = F.normalize(model.encode_image((images - mean) / std), dim=-1)
-        text = F.normalize(model.encode_text(tokenizer([*texts, *slot_texts(rng)])), dim=-1)
+        single = slot_texts(np.random.default_rng([seed, step, 1]))
+        text = F.normalize(model.encode_text(tokenizer([*texts, *single])), dim=-1)
         scale = model.logit_scale.exp().clamp(max=50)
         whole, single, free = text[: len(texts)], text[len(texts) :], F.normalize(anchors, dim=-1)
         terms = {
@@ -175,15 +212,66 @@ def train(steps: int = 2500, batch: int = 256, seed: int = 0, grounds: int = 160
         losses.append([term.item() for term in terms.values()])
         recent = dict(zip(terms, np.mean(losses[-20:], 0).round(3).tolist(), strict=True))
         bar.set_postfix(recent, refresh=False)
+        if checkpoint and (step + 1) % every == 0:
+            _keep_state(checkpoint, settings, step + 1, (time.time() - start) / 60, parameters, optimiser)
     model.eval()
     provenance = {
-        "steps": steps, "batch": batch, "images": steps * batch, "seed": seed, "grounds": grounds, "lr": lr,
-        "minutes": round((time.time() - start) / 60, 1), "torch": torch.__version__,
-        "threads": torch.get_num_threads(), "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "losses_last_20": recent,
+        **settings, "images": steps * batch, "minutes": round((time.time() - start) / 60, 1),
+        "torch": torch.__version__, "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"), "losses_last_20": recent,
         "zero_shot_held_out_procedural": held_out_figures(model, tokenizer, seed),
     }  # fmt: skip
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
     return model, config, provenance
+
+
+def _keep_state(
+    path: Path, settings: dict, step: int, minutes: float, parameters: list, optimiser: torch.optim.Optimizer
+) -> None:
+    """Weights and Adam's two moments as safetensors; settings, step and time so far as its metadata."""
+    from safetensors.torch import save_file
+
+    state = {}
+    for i, parameter in enumerate(parameters):
+        moments = optimiser.state[parameter]
+        state |= {
+            f"{i}.value": parameter.detach(),
+            f"{i}.mean": moments["exp_avg"],
+            f"{i}.square": moments["exp_avg_sq"],
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as part:
+        facts = {"settings": json.dumps(settings), "step": str(step), "minutes": str(minutes)}
+        save_file({name: value.contiguous() for name, value in state.items()}, part, facts)
+
+
+def _load_state(
+    path: Path | None, settings: dict, parameters: list, optimiser: torch.optim.Optimizer, schedule
+) -> tuple[int, float]:
+    """Put a kept state back; the steps done and the minutes they took, 0 and 0 without one."""
+    from safetensors import safe_open
+
+    if path is None or not path.is_file():
+        return 0, 0.0
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+        if json.loads(facts["settings"]) != settings:
+            raise ValueError(f"{path} is of other settings: {facts['settings']}; use those, or delete the file")
+        step = int(facts["step"])
+        for i, parameter in enumerate(parameters):
+            parameter.data.copy_(file.get_tensor(f"{i}.value"))
+            optimiser.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": file.get_tensor(f"{i}.mean"),
+                "exp_avg_sq": file.get_tensor(f"{i}.square"),
+            }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the schedule moves on here without the optimiser
+        for _ in range(step):
+            schedule.step()
+    print(f"going on from step {step} of {path}")
+    return step, float(facts["minutes"])
 
 
 def save(model: torch.nn.Module, config: dict, provenance: dict, folder: Path) -> None:
@@ -201,13 +289,14 @@ def save(model: torch.nn.Module, config: dict, provenance: dict, folder: Path) -
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Train the bundled CLIP on procedural scenes.")
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grounds", type=int, default=160, help="procedural pictures that crops are cut from")
     parser.add_argument("--out", type=Path, default=clip.WEIGHTS, help="folder for the weights")
     args = parser.parse_args()
-    model, config, provenance = train(args.steps, args.batch, args.seed, args.grounds)
+    checkpoint = args.out / "pretrain_checkpoint.safetensors"  # after an interruption, the same command goes on
+    model, config, provenance = train(args.steps, args.batch, args.seed, args.grounds, checkpoint=checkpoint)
     save(model, config, provenance, args.out)
     print(json.dumps(provenance, indent=1))
 

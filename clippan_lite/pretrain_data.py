@@ -8,6 +8,7 @@ textures of every size that real pictures have and parcels of one colour lack.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,6 +32,9 @@ SURFACES = {
 _SURFACE = np.array([VALUES["surface"].index(SURFACES[m]) if m in SURFACES else 99 for m in MATERIALS])
 _M = {name: i for i, name in enumerate(MATERIALS)}
 _L = {name: i for i, name in enumerate(LANDUSE)}
+_CONTENT = [VALUES["content"].index(use) for use in LANDUSE]
+#: First landscape of the pools: far from the seeds of scenes that users, notebooks and tests make.
+FIRST_SEED = 10**9
 
 
 def _fractal(rng: np.random.Generator, size: int, coarsest: float, fall: float = 0.7) -> np.ndarray:
@@ -52,12 +56,12 @@ def make_region(seed: int, size: int = 512) -> Landscape:
     rng = np.random.default_rng([seed, 2])
     blank = np.zeros((size, size), np.float32)
     land = Landscape(blank.astype(np.int16), blank.astype(np.int16), blank.copy(), blank + 1, blank.astype(np.int16))
-    parcel, _, count = scenes._parcels(rng, size, cell=rng.uniform(70, 150))
+    parcel, _, count = scenes.parcels(rng, size, cell=rng.uniform(70, 150))
     share = [1.5, 1.0, 0.8, 0.4, 0.6, 0.8]  # of a Dirichlet draw: some regions hold almost one use
     uses = rng.choice(["field", "forest", "houses", "industry", "water", "soil"], count, p=rng.dirichlet(share))
     kind = np.array([_L[use] for use in uses], np.int16)[parcel]
     land.landuse[:] = kind
-    fields, _, fields_count = scenes._parcels(rng, size, cell=rng.uniform(6, 22))
+    fields, _, fields_count = scenes.parcels(rng, size, cell=rng.uniform(6, 22))
     plants = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], fields_count)
     crops = np.array([_M[m] for m in plants])
     texture = {scale: noise_field(rng, size, scale) for scale in (2.2, 5, 20)}
@@ -85,9 +89,9 @@ def make_region(seed: int, size: int = 512) -> Landscape:
     bare = str(rng.choice(["soil", "sand", "dark soil"]))
     paint("soil", bare, "sand", 0.4 + 0.3 * texture[20], 1 + relief * slope + 0.1 * texture[5])
     if rng.random() < 0.7:
-        scenes._paint_band(land, rng, rng.uniform(1.5, 8), "river")
+        scenes.paint_band(land, rng, rng.uniform(1.5, 8), "river")
     for _ in range(int(rng.integers(1, 4))):
-        scenes._paint_band(land, rng, rng.uniform(0.4, 1.0), "road")
+        scenes.paint_band(land, rng, rng.uniform(0.4, 1.0), "road")
     land.light *= 1 + 0.03 * texture[2.2] + 0.03 * rng.standard_normal((size, size)).astype(np.float32)
     land.light[:] = np.clip(land.light, 0.25, 2.0)
     return land
@@ -102,7 +106,9 @@ def make_shapes(seed: int, size: int = 512) -> Landscape:
     smallest = rng.uniform(1.0, 4.0)
     for _ in range(int(rng.integers(1500, 4000))):
         half = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1)), rng.uniform(0.15, 1)
-        box = scenes._box(land, *rng.uniform(0, size, 2), (half[0], max(0.8, half[0] * half[1])), rng.uniform(0, np.pi))
+        box = scenes.box_at(
+            land, *rng.uniform(0, size, 2), (half[0], max(0.8, half[0] * half[1])), rng.uniform(0, np.pi)
+        )
         if box is None:
             continue
         window, mask, ridge = box
@@ -128,7 +134,7 @@ class Pool:
         for index in tqdm(range(count), desc="ground", disable=not progress):
             kind = ("land", "region", "land", "shapes")[index % 4]
             make = {"land": scenes.make_landscape, "region": make_region, "shapes": make_shapes}[kind]
-            land = make(seed * 100_000 + index, size)
+            land = make(FIRST_SEED + seed * 100_000 + index, size)
             sensor = sensors.get(SENSORS[(index // 4 + index) % len(SENSORS)])
             bands, pan = scenes.observe(land, sensor)
             self.images.append(np.concatenate([bands, pan]).astype(np.float16))
@@ -141,7 +147,7 @@ class Pool:
     def crop(self, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
         """One crop ``(3, SIZE, SIZE)``, reflectance, and what is known of its ground: -1 where mixed.
 
-        ``view`` is ``"colour"``, ``"grey"`` (PAN or one band) or ``"infrared"`` (NIR, red, green).
+        ``view`` is ``"colour"``, ``"pan"``, ``"band"`` (any single MS band) or ``"infrared"`` (NIR, red, green).
         """
         index = int(rng.integers(len(self.images)))
         image, kind = self.images[index], self.kind[index]
@@ -149,25 +155,33 @@ class Pool:
         side = int(rng.choice([64, 64, 96, 128, 192])) if kind == "land" else int(rng.choice([64, 64, 80, 112]))
         r, c = rng.integers(0, size - side + 1, 2)
         where = (slice(r, r + side), slice(c, c + side))
-        has = {"content": -1, "surface": -1, "scale": {"land": 0, "region": 1, "shapes": -1}[kind]}
+        has = {"content": -1, "surface": -1, "scale": -1}
+        if kind == "region" or (kind == "land" and side == SIZE):  # shrunken landscapes are neither
+            has["scale"] = VALUES["scale"].index("wide" if kind == "region" else "close")
         if kind != "shapes":
             uses = np.bincount(self.landuse[index][where].ravel(), minlength=len(LANDUSE)) / side**2
-            if uses.max() >= 0.6:
-                has["content"] = int(uses.argmax())
-            if kind == "land" and uses[_L["road"]] > 0.25:
-                has["content"] = _L["road"]
+            road = kind == "land" and uses[_L["road"]] > 0.25
+            if uses.max() >= 0.6 and not road:
+                has["content"] = _CONTENT[int(uses.argmax())]
+            elif road and uses.max() < 0.6:
+                has["content"] = VALUES["content"].index("road")
             covers = np.bincount(self.surface[index][where].ravel(), minlength=100) / side**2
             if covers[:99].max() >= 0.6:
                 has["surface"] = int(covers[:99].argmax())
+            # Seen from far, a field that is mostly bare is bare soil as well: which of the two is said stays open.
+            soil = has["surface"] == VALUES["surface"].index("soil")
+            if kind == "region" and soil and has["content"] == VALUES["content"].index("field"):
+                has["content"] = VALUES["content"].index("soil") if rng.random() < 0.5 else -1
         bands = len(image) - 1
         channels = {"colour": list(self.rgb[index]), "infrared": [bands - 1, *self.rgb[index][:2]]}.get(view)
         if channels is None:
-            channels = [bands if rng.random() < 0.7 else int(rng.integers(bands))] * 3
+            channels = [bands if view == "pan" else int(rng.integers(bands))] * 3
         # Products are stretched per band or for all bands alike, or something between.
         gain = (self.bright[index][channels] / self.bright[index][channels].mean()) ** -rng.uniform(0, 1)
         crop = torch.from_numpy(image[(channels, *where)].astype(np.float32) * gain[:, None, None])
-        if side != SIZE:
-            crop = F.interpolate(crop[None], (SIZE, SIZE), mode="bicubic", antialias=True)[0]
+        if side != SIZE:  # smooth, or with some of the aliasing that MS as delivered has
+            smooth = side > 112 or bool(rng.random() < 0.6)
+            crop = F.interpolate(crop[None], (SIZE, SIZE), mode="bicubic", antialias=smooth)[0]
         crop = torch.rot90(crop, int(rng.integers(4)), (-2, -1))
         return (crop.flip(-1) if rng.random() < 0.5 else crop).clamp(min=1e-3), has
 
@@ -209,7 +223,7 @@ def _display(crop: torch.Tensor, rng: np.random.Generator, grey: bool) -> torch.
     red = rng.uniform(0.3, 0.8)
     tint = torch.ones(3, 1, 1) if grey else torch.tensor([red, (1 + red) / 2, 1.0])[:, None, None]
     # At-sensor products keep the light of a clear sky, up to a third of the range in blue; that is no haze.
-    crop = crop + float(rng.choice([-0.03, 0.0, 0.0, 0.04, 0.08, 0.13])) * rng.uniform(0.5, 1.2) * tint
+    crop = crop + float(rng.choice([-0.03, 0.0, 0.0, 0.04, 0.08, 0.13, 0.18])) * rng.uniform(0.5, 1.2) * tint
     level = float(rng.uniform(0.28, 0.6))  # reflectance that is shown as 1
     if rng.random() < 0.35:  # stretched to the crop's own range
         level = float(crop.flatten().kthvalue(int(0.98 * crop.numel())).values) * rng.uniform(0.95, 1.3)
@@ -221,89 +235,124 @@ def _display(crop: torch.Tensor, rng: np.random.Generator, grey: bool) -> torch.
     return crop
 
 
-def degrade_crop(crop: torch.Tensor, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
-    """Show a crop as a product would, put known faults into it, and say which: slot -> value, -1 where unknown.
+def _amount(value: float, low: float, high: float) -> int:
+    """0 for slight, 1 for strong, -1 between."""
+    return 0 if value < low else 1 if value > high else -1
 
-    Between "sharp" and "blurred", "sharp" and "oversharpened", "clean" and "noisy" lies a range that is either not
-    made or not named, so that the words mean something everywhere and not at one threshold.
-    """
-    grey = view == "grey"
-    has = dict.fromkeys(SLOTS, -1) | {"sharp": 0, "noise": 0, "haze": 0, "aligned": 0, "blocks": 0}
-    has["colour"] = VALUES["colour"].index({"colour": "natural"}.get(view, view))
-    crop = _display(crop, rng, grey)
-    if rng.random() < 0.7:  # the sensor's own softness, MTF gain .45 to .05 at Nyquist
-        crop = blur(crop, rng.uniform(0.35, 0.78))
-    if rng.random() < 0.4:  # products are often sharpened a little: still sharp
-        crop = crop + rng.uniform(0.1, 0.8) * (crop - blur(crop, rng.uniform(0.6, 1.4)))
 
-    def amount(value: float, low: float, high: float) -> int:
-        """0 for slight, 1 for strong, -1 between."""
-        return 0 if value < low else 1 if value > high else -1
+# Each fault below takes a crop and its attributes, writes what it did into the attributes and returns the crop.
 
-    roll = rng.random()
-    if roll < 0.34:
-        has["sharp"] = 1
-        if rng.random() < 0.3:
-            factor = int(rng.choice([3, 4, 4, 5]))
-            crop, has["blur_amount"] = _enlarged(crop, factor), amount(factor, 0, 4)
-        else:
-            sigma = rng.uniform(1.1, 3.2)
-            crop, has["blur_amount"] = blur(crop, sigma), amount(sigma, 1.5, 2.2)
+
+def _detail(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator) -> torch.Tensor:
+    """Sharp, blurred or oversharpened, with a gap between them: "sharp" holds soft and mildly sharpened products."""
+    if rng.random() < 0.7:  # the sensor's own softness, MTF gain .5 to .01 at Nyquist
+        crop = blur(crop, rng.uniform(0.35, 0.95))
+    if rng.random() < 0.4:  # products are often sharpened a little
+        crop = crop + rng.uniform(0.1, 1.0) * (crop - blur(crop, rng.uniform(0.5, 1.2)))
+    has["sharp"], roll = 0, rng.random()
+    if roll < 0.10:
+        factor = int(rng.choice([3, 4, 4, 5]))
+        has["sharp"], has["blur_amount"] = 1, _amount(factor, 0, 4)
+        crop = _enlarged(crop, factor)
+    elif roll < 0.34:
+        sigma = rng.uniform(1.2, 3.2)
+        has["sharp"], has["blur_amount"] = 1, _amount(sigma, 1.5, 2.2)
+        crop = blur(crop, sigma)
     elif roll < 0.50:
-        share = rng.uniform(1.4, 3.5)
-        has["sharp"], has["halo_amount"] = 2, amount(share, 1.8, 2.5)
-        crop = crop + share * (crop - blur(crop, rng.uniform(0.7, 2.0)))
-    if grey:
-        has["aligned"] = -1
-    elif rng.random() < 0.14:
-        length = rng.uniform(1.5, 4.5)
-        has["aligned"], has["shift_amount"] = 1, amount(length, 2.2, 3.2)
-        crop = crop.clone()
-        for channel in rng.permutation(3)[: rng.integers(1, 3)]:
-            angle = rng.uniform(0, 2 * np.pi)
-            crop[channel] = _shifted(crop[channel], length * np.sin(angle), length * np.cos(angle))
-    if view == "colour" and rng.random() < 0.2:
-        has["colour"] = 1
-        if rng.random() < 0.2:  # bands taken for one another
-            crop = crop[[[1, 0, 2], [2, 1, 0], [0, 2, 1], [1, 2, 0]][rng.integers(4)]]
-            crop = crop * torch.tensor([1.25, 1.0, 0.8])[:, None, None]  # grey ground shows it too
-        else:
-            gains = np.ones(3)
-            while gains.max() / gains.min() < 1.5:
-                gains = rng.uniform(0.4, 1.7, 3)
-            has["colour_amount"] = amount(gains.max() / gains.min(), 1.9, 2.5)
-            crop = crop * torch.tensor(gains, dtype=torch.float32)[:, None, None]
-    if rng.random() < 0.16:
-        share = rng.uniform(0.28, 0.68)
-        has["haze"], has["haze_amount"] = 1, amount(share, 0.38, 0.52)
-        veil = torch.from_numpy(np.sort(rng.uniform(0.66, 0.95, 3))[:, None, None].astype(np.float32))
-        share = (share * _random_field(rng)).clamp(0.1, 0.85) if rng.random() < 0.4 else share
-        crop = crop * (1 - share) + share * (veil.mean() if grey else veil)
-    if rng.random() < 0.1:
-        has["blocks"], has["sharp"], has["blur_amount"], has["halo_amount"] = 1, -1, -1, -1
-        crop = _enlarged(crop, int(rng.choice([3, 4, 5, 8])), "nearest")
+        share = rng.uniform(1.5, 4.0)
+        has["sharp"], has["halo_amount"] = 2, _amount(share, 2.0, 3.0)
+        crop = crop + share * (crop - blur(crop, rng.uniform(0.8, 2.0)))
+    return crop
+
+
+def _misregistered(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator) -> torch.Tensor:
+    """One or two channels moved by 1.5 to 4.5 pixels."""
+    length = rng.uniform(1.5, 4.5)
+    has["aligned"], has["shift_amount"] = 1, _amount(length, 2.2, 3.2)
+    crop = crop.clone()
+    for channel in rng.permutation(3)[: rng.integers(1, 3)]:
+        angle = rng.uniform(0, 2 * np.pi)
+        crop[channel] = _shifted(crop[channel], length * np.sin(angle), length * np.cos(angle))
+    return crop
+
+
+def _miscoloured(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator) -> torch.Tensor:
+    """Bands with wrong gains, or taken for one another."""
+    has["colour"] = VALUES["colour"].index("false")
+    if rng.random() < 0.2:
+        crop = crop[[[1, 0, 2], [2, 1, 0], [0, 2, 1], [1, 2, 0]][rng.integers(4)]]
+        return crop * torch.tensor([1.25, 1.0, 0.8])[:, None, None]  # so that grey ground shows it too
+    gains = np.ones(3)
+    while gains.max() / gains.min() < 1.5:
+        gains = rng.uniform(0.4, 1.7, 3)
+    has["colour_amount"] = _amount(gains.max() / gains.min(), 1.9, 2.5)
+    return crop * torch.tensor(gains, dtype=torch.float32)[:, None, None]
+
+
+def _veiled(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator, grey: bool) -> torch.Tensor:
+    """Haze: a bright, slightly blue veil, even or not."""
+    share = rng.uniform(0.32, 0.70)
+    has["haze"], has["haze_amount"] = 1, _amount(share, 0.40, 0.54)
+    veil = torch.from_numpy(np.sort(rng.uniform(0.66, 0.95, 3))[:, None, None].astype(np.float32))
+    share = (share * _random_field(rng)).clamp(0.1, 0.85) if rng.random() < 0.4 else share
+    return crop * (1 - share) + share * (veil.mean() if grey else veil)
+
+
+def _grained(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator, grey: bool) -> torch.Tensor:
+    """Noise: hardly any, or with a standard deviation of .04 to .14; the same or another in each channel."""
     planes = 1 if grey or rng.random() < 0.25 else 3
     grain = torch.from_numpy(rng.standard_normal((planes, SIZE, SIZE)).astype(np.float32))
     if rng.random() < 0.2:  # resampled noise is soft
         grain = blur(grain, 0.6)
         grain = grain / grain.std()
-    if rng.random() < 0.22:
-        sigma = rng.uniform(0.035, 0.14)
-        has["noise"], has["noise_amount"] = 1, amount(sigma, 0.055, 0.09)
-        if rng.random() < 0.3:  # photon noise grows with the signal
-            grain = grain * crop.mean(0, keepdim=True).clamp(0.1, 1).sqrt() / 0.6
-        crop = crop + grain * sigma
-    else:
-        crop = crop + grain * rng.uniform(0, 0.014)
-    crop = crop.clamp(0, 1)
-    faults = [has[slot] > 0 for slot in ("noise", "haze", "aligned", "blocks")]
-    faults += [has["sharp"] != 0, has["colour"] == 1]
-    has["verdict"] = int(any(faults)) if has["sharp"] >= 0 or has["blocks"] else -1
-    flawless = not any(faults[:4])
-    if grey and has["sharp"] == 0 and flawless:
-        has["type"] = VALUES["type"].index("pan")
-    elif view != "grey" and has["colour"] != 1 and flawless and has["sharp"] in (0, 1):
-        has["type"] = VALUES["type"].index("hrms" if has["sharp"] == 0 else "ms")
+    has["noise"] = int(rng.random() < 0.22)
+    if not has["noise"]:
+        levels = rng.uniform(40, 255)  # eight bits, of which a dull scene fills a part
+        crop = (crop * levels).round() / levels if rng.random() < 0.3 else crop
+        return crop + grain * rng.uniform(0, 0.02)
+    sigma = rng.uniform(0.04, 0.14)
+    has["noise_amount"] = _amount(sigma, 0.055, 0.09)
+    if rng.random() < 0.3:  # photon noise grows with the signal
+        grain = grain * crop.mean(0, keepdim=True).clamp(0.1, 1).sqrt() / 0.6
+    return crop + grain * sigma
+
+
+def degrade_crop(crop: torch.Tensor, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
+    """Show a crop as a product would, put known faults into it, and say which.
+
+    Args:
+        crop: reflectance ``(3, SIZE, SIZE)`` from :meth:`Pool.crop`.
+        rng: decides which faults, and how much of them.
+        view: as in :meth:`Pool.crop`.
+
+    Returns:
+        ``(3, SIZE, SIZE)`` in [0, 1], and slot -> index into VALUES, -1 where neither word fits. Between "sharp" and
+        "blurred", "clean" and "noisy" and so on lies a range that is not made: the words mean something everywhere
+        and not at one threshold.
+    """
+    grey = view in ("pan", "band")
+    has = dict.fromkeys(SLOTS, -1) | {"haze": 0, "blocks": 0}
+    has["chroma"] = VALUES["chroma"].index("grey" if grey else "coloured")
+    crop = _detail(_display(crop, rng, grey), has, rng)
+    if not grey:
+        has["aligned"], has["colour"] = 0, VALUES["colour"].index("natural" if view == "colour" else "infrared")
+        crop = _misregistered(crop, has, rng) if rng.random() < 0.14 else crop
+        crop = _miscoloured(crop, has, rng) if view == "colour" and rng.random() < 0.2 else crop
+    if rng.random() < 0.16:
+        crop = _veiled(crop, has, rng, grey)
+    if rng.random() < 0.1:
+        has["blocks"], has["sharp"], has["blur_amount"], has["halo_amount"] = 1, -1, -1, -1
+        crop = _enlarged(crop, int(rng.choice([3, 4, 5, 8])), "nearest")
+    crop = _grained(crop, has, rng, grey).clamp(0, 1)
+    flawless = not any(has[slot] > 0 for slot in ("noise", "haze", "aligned", "blocks"))
+    distorted = has["colour"] == VALUES["colour"].index("false")
+    has["verdict"] = int(not flawless or has["sharp"] != 0 or distorted)
+    if flawless and not distorted and has["sharp"] in (0, 1):
+        kind = "hrms" if has["sharp"] == 0 else "ms"
+        if view == "pan" and has["sharp"] == 0:
+            has["type"] = VALUES["type"].index("pan")
+        elif not grey:
+            has["type"] = VALUES["type"].index(kind)
     return crop, has | _look(crop, grey)
 
 
@@ -325,7 +374,7 @@ def _look(crop: torch.Tensor, grey: bool) -> dict[str, int]:
 
 def draw(pool: Pool, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray]:
     """One degraded crop ``(3, SIZE, SIZE)`` in [0, 1] and its attributes, an index into VALUES per slot or -1."""
-    view = str(rng.choice(["colour", "grey", "infrared"], p=[0.66, 0.22, 0.12]))
+    view = str(rng.choice(["colour", "pan", "band", "infrared"], p=[0.66, 0.16, 0.06, 0.12]))
     crop, ground = pool.crop(rng, view)
     image, has = degrade_crop(crop, rng, view)
     has |= ground
@@ -335,7 +384,11 @@ def draw(pool: Pool, rng: np.random.Generator) -> tuple[torch.Tensor, np.ndarray
 def make_batch(
     pool: Pool, rng: np.random.Generator, size: int, texts_count: int | None = None
 ) -> tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]:
-    """Images ``(N, 3, S, S)``, M captions, truth ``(N, M)`` (caption j is true of image i), attributes ``(N, slots)``.
+    """Images ``(N, 3, S, S)``, M captions, truth ``(N, M)`` and attributes ``(N, slots)``.
+
+    Truth is 1 where caption j is true of image i, 0 where it is false, and -1 where it cannot be told: it states
+    something that the image neither clearly is nor clearly is not, such as "slightly blurred" of a medium blur. Only of
+    types it is always known: an image with a fault is no MS, PAN or HRMS.
 
     The captions are those of the first M images: a text costs as much to encode as a third of an image.
     """
@@ -343,17 +396,22 @@ def make_batch(
     said = [caption(has, rng) for _, has in drawn[:texts_count]]
     attributes = torch.tensor(np.array([has for _, has in drawn]))
     stated = torch.tensor(np.array([says for _, says in said]))
-    truth = ((stated[None] < 0) | (stated[None] == attributes[:, None])).all(-1)
+    agrees = (stated[None] < 0) | (stated[None] == attributes[:, None])
+    open_slots = torch.tensor([slot != "type" for slot in SLOTS])
+    refuted = (~agrees & ((attributes[:, None] >= 0) | ~open_slots)).any(-1)
+    truth = torch.where(agrees.all(-1), 1, torch.where(refuted, 0, -1))
     return torch.stack([image for image, _ in drawn]), [text for text, _ in said], truth, attributes
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Endless training batches, made in one worker process beside the training (same seed, same batches)."""
+    """Endless training batches, made in one worker process beside the training.
 
-    def __init__(self, pool: Pool, seed: int, size: int, texts: int):
-        self.pool, self.seed, self.size, self.texts = pool, seed, size, texts
+    Batch ``i`` depends on the seed and ``i`` alone, so that a training can go on where it was stopped.
+    """
+
+    def __init__(self, pool: Pool, seed: int, size: int, texts: int, first: int = 0):
+        self.pool, self.seed, self.size, self.texts, self.first = pool, seed, size, texts, first
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, list[str], torch.Tensor, torch.Tensor]]:
-        rng = np.random.default_rng(self.seed)
-        while True:
-            yield make_batch(self.pool, rng, self.size, self.texts)
+        for index in itertools.count(self.first):
+            yield make_batch(self.pool, np.random.default_rng([self.seed, index]), self.size, self.texts)

@@ -36,6 +36,10 @@ PROMPTS = {
         "from the panchromatic image",
         "the paper's alternative protocol, our wording",
     ),
+    "notes": PromptSet(
+        _MS, _PAN, "a fused image adhering to Wald's protocol", "the short form in which the paper is summed up"
+    ),
+    "quality": PromptSet(_MS, _PAN, "a sharp, clean image in natural colours", "plain words instead of a protocol"),
     "content": PromptSet(_MS, _PAN, "an image of houses, fields, forest and water", "control: content, no quality"),
     "wrong": PromptSet(_MS, _PAN, "a blurred image with false colours", "control: the opposite of what is wanted"),
     "nonsense": PromptSet("a red car", "a white roof", "a road beside a river", "control: unrelated to fusion"),

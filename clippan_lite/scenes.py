@@ -56,7 +56,7 @@ def noise_field(rng: np.random.Generator, size: int, scale: float) -> np.ndarray
     return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
 
 
-def _parcels(rng: np.random.Generator, size: int, cell: float) -> tuple[np.ndarray, np.ndarray, int]:
+def parcels(rng: np.random.Generator, size: int, cell: float) -> tuple[np.ndarray, np.ndarray, int]:
     """Voronoi parcels with warped borders: index map, distance to the border, count."""
     rows, cols = np.mgrid[0:size, 0:size].astype(np.float32)
     rows = rows + noise_field(rng, size, cell * 1.5) * cell * 0.10
@@ -68,7 +68,7 @@ def _parcels(rng: np.random.Generator, size: int, cell: float) -> tuple[np.ndarr
     return index[:, 0].reshape(size, size), border, count
 
 
-def _box(
+def box_at(
     land: Landscape, row: float, col: float, half: tuple[float, float], angle: float
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray] | None:
     """Window, mask and ridge coordinate in [-1, 1] of a rotated rectangle; None when it is off the map."""
@@ -87,8 +87,8 @@ def _box(
 def _building(land: Landscape, rng: np.random.Generator, place, half, angle, roof: str, gable: bool) -> None:
     """Paint one building with its shadow."""
     height = rng.uniform(2, 4) if gable else rng.uniform(2, 6)
-    shadow = _box(land, place[0] - _SUN[0] * height, place[1] - _SUN[1] * height, half, angle)
-    body = _box(land, *place, half, angle)
+    shadow = box_at(land, place[0] - _SUN[0] * height, place[1] - _SUN[1] * height, half, angle)
+    body = box_at(land, *place, half, angle)
     if body is None or shadow is None:
         return
     window, mask, _ = shadow
@@ -110,7 +110,7 @@ def _trees(land: Landscape, rng: np.random.Generator, where: np.ndarray, count: 
     for row, col in places[rng.integers(0, len(places), count)]:
         r = rng.uniform(*radius)
         for dr, dc, crown in ((-_SUN[0] * r, -_SUN[1] * r, False), (0, 0, True)):
-            box = _box(land, row + dr, col + dc, (r, r), 0.0)
+            box = box_at(land, row + dr, col + dc, (r, r), 0.0)
             if box is None:
                 continue
             window = box[0]
@@ -197,7 +197,7 @@ def _paint_forest(land: Landscape, rng: np.random.Generator, where: np.ndarray) 
     land.light[where] = np.clip(1.0 + 0.55 * slope, 0.35, 1.8)[where]
 
 
-def _paint_band(land: Landscape, rng: np.random.Generator, width: float, kind: str) -> None:
+def paint_band(land: Landscape, rng: np.random.Generator, width: float, kind: str) -> None:
     """A road or a river: a winding band across the map."""
     size = land.first.shape[0]
     rows, cols = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -235,12 +235,12 @@ def make_landscape(seed: int, size: int = 512) -> Landscape:
     rng = np.random.default_rng(seed)
     blank = np.zeros((size, size), np.float32)
     land = Landscape(blank.astype(np.int16), blank.astype(np.int16), blank.copy(), blank + 1, blank.astype(np.int16))
-    parcel, border, count = _parcels(rng, size, cell=rng.uniform(110, 170))
+    parcel, border, count = parcels(rng, size, cell=rng.uniform(110, 170))
     share = rng.dirichlet([3, 2, 3.2, 1.6, 0.9, 0.9])
     uses = rng.choice(["field", "forest", "houses", "industry", "water", "soil"], count, p=share)
     kind = np.array([_L[use] for use in uses], np.int16)[parcel]
     land.landuse[:] = kind
-    small, _, _ = _parcels(rng, size, cell=70)
+    small, _, _ = parcels(rng, size, cell=70)
     _paint_fields(land, rng, kind == _L["field"], small)
     _paint_forest(land, rng, kind == _L["forest"])
     for use in ("houses", "industry"):
@@ -255,9 +255,9 @@ def make_landscape(seed: int, size: int = 512) -> Landscape:
     hedge = (border < 3.5) & (kind != _L["water"])
     land.first[hedge], land.second[hedge], land.mix[hedge] = _M["forest"], _M["grass"], 0.5
     if rng.random() < 0.6:
-        _paint_band(land, rng, rng.uniform(5, 14), "river")
+        paint_band(land, rng, rng.uniform(5, 14), "river")
     for _ in range(1 + int(rng.random() < 0.5)):
-        _paint_band(land, rng, rng.uniform(3.5, 6), "road")
+        paint_band(land, rng, rng.uniform(3.5, 6), "road")
     open_ground = np.isin(land.landuse, [_L["field"], _L["soil"]])
     _trees(land, rng, open_ground, int(open_ground.sum() / 5000), (2.0, 4.5))
     # Relief and grain: nothing on the ground is perfectly even, water least uneven.

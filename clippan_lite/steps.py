@@ -47,11 +47,14 @@ class Setup:
     clip_pretrained: str = ""
     prompt: str = "wald"
     adapt_steps: int = 80
+    adapt_direction: float = 1.0
+    adapt_examples: str = "mixed"
     backbone: str = "fusionnet"
     train_steps: int = 80
     l_d_weight: float = 0.03
     qnr_weight: float = 0.03
     seeds: str = "0,1,2"
+    control_seeds: str = "0"
     device: str = "auto"
     unseen_sensor: str = "auto"
 
@@ -65,14 +68,12 @@ class Setup:
     @property
     def seed_list(self) -> list[int]:
         """Seeds of Stage II."""
-        try:
-            seeds = [int(part) for part in self.seeds.split(",")]
-        except ValueError:
-            seeds = []
-        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            # The same seed twice would look like an effect without any spread.
-            raise ValueError(f"seeds must be different whole numbers, such as 0,1,2; found {self.seeds!r}")
-        return seeds
+        return _seeds("seeds", self.seeds)
+
+    @property
+    def control_seed_list(self) -> list[int]:
+        """Seeds of Stage I in notebook 02's table of controls."""
+        return _seeds("control_seeds", self.control_seeds)
 
     def check(self, load_clip: bool = False) -> None:
         """Refuse values that would fail later, before minutes are spent; ``load_clip`` tries that too.
@@ -89,7 +90,8 @@ class Setup:
         for name, least in (("adapt_steps", 1), ("train_steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        for name in ("l_d_weight", "qnr_weight"):
+        training.check_examples(self.adapt_examples)
+        for name in ("adapt_direction", "l_d_weight", "qnr_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
         if self.unseen_sensor != "auto":
@@ -99,7 +101,7 @@ class Setup:
                     f"unseen_sensor {other.name} has {len(other.bands)} bands, ratio {other.ratio}; the network takes "
                     f"{len(sensor.bands)} bands, ratio {sensor.ratio}: choose another, or auto"
                 )
-        _ = self.seed_list  # raises for seeds that cannot be used
+        _ = self.seed_list, self.control_seed_list  # raise for seeds that cannot be used
         if self.scene_seed < 0:
             raise ValueError(f"scene_seed must be 0 or more, found {self.scene_seed}")
         least = 64 * sensor.ratio  # Wald's protocol leaves 1 / ratio of it, and CLIP's crops are 64 pixels
@@ -120,7 +122,7 @@ class Setup:
     @property
     def adapt_config(self) -> AdaptConfig:
         """Stage I's settings."""
-        return AdaptConfig(steps=self.adapt_steps)
+        return AdaptConfig(steps=self.adapt_steps, direction=self.adapt_direction, examples=self.adapt_examples)
 
     def train_config(self, with_l_d: bool, seed: int) -> TrainConfig:
         """Stage II's settings."""
@@ -141,6 +143,17 @@ class Setup:
         p = prompts.get(self.prompt)
         weights = clips.weights_stamp(self.clip, self.clip_pretrained)
         return (self.scene_key(), self.clip, self.clip_pretrained, weights, (p.ms, p.pan, p.hrms), self.adapt_config)
+
+
+def _seeds(name: str, text: str) -> list[int]:
+    """Whole numbers with commas between; the same seed twice would look like an effect without any spread."""
+    try:
+        seeds = [int(part) for part in str(text).split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError(f"{name} must be different whole numbers, such as 0,1,2; found {text!r}")
+    return seeds
 
 
 #: Names of the shared parameters.

@@ -82,16 +82,18 @@ def adapt(
         The supervisor, in evaluation mode and frozen, and one row of unweighted terms per step (floors subtracted).
 
     Raises:
-        ValueError: the scene is too small for one crop.
+        ValueError: the scene is too small for one crop, or unknown ``config.examples``.
         FloatingPointError: a named loss term is not finite.
     """
     config = config or AdaptConfig()
+    check_examples(config.examples)
+    # One scale down, filters reach over `ratio` times as much ground.
+    pair, gap = (data.reduced(pair), 56) if config.examples == "reduced" else (pair, 32)
     torch.manual_seed(config.seed)
     supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share)
     supervisor.calibrate(pair)
     supervisor.to(device)
-    pair = data.reduced(pair) if config.examples == "reduced" else pair
-    patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device)
+    patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap)
     generator = torch.Generator().manual_seed(config.seed)
     weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")}
     optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
@@ -110,6 +112,13 @@ def adapt(
     return supervisor.eval().requires_grad_(False), history
 
 
+def check_examples(examples: str) -> None:
+    """Refuse a name that :func:`hrms_examples` does not know (ValueError with the known ones)."""
+    known = ("mixed", "reduced", *(name for name in classical.METHODS if name != "EXP"))
+    if examples not in known:
+        raise ValueError(f"unknown HRMS examples {examples!r}: expected one of {', '.join(known)}")
+
+
 def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor]:
     """Images ``(C, H, W)`` in DN that Stage I takes for HRMS, under names that begin with "hrms".
 
@@ -121,6 +130,7 @@ def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor
     Raises:
         ValueError: unknown method, or no truth for ``"reduced"``.
     """
+    check_examples(examples)
     if examples == "reduced":
         if pair.truth is None:
             raise ValueError(f"examples='reduced' needs a pair with truth, found {pair.name}; pass data.reduced(pair)")
@@ -271,7 +281,8 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     state, facts = _load(Path(path))
     if facts["clip"] != clip.label:
         raise ValueError(f"{Path(path).name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP")
-    shares = (facts["config"]["image_share"], facts["config"]["text_share"])
+    config = AdaptConfig(**facts["config"])
+    shares = (config.image_share, config.text_share)
     supervisor = Supervisor(clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]), *shares)
     supervisor.load_state_dict(state)
     return supervisor.eval().requires_grad_(False)

@@ -19,9 +19,11 @@
 # ## What you will learn
 #
 # 1. *The supervisor*: stems and adapters around a frozen CLIP,
-# 2. *The sentences*: what each image type is called,
-# 3. *Training*: three losses and their floors,
-# 4. *What it knows*: figures on held-out ground beside two controls.
+# 2. *The words*: what this CLIP sees in a faulty image before anything is adapted,
+# 3. *The sentences*: what each image type is called,
+# 4. *Training*: the losses and their floors,
+# 5. *What it knows*: figures on held-out ground beside two controls,
+# 6. *What the sentence asks for*: the gradient of the language loss, and how it changes with the sentence.
 #
 # ## Prerequisites
 #
@@ -42,16 +44,20 @@ scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
-prompt = "wald"  # a prompt set (wald, khan, content, wrong, nonsense) or a sentence for the fused image
+prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 80  # Stage I optimiser steps
+adapt_direction = 1.0  # weight of the direction term in Stage I; 0 is the paper's
+adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
+control_seeds = "0"  # seeds of Stage I in the table of controls, with commas between: about 20 s each
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
+from dataclasses import replace
+
 import torch
 
-from clippan_lite import classical, data, losses, plotting, prompts, steps, training
+from clippan_lite import classical, distortions, evaluation, instruments, losses, plotting, prompts, steps, training
 from clippan_lite.adapter import Supervisor
-from clippan_lite.clip import load_clip
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -66,6 +72,9 @@ setup = steps.Setup(
     clip_pretrained=clip_pretrained,
     prompt=prompt,
     adapt_steps=adapt_steps,
+    adapt_direction=adapt_direction,
+    adapt_examples=adapt_examples,
+    control_seeds=control_seeds,
     device=device,
 )
 setup.check()
@@ -88,6 +97,32 @@ for name, part in supervisor.named_children():
 print(f"    frozen CLIP: {frozen:7,} parameters")
 
 # %% [markdown]
+# ## The words
+#
+# Before anything is adapted: known faults are put into an image, and CLIP chooses between two sentences for each of 48
+# crops. A number is the share of crops for which it takes the *second* one. All crops are of the right part of the
+# scene, which Stage I will not see. For a scene without truth, the classical BDSD result stands for the faultless image.
+
+# %%
+unadapted = instruments.unadapted(pair, clip_model, sentences, setup.on)
+target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
+faulty = {"untouched": target} | {
+    name: distortions.spoil(name, target) for name in ("blurred", "oversharpened", "noisy", "hazy", "greyed")
+}
+twice = {f"{name}, more": distortions.spoil(name, faulty[name]) for name in list(faulty)[1:]}
+answers = {
+    name: instruments.word_answers(
+        unadapted, instruments.held_out_views(pair, clip_model.input_size, image, device=setup.on)
+    )
+    for name, image in {**faulty, **twice}.items()
+}
+figure = plotting.heat(answers, (), "untouched", dict.fromkeys(answers["untouched"], 2))
+caption = "Share of crops that the un-adapted CLIP calls blurred, noisy and so on, by the fault put into them."
+plotting.show(figure, setup.run, "02_words", caption)
+
+# %% [markdown]
+# WORDS_TEXT
+#
 # ## The sentences
 
 # %%
@@ -103,22 +138,24 @@ print((cosines @ cosines.T).cpu().numpy().round(2))
 #
 # ## Training
 #
-# $L_{s1} = L_{inter} + L_{intra} + L_{fusion}$ (`losses.stage_one`):
+# $L_{s1} = L_{inter} + L_{intra} + L_{fusion} + L_{direction}$ (`losses.stage_one`):
 #
 # * `inter` (InterMCL): each image type against the sentences, **by type**. Targets by batch index, as in ordinary
 #   CLIP training, would make it $\ln B$ for any image, since all images of a type share one sentence;
 # * `intra` (IntraMCL): MS, PAN and HRMS of one place together, other places apart;
-# * `fusion`: $|TFA(t_{MS}, t_{PAN}) - t_{Wald}|_1 + |IFA(f_{MS}, f_{PAN}) - f_{HRMS}|_1$.
+# * `fusion`: $|TFA(t_{MS}, t_{PAN}) - t_{Wald}|_1 + |IFA(f_{MS}, f_{PAN}) - f_{HRMS}|_1$;
+# * `direction` (ours, not in the paper): $L_d$ of the HRMS examples, so that a true fusion moves where the sentences
+#   point. `drift`, how far the adapted sentences went from CLIP's own, is only watched.
 #
-# There is no true HRMS at this scale; the classical BDSD method makes the examples, as in the paper. The supervisor
-# can thus learn no more about HRMS than BDSD knows.
+# There is no true HRMS at this scale. Three classical methods make the examples, a random one for each crop, so that no
+# single method's look is learned (the paper takes BDSD alone: `adapt_examples="BDSD"`, `adapt_direction=0`).
 
 # %%
 supervisor, history = training.adapt(pair, clip_model, sentences, setup.adapt_config, setup.on)
 path = steps.keep_supervisor(setup, supervisor, history)
 print("kept", path.name)
-figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction"])
-plotting.show(figure, setup.run, "02_losses", "Stage I's losses, floors subtracted; direction is watched, not trained.")
+figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction", "drift"])
+plotting.show(figure, setup.run, "02_losses", "Stage I's losses, floors subtracted; drift is watched, not trained.")
 
 # %% tags=["nbval-check-output"]
 print("loss fell:", history[-1]["loss"] < history[0]["loss"])
@@ -128,75 +165,43 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 
 # %% [markdown]
 # The floors ($\ln B$ of the text-to-image half of `inter`, $\ln 2$ of `intra`) are subtracted, so 0 means perfect.
-# `direction` is $L_d$ of the BDSD examples: what Stage II will minimise, here only watched.
 #
 # ## What it knows
 #
-# Four figures on the right part of the scene, which was not trained on. Beside them the same for an **un-adapted**
-# CLIP and for one with **random weights**, adapted alike: a figure that a random CLIP reaches proves nothing about
-# language.
+# Four figures on the right part of the scene, which was not trained on, with true HRMS where the truth is known (else
+# BDSD's result). Beside them the same for an **un-adapted** CLIP and for one with **random weights**, adapted alike: a
+# figure that a random CLIP reaches proves nothing about language.
 
 # %%
-examples = classical.fuse("BDSD", pair)
-side = min(clip_model.input_size, 64)
-held_out = data.Patches(pair, side, "held-out", {"hrms": examples}, setup.on)
-batch = held_out.sample(48, torch.Generator().manual_seed(1))
-
-
-@torch.no_grad()
-def figures(supervisor):
-    """Type accuracy, same-place retrieval, cosine of IFA to HRMS and direction cosine, on held-out crops."""
-    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
-    images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
-    texts = supervisor.encode_texts()
-    anchors = torch.cat([texts[kind] for kind in losses.KINDS])
-    hits = [((images[kind] @ anchors.T).argmax(1) == i).float().mean() for i, kind in enumerate(losses.KINDS)]
-    nearest = (images["hrms"] @ images["pan"].T).argmax(1)
-    fused = supervisor.image_fusion(images["ms"], images["pan"])
-    return {
-        "type accuracy": float(torch.stack(hits).mean()),
-        "same place": float((nearest == torch.arange(len(nearest), device=nearest.device)).float().mean()),
-        "cos(IFA, HRMS)": float((fused * images["hrms"]).sum(-1).mean()),
-        "direction cosine": 1 - float(losses.direction(images, texts)),
-    }
-
-
-# %%
-torch.manual_seed(0)
-unadapted = Supervisor(clip_model, sentences, pair.bands, pair.sensor.rgb).to(setup.on).eval()
-unadapted.calibrate(pair)
-random_clip = load_clip(setup.clip, None, setup.on, random_weights=True)
-random_adapted, _ = training.adapt(pair, random_clip, sentences, setup.adapt_config, setup.on)
-table = {
-    "adapted": figures(supervisor),
-    "un-adapted (control)": figures(unadapted),
-    "random weights, adapted (control)": figures(random_adapted),
-}
-names = list(table["adapted"])
-print(f"{'':>34}" + "".join(f"{name:>18}" for name in names))
-for row, values in table.items():
-    print(f"{row:>34}" + "".join(f"{values[name]:18.2f}" for name in names))
+views = instruments.held_out_views(pair, clip_model.input_size, target, device=setup.on)
+table = instruments.controls(
+    pair,
+    clip_model,
+    sentences,
+    setup.adapt_config,
+    setup.control_seed_list,
+    views,
+    setup.on,
+    {setup.adapt_config.seed: supervisor},
+)
+names = list(table["adapted"][0])
+print(f"{'seeds ' + str(setup.control_seeds):>24}" + "".join(f"{name:>18}" for name in names))
+for row, tables in table.items():
+    mean, spread = evaluation.over_seeds(tables)
+    print(f"{row:>24}" + "".join(f"{mean[n]:18.2f}" for n in names))
+    if spread[names[0]] is not None:
+        print(f"{'standard deviation':>24}" + "".join(f"{spread[n]:18.2f}" for n in names))
 
 # %% [markdown]
-# **What you see.** Read each column downwards; chance is 0.33 for the type and 0.02 for the place. On the embedded scene
-# the adapted CLIP reaches a type accuracy of .99 and a direction cosine of .61. The un-adapted one has 1.00 and .57
-# already, since it was trained on such words; Stage I adds the fusion adapter (cos .02 to .93) and the places (.08 to
-# .44). And a CLIP with *random* weights, adapted alike, gets .99 of the types,
-# .73 of the places, .99 and .78: better in almost every column. Such a
-# figure measures what stems and adapters can memorise, not what CLIP knew. One seed, one scene: differences of a few
-# hundredths mean nothing. **What it does not show:** whether following the direction improves a fused image.
+# CONTROLS_TEXT
 #
 # ### A picture of the feature space
 
 # %%
-with torch.no_grad():
-    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
-    maps = {}
-    for title, model in (("before adaptation", unadapted), ("after adaptation", supervisor)):
-        features = torch.cat([model.encode(kind, view) for kind, view in views.items()]).cpu()
-        texts = torch.cat([model.encode_texts()[kind] for kind in losses.KINDS]).cpu()
-        _, _, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-        maps[title] = [(x - features.mean(0)) @ axes[:2].T for x in (features, texts)]
+maps = {
+    title: instruments.feature_map(model, views)
+    for title, model in (("before adaptation", unadapted), ("after adaptation", supervisor))
+}
 figure = plotting.scatter_types(maps, losses.KINDS)
 plotting.show(
     figure,
@@ -209,6 +214,28 @@ plotting.show(
 # **What you see.** Dots are held-out crops, stars the sentences. The arrows lead from the MS and the PAN sentence to
 # the HRMS sentence: the directions that Stage II will ask the fused image to follow. **What it does not show:** the
 # other axes; points far apart in them can lie together here.
+#
+# ## What the sentence asks for
+#
+# $L_d$'s gradient at an image says how Stage II will be asked to change it. Here it is taken at EXP, the starting point of
+# a fusion, and the sentence for HRMS is swapped *after* Stage I. The cosine says how alike two sentences pull.
+
+# %%
+start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # at EXP itself F_out - F_MS would be 0
+swaps = {name: supervisor.worded(replace(sentences, hrms=prompts.get(name).hrms)) for name in prompts.PROMPTS}
+pulls = {name: instruments.gradient_change(supervisor, other, start) for name, other in swaps.items()}
+for name, change in pulls.items():
+    print(
+        f"{name:>10}: cosine {change['cosine']:+.2f}, {change['norm ratio']:.2f} times as strong   {swaps[name].prompts.hrms}"
+    )
+figure = plotting.bars(
+    {n: c["cosine"] for n, c in pulls.items()}, label="cosine of L_d's gradients", better="1: same pull"
+)
+caption = "How alike the language loss pulls at EXP with other sentences than the one CLIP was adapted to."
+plotting.show(figure, setup.run, "02_pull", caption)
+
+# %% [markdown]
+# PULL_TEXT
 #
 # ## Exercises
 #

@@ -40,8 +40,10 @@ scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
-prompt = "wald"  # a prompt set (wald, khan, content, wrong, nonsense) or a sentence for the fused image
+prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 80  # Stage I optimiser steps
+adapt_direction = 1.0  # weight of the direction term in Stage I; 0 is the paper's
+adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
 backbone = "fusionnet"  # fusion network: fusionnet or pnn
 train_steps = 80  # Stage II optimiser steps per network
 l_d_weight = 0.03  # weight of the language loss L_d
@@ -56,7 +58,18 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import classical, data, evaluation, files, losses, plotting, prompts, scenes, sensors, steps, training
+from clippan_lite import (
+    classical,
+    evaluation,
+    files,
+    instruments,
+    plotting,
+    prompts,
+    scenes,
+    sensors,
+    steps,
+    training,
+)  # fmt: skip
 from clippan_lite.clip import load_clip
 
 setup = steps.Setup(
@@ -72,6 +85,8 @@ setup = steps.Setup(
     clip_pretrained=clip_pretrained,
     prompt=prompt,
     adapt_steps=adapt_steps,
+    adapt_direction=adapt_direction,
+    adapt_examples=adapt_examples,
     backbone=backbone,
     train_steps=train_steps,
     l_d_weight=l_d_weight,
@@ -84,7 +99,7 @@ setup.check()
 plotting.use_style()
 pair = steps.get_pair(setup)
 rgb = pair.sensor.rgb
-judge = pair if pair.truth is not None else data.reduced(pair)
+judge = instruments.judged(pair)
 scale = "full" if pair.truth is not None else "reduced"
 print("judged against:", "the scene's own truth" if scale == "full" else "the original MS, one scale down")
 clip_model = steps.get_clip(setup)
@@ -120,14 +135,8 @@ for name, row in baseline.items():
 
 
 # %%
-@torch.no_grad()
-def direction_cosine(guide):
-    """How well true movement (from EXP and PAN to BDSD's result) follows the sentences, on held-out crops."""
-    side = min(clip_model.input_size, 64)
-    patches = data.Patches(pair, side, "held-out", {"hrms": classical.fuse("BDSD", pair)}, setup.on)
-    batch = patches.sample(48, torch.Generator().manual_seed(1))
-    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
-    return 1 - float(losses.direction({k: guide.encode(k, v) for k, v in views.items()}, guide.encode_texts()))
+target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
+views = instruments.held_out_views(pair, clip_model.input_size, target, device=setup.on)
 
 
 def adapted(model, adapt_steps_here):
@@ -140,12 +149,12 @@ torch.manual_seed(0)
 knows_nothing = load_clip(setup.clip, None, setup.on, random_weights=True)
 full_name = f"all {setup.adapt_steps} steps"
 guides = {
-    "random weights, 0 steps": adapted(knows_nothing, 0),
-    "0 steps": adapted(clip_model, 0),
+    "random weights, 0 steps": instruments.unadapted(pair, knows_nothing, supervisor.prompts, setup.on),
+    "0 steps": instruments.unadapted(pair, clip_model, supervisor.prompts, setup.on),
     "5 steps": adapted(clip_model, 5),
     full_name: supervisor,
 }
-cosines = {name: direction_cosine(guide) for name, guide in guides.items()}
+cosines = {name: instruments.figures(guide, views)["direction cosine"] for name, guide in guides.items()}
 trained_with = {
     "random weights, 0 steps": score(guided(guides["random weights, 0 steps"])),
     "0 steps": score(guided(guides["0 steps"])),
@@ -153,7 +162,7 @@ trained_with = {
 }
 
 # %%
-figure = plotting.bars(cosines, label="direction cosine of BDSD's result, held-out crops", better="1 is best")
+figure = plotting.bars(cosines, label="direction cosine of true HRMS, held-out crops", better="1 is best")
 caption = "How well a real fusion follows the sentences' direction after 0, 5 and all steps of Stage I."
 plotting.show(figure, setup.run, "05_adaptation", caption)
 for name, row in trained_with.items():
@@ -229,25 +238,29 @@ failures.append({
 #
 # ## A wrong prompt
 #
-# If language guides the network, then asking for "a blurred image with false colours" must make it worse.
+# If language guides the network, then asking for "a blurred image with false colours" must make it worse. The sentence
+# is swapped twice: *before* Stage I, so that CLIP is adapted to the wrong sentence (the paper's way of trying prompts),
+# and *after* it, so that CLIP stays as it was adapted and only the target of $L_d$ moves.
 
 # %%
+sentences = supervisor.prompts
 asked = {f"as set ({setup.prompt[:24]})": baseline["network with L_d"]}
 for wording in ("wrong", "nonsense"):
     guide, _ = training.adapt(pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on)
-    asked[wording] = score(guided(guide))
+    asked[f"{wording}, before Stage I"] = score(guided(guide))
+asked["wrong, after Stage I"] = score(guided(supervisor.worded(replace(sentences, hrms=prompts.get("wrong").hrms))))
 asked["no L_d"] = baseline["network without L_d"]
 gain = {k: v["PSNR"] - asked["no L_d"]["PSNR"] for k, v in asked.items() if k != "no L_d"}
 figure = plotting.bars(gain, label="PSNR minus that without L_d, in dB", better="above 0: L_d helps", sign="+")
 caption = "What L_d changes in PSNR with different sentences, same seed, against the same network trained without it."
 plotting.show(figure, setup.run, "05_prompt", caption)
 for name, row in asked.items():
-    print(f"{name:>26}", {k: round(v, 3) for k, v in row.items()})
-values = [row["PSNR"] for row in asked.values()]
+    print(f"{name:>28}", {k: round(v, 3) for k, v in row.items()})
+psnr = {name: row["PSNR"] for name, row in asked.items()}
 failures.append({
     "case": "a wrong prompt", "figure": "05_prompt.png",
-    "what": f"PSNR {values[0]:.2f} dB as set, {values[1]:.2f} asked for a blurred image, {values[2]:.2f} with nonsense, "
-            f"{values[3]:.2f} without L_d (one seed; notebook 04 shows how much seeds differ)",
+    "what": "PSNR in dB: " + ", ".join(f"{value:.2f} {name}" for name, value in psnr.items())
+            + " (one seed; notebook 04 shows how much seeds differ)",
 })  # fmt: skip
 
 # %% [markdown]

@@ -38,3 +38,14 @@ def test_largest_valid_rectangle_against_trying_all(seed):
 def test_a_pair_without_nodata_is_its_own_largest_part():
     pair = data.Pair(ms=torch.rand(4, 4, 4), pan=torch.rand(1, 16, 16), sensor=get("VHR4"))
     assert data.largest_valid(pair) is pair
+
+
+@pytest.mark.parametrize(("width", "size"), [(1280, 64), (512, 64), (320, 64), (200, 64), (256, 64), (512, 128)])
+def test_held_out_crops_lie_behind_a_gap_and_are_whole(width, size):
+    """A split by block: no pixel of a held-out crop, nor the filter's reach around it, is in a training crop."""
+    columns = torch.arange(width).float().expand(1, width, width) + 1
+    pair = data.Pair(ms=columns[:, ::4, ::4].repeat(4, 1, 1).contiguous(), pan=columns.clone(), sensor=get("VHR4"))
+    train, held = (data.Patches(pair, size, split) for split in ("train", "held-out"))
+    assert train.size == held.size == size
+    seen = [(part.corners[:, 1].min().item(), part.corners[:, 1].max().item() + size) for part in (train, held)]
+    assert seen[0][0] == 0 and seen[0][1] + 29 <= seen[1][0] and seen[1][1] <= width

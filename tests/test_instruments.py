@@ -1,12 +1,12 @@
 """Instruments: figures written out again, controls that differ as they must, and a sentence that reaches the result."""
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adapter, instruments, prompts, training
+from clippan_lite import instruments, prompts, training
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig
 
@@ -68,6 +68,11 @@ def test_controls_tell_an_unadapted_random_clip_from_a_trained_one(small_pair, b
     assert list(rows) == ["adapted", "un-adapted", "random weights, adapted"]
     assert all(len(tables) == 2 for tables in rows.values())
     assert rows["un-adapted"][0] != rows["random weights, adapted"][0]
+    assert rows["un-adapted"][0]["type accuracy"] == rows["un-adapted"][1]["type accuracy"], "no seed in it"
+    plain = instruments.unadapted(small_pair, bundled, prompts.get("wald"))
+    torch.testing.assert_close(plain.encode_texts()["pan"], bundled.encode_text(["a panchromatic image"]))
+    grey = views["pan"] * plain.pan_gain
+    torch.testing.assert_close(plain.encode("pan", views["pan"]), bundled.encode_image(grey.expand(-1, 3, -1, -1)))
     torch.manual_seed(0)
     nothing = load_clip(random_weights=True)
     blind = training.adapt(small_pair, nothing, prompts.get("wald"), AdaptConfig(steps=0), progress=False)[0]
@@ -79,8 +84,9 @@ def test_the_gradient_of_l_d_changes_with_the_sentence_and_not_without(adapted, 
     assert same["cosine"] == pytest.approx(1, abs=1e-4) and same["norm ratio"] == pytest.approx(1, abs=1e-4)
     other = instruments.gradient_change(adapted, adapted.worded(prompts.get("wrong")), views)
     assert other["cosine"] < 0.95
-    tokens = instruments.direction_gradient(adapted, views, tokens=True)
+    whole, tokens = (instruments.direction_gradient(adapted, views, tokens=t) for t in (False, True))
     assert tokens.shape == views["hrms"].shape and tokens.abs().amax(dim=(2, 3)).min() > 0
+    assert not torch.allclose(whole, tokens, rtol=0.1)
 
 
 def test_worded_shares_the_weights_and_leaves_the_original_alone(adapted):
@@ -102,13 +108,13 @@ def test_sentences_compared_pairs_by_seed(small_pair, adapted):
 
 
 def test_a_pair_without_truth_is_refused_with_the_mend(small_pair, adapted):
-    from dataclasses import replace
-
     blind = replace(small_pair, truth=None)
     with pytest.raises(ValueError, match="has no truth"):
         instruments.held_out_views(blind, 64)
     with pytest.raises(ValueError, match="judged"):
         instruments.sentences_compared(blind, {"a": adapted}, TrainConfig())
+    with pytest.raises(ValueError, match="direction above 0, found 0"):
+        instruments.sentences_compared(small_pair, {"a": adapted}, TrainConfig(direction=0.0))
     assert instruments.judged(small_pair) is small_pair
     assert instruments.judged(blind).truth.shape == small_pair.ms.shape
 
@@ -128,8 +134,13 @@ def test_frozen_text_adapters_leave_the_sentences_as_clip_has_them(small_pair, b
     assert history[-1]["drift"] == pytest.approx(0, abs=1e-5)
 
 
-def test_token_features_feed_l_d(small_pair, adapted):
-    assert isinstance(adapted, adapter.Supervisor)
-    config = TrainConfig(steps=2, batch=1, patch=64, direction=0.1, qnr=0.0, tokens=True)
-    _, history = training.train(small_pair, config, adapted, progress=False)
-    assert all(math.isfinite(row["direction"]) for row in history)
+def test_l_d_on_tokens_is_the_mean_over_patches_of_their_own_directions(small_pair, adapted, views):
+    config = TrainConfig(steps=1, batch=1, patch=64, direction=0.1, qnr=0.0, tokens=True)
+    _, local = training.train(small_pair, config, adapted, progress=False)
+    _, whole = training.train(small_pair, replace(config, tokens=False), adapted, progress=False)
+    assert local[0]["direction"] != whole[0]["direction"]
+    with torch.no_grad():
+        f = {k: adapted.encode(k, v, tokens=True) for k, v in views.items()}
+        raw = adapted.clip.encode_tokens(adapted.stems["hrms"](views["hrms"] * adapted.band_gain))
+    assert f["hrms"].shape == (8 * 64, 128)
+    torch.testing.assert_close(f["hrms"].view(8, 64, 128), raw)

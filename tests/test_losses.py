@@ -106,6 +106,39 @@ def test_stage_one_trains_stems_and_adapters_only(supervisor, small_pair):
     assert names == {"stems", "image_adapters", "text_adapters", "image_fusion", "text_fusion"}
 
 
+def test_drift_is_measured_from_clips_own_sentences_and_reaches_the_text_adapters(supervisor):
+    texts = supervisor.encode_texts()
+    loss = losses.drift(supervisor, texts)
+    raw = supervisor.clip.encode_text([supervisor.prompts.ms, supervisor.prompts.pan]).numpy()
+    adapted = torch.cat([texts["ms"], texts["pan"]]).detach().numpy()
+    assert loss.item() == pytest.approx(1 - (raw * adapted).sum(1).mean(), abs=1e-6) and loss > 0.01
+    loss.backward()
+    assert all(p.grad.abs().max() > 0 for p in supervisor.text_adapters.parameters())
+    assert losses.drift(supervisor, {k: supervisor.clip.encode_text([getattr(supervisor.prompts, k)]) for k in
+                                     ("ms", "pan")}).item() == pytest.approx(0, abs=1e-6)  # fmt: skip
+
+
+def test_stage_one_direction_term_reaches_stems_and_adapters(supervisor, small_pair):
+    batch = batch_of(small_pair, count=3)
+    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["exp"] + 0.05 * torch.rand_like(batch["exp"])}
+    images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+    losses.stage_one(supervisor, images, supervisor.encode_texts(), 0.07)["direction"].backward()
+    for part in ("stems", "image_adapters", "text_adapters"):
+        assert max(p.grad.abs().max() for p in getattr(supervisor, part).parameters() if p.grad is not None) > 0, part
+
+
+def test_token_directions_reach_the_fused_image_everywhere(supervisor, small_pair):
+    batch = batch_of(small_pair, count=1)
+    fused = (batch["exp"] + 0.02 * torch.rand_like(batch["exp"])).requires_grad_()
+    weights = {"spec": 0, "spat": 0, "qnr": 0, "ship": 0, "direction": 1}
+    texts = supervisor.encode_texts()
+    losses.stage_two(fused, batch, small_pair.sensor, None, weights, supervisor, texts, tokens=True)[
+        "direction"
+    ].backward()
+    per_patch = F.max_pool2d(fused.grad.abs().amax(1, keepdim=True), 8)
+    assert per_patch.min() > 0
+
+
 def test_inter_mcl_depends_on_the_image_and_is_not_ln_batch():
     texts = {k: unit(1, 32, seed=i) for i, k in enumerate(losses.KINDS)}
     count = 4

@@ -14,6 +14,8 @@ from clippan_lite.steps import Setup
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
         ({"train_steps": 0}, "train_steps must be at least 1, found 0"),
         ({"adapt_steps": -5}, "adapt_steps must be at least 1, found -5"),
+        ({"adapt_direction": -1.0}, "adapt_direction must be 0 or more"),
+        ({"adapt_examples": "bdsd"}, "unknown HRMS examples 'bdsd': expected one of mixed, reduced,"),
         ({"l_d_weight": -1.0}, "l_d_weight must be 0 or more"),
         ({"qnr_weight": float("nan")}, "qnr_weight must be 0 or more"),
         ({"seeds": "a,b"}, "found 'a,b'"),

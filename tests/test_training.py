@@ -83,6 +83,30 @@ def test_fuse_refuses_another_sensor_and_keeps_nodata(small_pair):
     assert fused[:, 64:].min() >= 0
 
 
+def test_mixed_examples_show_three_methods_and_reduced_ones_true_ms(small_pair):
+    mixed = training.hrms_examples(small_pair)
+    assert [name.split(" ", 1)[1] for name in mixed] == ["BDSD", "GSA", "MTF-GLP-HPM"]
+    patches = data.Patches(small_pair, 64, extra=mixed)
+    generator = torch.Generator().manual_seed(0)
+    batch = patches.sample(24, generator)
+    views = training.stage_one_views(batch, generator)
+    origin = [next(n for n in mixed if torch.equal(views["hrms"][i], batch[n][i])) for i in range(24)]
+    assert set(origin) == set(mixed)
+    reduced = data.reduced(data.replace(small_pair, truth=None))
+    assert torch.equal(training.hrms_examples(reduced, "reduced")["hrms"], small_pair.ms)
+    with pytest.raises(ValueError, match="needs a pair with truth"):
+        training.hrms_examples(data.replace(small_pair, truth=None), "reduced")
+    with pytest.raises(ValueError, match="unknown HRMS examples 'EXP': expected one of mixed, reduced, Brovey"):
+        training.hrms_examples(small_pair, "EXP")
+
+
+def test_stage_one_runs_one_scale_down_on_true_ms(random_clip):
+    config = AdaptConfig(steps=2, batch=2, examples="reduced")
+    pair = make_scene(seed=4, size=512, sensor="WV2")
+    supervisor, history = training.adapt(pair, random_clip, prompts.get("wald"), config, progress=False)
+    assert len(history) == 2 and not supervisor.training
+
+
 def test_terms_that_need_more_are_refused(small_pair):
     with pytest.raises(ValueError, match="needs a supervisor"):
         training.train(small_pair, TrainConfig(direction=0.1))
@@ -122,7 +146,7 @@ def test_adapt_lowers_its_losses_and_survives_saving(random_clip, small_pair, tm
     config = AdaptConfig(steps=15, batch=4)
     supervisor, history = training.adapt(small_pair, random_clip, prompts.get("wald"), config, progress=False)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-    assert set(history[0]) == {"step", "loss", "inter", "intra", "fusion", "direction"}
+    assert set(history[0]) == {"step", "loss", "inter", "intra", "fusion", "direction", "drift"}
     training.save_supervisor(tmp_path / "s.safetensors", supervisor, config, "WV2")
     again = training.load_supervisor(tmp_path / "s.safetensors", random_clip)
     view = torch.rand(2, 8, 64, 64)
