@@ -25,9 +25,9 @@ class AdaptConfig:
     lr: float = 2e-3  # Adam's learning rate
     temperature: float = 0.07  # of both contrastive losses, CLIP's usual start value
     inter: float = 1.0  # weight of InterMCL: image type against its sentence
-    intra: float = 1.0  # weight of IntraMCL: same place against other places
+    intra: float = 0.3  # weight of IntraMCL: same place against other places; it pulls against direction (paper: 1)
     fusion: float = 1.0  # weight of the fusion-aware L1
-    direction: float = 1.0  # weight of 1 - direction cosine on HRMS: our addition; the paper has none (0)
+    direction: float = 10.0  # weight of 1 - direction cosine on HRMS: our addition; the paper has none (0)
     drift: float = 0.0  # weight of 1 - cos(adapted, raw) of the MS and PAN sentences: keeps what CLIP knew of them
     examples: str = "mixed"  # HRMS examples: "mixed" (EXAMPLES), one classical method, or "reduced" (true MS)
     image_share: float = 0.2  # of an adapter's output in an image feature; as in the authors' code

@@ -47,7 +47,7 @@ class Setup:
     clip_pretrained: str = ""
     prompt: str = "wald"
     adapt_steps: int = 80
-    adapt_direction: float = 1.0
+    adapt_direction: float = 10.0
     adapt_examples: str = "mixed"
     backbone: str = "fusionnet"
     train_steps: int = 80

@@ -67,7 +67,7 @@ def adapt(
     """Stage I: train stems and adapters on one scene, CLIP frozen.
 
     HRMS examples are results of classical methods, or, one scale down, true MS (``config.examples``): the supervisor
-    learns their look. ``AdaptConfig(examples="BDSD", direction=0)`` is the paper's setup.
+    learns their look. ``AdaptConfig(examples="BDSD", direction=0, intra=1)`` is the paper's setup.
 
     Args:
         pair: the scene; its crops are as large as CLIP's input, at native resolution.

@@ -147,7 +147,7 @@ def test_captions_say_what_they_state():
         for slot, found in zip(captions.SLOTS, stated, strict=True):
             if found < 0:
                 continue
-            wordings = list(captions.WORDS[slot].values())[found]
+            wordings = [*list(captions.WORDS[slot].values())[found]]
             wordings += [w for s in captions.WORDS if s.endswith("_amount") for ws in captions.WORDS[s].values()
                          for w in ws if slot in ("sharp", "noise", "haze", "colour", "aligned")]  # fmt: skip
             wordings += captions.PROTOCOL if slot == "type" else []

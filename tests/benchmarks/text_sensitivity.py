@@ -16,7 +16,7 @@ from stage_one import load_pairs
 from clippan_lite import clip, instruments, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 
-PAPER = AdaptConfig(direction=0.0, examples="BDSD")
+PAPER = AdaptConfig(direction=0.0, intra=1.0, examples="BDSD")
 #: name -> (Stage I, swapped "before" or "after" it, weight of L_d, more Stage-II settings)
 VARIANTS = {
     "paper": (PAPER, "before", 0.03, {}),
