@@ -140,9 +140,9 @@ plotting.show(
 # %% [markdown]
 # **What you see.** Four different wishes. `spat` asks for PAN's texture everywhere; `spec` only inside the frame where
 # its filter stays within the patch; `qnr` counts in blocks of 32 pixels; `direction` asks everywhere, with CLIP's
-# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .37 (`spat`), .19 (`qnr`) and .84
-# (`direction`): at equal weights the sentence would pull 84 times harder than the colours, hence its small weight. **What it does not
-# show:** whether the change it asks for is right.
+# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .37 (`spat`), .19 (`qnr`) and 1.28
+# (`direction`): at equal weights the sentence would pull 128 times harder than the colours, hence its small weight. **What
+# it does not show:** whether the change it asks for is right.
 #
 # ## Training
 #
@@ -177,8 +177,8 @@ for name, row in last.items():
 
 # %% [markdown]
 # **What you see.** `spat` falls fastest: PAN's edges enter. `spec` jumps while they do and then comes back: edges first
-# cost colour. `direction` goes from about 1.1 to 0.4 where it is trained, which shows that the gradient arrives, and
-# `qnr` ends higher there (.14 against .11 on the embedded scene): the two pull against each other. **What it does not
+# cost colour. `direction` falls to .12 where it is trained, which shows that the gradient arrives, and
+# `qnr` ends higher there (.13 against .11 on the embedded scene): the two pull against each other. **What it does not
 # show:** that the image got better for it; that is the next notebook's question.
 #
 # ## The product

@@ -176,12 +176,12 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** For a CLIP that knows nothing, a true fusion moves at a right angle to the sentences (a cosine of .05
-# on the embedded scene), and $L_d$ pulls anywhere. The bundled CLIP starts at .57, because its training captions told
-# sharp from blurred and MS from PAN; Stage I takes it to .61. How much the *result* depends on it is the PSNR printed
-# below the figure: between the worst and the best supervisor lie about 0.3 dB, hardly more than seeds differ by.
-# **What it does not show:** the spread over seeds (here one), and the random CLIP *after* Stage I, which reaches a high
-# cosine as well (notebook 02).
+# **What you see.** For a CLIP that knows nothing, a true fusion moves at a right angle to the sentences (a cosine of .00
+# on the embedded scene), and $L_d$ changes nothing (28.57 dB, as without it). The bundled CLIP starts at .78, because its
+# training captions told sharp from blurred and MS from PAN; five steps of Stage I first cost something (.71), eighty take
+# it to .91. The *result* gains 0.4 dB from the un-adapted CLIP and no more from the adapted one (29.01 and 28.99): what
+# helps here is what CLIP knew, not Stage I. **What it does not show:** the spread over seeds (here one; 0.3 to 0.4 dB in
+# notebook 04), and the random CLIP *after* Stage I, which reaches a high cosine as well (notebook 02).
 #
 # ## An unseen sensor
 #
@@ -264,11 +264,13 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** If the sentence mattered, "wrong" would fall below 0 and far below the others. Bars on the same side
-# of 0, one or two tenths of a dB apart, mean that any three sentences do nearly the same: Stage I binds them to the
-# three image types, and their meaning is lost. That is a failure of the method, not of the run. **What it does not
-# show:** the spread over seeds, which is larger than that (0.2 to 0.4 dB on the embedded scene, notebook 04), and
-# sentences that CLIP was not re-adapted to.
+# **What you see.** On the embedded scene the order is what one would hope for: Wald's sentence +0.4 dB, the wrong one
+# +0.2 and nonsense +0.1 when CLIP is adapted to them, and the wrong one -0.2 when it is asked of the CLIP adapted to
+# Wald's. *Before* Stage I the bars lie on the same side of 0: Stage I binds any three sentences to the three image types, and
+# most of their meaning is lost. That is a failure of the method, not of the run. *After* it, meaning is left, and asking
+# for blur and false colours costs. **What it does not show:** the spread over seeds, which is as large as these
+# steps (0.3 to 0.4 dB, notebook 04); `LOG.md` has the comparison with seeds and intervals, on real scenes and at a larger
+# weight.
 
 # %%
 path = setup.run / "results.json"
@@ -282,8 +284,8 @@ print("cases:", [f["case"] for f in failures])
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `l_d_weight=1.0`. *Expected:* the Wald sentence now costs PSNR (about 28.7 dB instead of 28.9), and "a blurred
-#    image with false colours" does *better* (about 29.1 dB; one seed).
+# 1. Set `prompt="wrong"`. *Expected:* the first bar of the last figure falls from +0.4 to +0.2 dB and equals the second:
+#    it is the same experiment.
 # 2. Set `unseen_sensor` to a sensor with another number of bands. *Expected:* a one-line error that says which bands
 #    the network takes.
 #
