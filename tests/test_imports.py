@@ -30,9 +30,11 @@ def imports(node, package="clippan_lite"):
 
 
 def imports_when_loaded(tree):
-    """As `imports`, but only what runs when the module is imported: not inside functions."""
+    """As `imports`, but only what runs when the module is imported: not inside functions and methods."""
     for node in tree.body:
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.ClassDef):
+            yield from imports_when_loaded(node)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from imports(node)
 
 
@@ -43,6 +45,8 @@ def parse(path):
 def test_the_rule_finds_imports():
     tree = ast.parse("import a.b\nfrom clippan_lite import widgets\ndef f():\n    import open_clip\n")
     assert "open_clip" in set(imports(tree)) and "open_clip" not in set(imports_when_loaded(tree))
+    inside = ast.parse("class A:\n    import c\n    def f(self):\n        import open_clip\n")
+    assert set(imports_when_loaded(inside)) == {"c"}
     assert {"a.b", "clippan_lite.widgets"} <= set(imports(tree))
 
 
