@@ -88,8 +88,10 @@ def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
 
 def unadapted(pair: Pair, clip: clips.Clip, prompts: PromptSet, device: str = "cpu") -> Supervisor:
     """The supervisor before Stage I: red, green and blue into CLIP, CLIP's own features out, adapters left aside."""
-    config = AdaptConfig(steps=0, image_share=0.0, text_share=0.0)
-    return training.adapt(pair, clip, prompts, config, device, progress=False)[0]
+    torch.manual_seed(0)  # of the stems' branch, which begins near 0
+    supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, image_share=0.0, text_share=0.0)
+    supervisor.calibrate(pair)
+    return supervisor.to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -132,14 +134,16 @@ def controls(
     """
     config = config or AdaptConfig()
     views = views or held_out_views(pair, clip.input_size, device=device)
-    rows: dict[str, list[dict[str, float]]] = {"adapted": [], "un-adapted": [], "random weights, adapted": []}
+    before = figures(unadapted(pair, clip, prompts, device), views)  # no seed in it: the same row for each
+    rows: dict[str, list[dict[str, float]]] = {
+        "adapted": [], "un-adapted": [before] * len(seeds), "random weights, adapted": []
+    }  # fmt: skip
     for seed in seeds:
         seeded = replace(config, seed=seed)
         torch.manual_seed(seed)
         knows_nothing = clips.load_clip(clip.name, None, device, random_weights=True)
         models = {
             "adapted": (ready or {}).get(seed) or training.adapt(pair, clip, prompts, seeded, device, progress)[0],
-            "un-adapted": unadapted(pair, clip, prompts, device),
             "random weights, adapted": training.adapt(pair, knows_nothing, prompts, seeded, device, progress)[0],
         }  # fmt: skip
         for name, model in models.items():
@@ -150,9 +154,7 @@ def controls(
 def direction_gradient(supervisor: Supervisor, views: Views, tokens: bool = False) -> torch.Tensor:
     """Gradient of L_d at the fused image, ``(B, C, s, s)``: what the sentence asks the network to change."""
     fused = views["hrms"].clone().requires_grad_()
-    with torch.no_grad():
-        images = {kind: supervisor.encode(kind, views[kind], tokens) for kind in ("ms", "pan")}
-    loss = losses.direction({**images, "hrms": supervisor.encode("hrms", fused, tokens)}, supervisor.encode_texts())
+    loss = losses.language(supervisor, fused, views["ms"], views["pan"], supervisor.encode_texts(), tokens)
     return torch.autograd.grad(loss, fused)[0]
 
 

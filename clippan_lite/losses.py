@@ -163,6 +163,32 @@ def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     return F.l1_loss(fused, teacher)
 
 
+def language(
+    supervisor: nn.Module,
+    fused: torch.Tensor,
+    exp: torch.Tensor,
+    pan: torch.Tensor,
+    texts: dict[str, torch.Tensor],
+    tokens: bool = False,
+) -> torch.Tensor:
+    """L_d of images, in [0, 2]: :func:`direction` of their features in native crops.
+
+    Args:
+        supervisor: the adapted CLIP.
+        fused: ``(B, C, H, W)``, carries the gradient.
+        exp: MS interpolated ``(B, C, H, W)``; its features are constants.
+        pan: ``(B, 1, H, W)``; its features are constants.
+        texts: the sentences' features.
+        tokens: on CLIP's patches instead of whole crops.
+    """
+    with torch.no_grad():
+        fixed = {
+            kind: supervisor.encode(kind, supervisor.tiles(image), tokens)
+            for kind, image in (("ms", exp), ("pan", pan))
+        }
+    return direction({"hrms": supervisor.encode("hrms", supervisor.tiles(fused), tokens), **fixed}, texts)
+
+
 def stage_two(
     fused: torch.Tensor,
     batch: dict[str, torch.Tensor],
@@ -200,9 +226,5 @@ def stage_two(
     if weights["ship"]:
         terms["ship"] = pseudo(fused, batch["teacher"])
     if weights["direction"]:
-        with torch.no_grad():
-            fixed = {kind: supervisor.encode(kind, supervisor.tiles(batch[name]), tokens) for kind, name in
-                     (("ms", "exp"), ("pan", "pan"))}  # fmt: skip
-        moved = supervisor.encode("hrms", supervisor.tiles(fused), tokens)
-        terms["direction"] = direction({"hrms": moved, **fixed}, texts)
+        terms["direction"] = language(supervisor, fused, batch["exp"], batch["pan"], texts, tokens)
     return terms

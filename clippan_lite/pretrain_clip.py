@@ -76,15 +76,18 @@ def contrast(image: torch.Tensor, text: torch.Tensor, truth: torch.Tensor, scale
 NAMED = [slot for slot in SLOTS if not slot.endswith("_amount")]
 
 
+def slot_attributes() -> torch.Tensor:
+    """What each of :func:`slot_texts` says, ``(texts, len(SLOTS))``: a row has one value of one slot, -1 elsewhere."""
+    said = [(SLOTS.index(slot), value) for slot in NAMED for value in range(len(VALUES[slot]))]
+    rows = torch.full((len(said), len(SLOTS)), -1)
+    for row, (column, value) in zip(rows, said, strict=True):
+        row[column] = value
+    return rows
+
+
 def slot_texts(rng: np.random.Generator) -> list[str]:
     """One caption for each value of each named slot that says nothing else, in the order of NAMED and VALUES."""
-    texts = []
-    for slot in NAMED:
-        for value in range(len(VALUES[slot])):
-            only = np.full(len(SLOTS), -1)
-            only[SLOTS.index(slot)] = value
-            texts.append(caption(only, rng)[0])
-    return texts
+    return [caption(only, rng)[0] for only in slot_attributes().numpy()]
 
 
 def slot_contrast(
@@ -172,10 +175,7 @@ def train(
     model, tokenizer = clip.build_bundled({**config, "vision_cfg": vision})
     model.train()
     mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-    said = [(SLOTS.index(slot), value) for slot in NAMED for value in range(len(VALUES[slot]))]
-    slot_attributes = torch.full((len(said), len(SLOTS)), -1)  # what each of slot_texts() says
-    for row, (column, value) in enumerate(said):
-        slot_attributes[row, column] = value
+    said = slot_attributes()
     anchors = torch.nn.Parameter(0.1 * torch.randn(len(said), config["embed_dim"]))
     parameters = [*model.parameters(), anchors]
     optimiser = torch.optim.AdamW(parameters, lr, weight_decay=0.05, betas=(0.9, 0.98))
@@ -201,7 +201,7 @@ def train(
             "captions": contrast(image, whole, truth, scale),
             "slots": 2 * slot_contrast(image, single, attributes, scale),
             "images": 2 * slot_contrast(image, free, attributes, ANCHOR_SCALE),
-            "texts": slot_contrast(single, free, slot_attributes, ANCHOR_SCALE),
+            "texts": slot_contrast(single, free, said, ANCHOR_SCALE),
         }
         loss = sum(terms.values())
         optimiser.zero_grad()

@@ -15,20 +15,19 @@ import torch
 from scipy import ndimage
 
 from clippan_lite import classical, clip, raster
+from clippan_lite.instruments import CONTRASTS
 
 SCENES = {"wv2_urban": "WV2", "ikonos_town": "IKONOS", "vhr_housing": "VHR4", "landsat7_01": "LANDSAT7"}
 TEXTS = {
-    "sharp / blurred": ("a sharp image", "a blurred image"),
-    "colour / grey": ("an image in colour", "an image in grey"),
-    "clear / hazy": ("a clear image", "a hazy image"),
-    "clean / noisy": ("a clean image", "a noisy image"),
-    "sharp / oversharpened": ("a sharp image", "an oversharpened image"),
-    "natural / false colours": ("an image in natural colours", "an image with false colours"),
+    "sharp / blurred": CONTRASTS["blurred"],
+    "colour / grey": CONTRASTS["grey"],
+    "clear / hazy": CONTRASTS["hazy"],
+    "clean / noisy": CONTRASTS["noisy"],
+    "sharp / oversharpened": CONTRASTS["oversharpened"],
+    "natural / false colours": CONTRASTS["false colours"],
 }
 WANTED = dict(zip(TEXTS, (0.97, 0.98, 0.92, 0.88, 0.88, 0.85), strict=True))
-CONTENT = {
-    "water": ["water"], "forest": ["forest"], "field": ["fields"], "bare soil": ["bare soil"]
-}  # fmt: skip
+CONTENT = {"water": "water", "forest": "forest", "field": "fields", "bare soil": "bare soil"}  # class -> word
 
 
 def spoil(crops: np.ndarray, what: str, rng: np.random.Generator) -> np.ndarray:
@@ -89,7 +88,7 @@ def content_on_landsat(models: dict[str, clip.Clip], folder: Path) -> dict[str, 
     crops, labels, result = torch.from_numpy(np.stack(crops)).float(), np.array(labels), {}
     for name, model in models.items():
         with torch.no_grad():
-            texts = model.encode_text([f"an image of {words[0]}" for words in CONTENT.values()])
+            texts = model.encode_text([f"an image of {word}" for word in CONTENT.values()])
             answers = (model.encode_image(crops) @ texts.T).argmax(1).numpy()
         each = {c: float((answers[labels == i] == i).mean()) for i, c in enumerate(CONTENT) if (labels == i).any()}
         mean = float(np.mean(list(each.values())))

@@ -12,11 +12,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+from clip_zero_shot import SCENES
 
 from clippan_lite import clip, instruments, prompts, raster, scenes, training
 from clippan_lite.config import AdaptConfig
-
-SCENES = {"wv2_urban": "WV2", "ikonos_town": "IKONOS", "vhr_housing": "VHR4", "landsat7_01": "LANDSAT7"}
 
 
 def load_pairs(names: list[str] | None = None) -> dict[str, object]:
