@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -244,7 +245,8 @@ def fuse(network: nn.Module, pair: Pair, tile: int = 512) -> torch.Tensor:
         )
     (height, width), r = pair.pan.shape[-2:], pair.ratio
     # MS interpolation reaches 6 MS pixels beyond the convolutions' reach.
-    halo = -(-(network.reach + 6 * r) // r) * r
+    step = math.lcm(r, network.grid)
+    halo, tile = -(-(network.reach + 6 * r) // step) * step, -(-tile // step) * step
     out = torch.empty(pair.bands, height, width)
     for top in range(0, height, tile):
         for left in range(0, width, tile):

@@ -11,30 +11,6 @@ from clippan_lite.scenes import make_scene
 QUICK = TrainConfig(steps=12, batch=2, patch=64, direction=0.0, qnr=0.0)
 
 
-@pytest.mark.parametrize("name", backbones.REGISTRY)
-@pytest.mark.parametrize(("bands", "ratio"), [(4, 4), (8, 4), (3, 2)])
-@pytest.mark.parametrize("convention", ["benchmark", "geo"])
-def test_untrained_network_returns_exp_for_any_bands_and_ratio(name, bands, ratio, convention):
-    network = backbones.create(name, bands, ratio, convention)
-    ms, pan = torch.rand(2, bands, 24, 20), torch.rand(2, 1, 24 * ratio, 20 * ratio)
-    fused = network(ms, pan)
-    assert fused.shape == (2, bands, 24 * ratio, 20 * ratio)
-    exp = degrade.upsample(ms, ratio, convention)
-    inner = (
-        ...,
-        slice(8 * ratio, -8 * ratio),
-        slice(8 * ratio, -8 * ratio),
-    )  # borders differ: replicated, not circular
-    torch.testing.assert_close(fused[inner], exp[inner], atol=1e-5, rtol=0)
-
-
-def test_unknown_backbone_and_wrong_input_are_one_line():
-    with pytest.raises(ValueError, match="expected one of fusionnet, pnn"):
-        backbones.create("resnet", 4)
-    with pytest.raises(ValueError, match="found MS"):
-        backbones.create("pnn", 4)(torch.rand(1, 8, 16, 16), torch.rand(1, 1, 64, 64))
-
-
 def test_training_beats_interpolation_against_the_truth(small_pair):
     config = TrainConfig(steps=60, batch=2, patch=64, direction=0.0, qnr=0.0)
     network, history = training.train(small_pair, config, progress=False)
@@ -62,14 +38,6 @@ def test_same_seed_same_network_other_seed_another(small_pair):
     weights = [torch.cat([p.flatten() for p in n.parameters()]) for n in (one, two, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-
-
-def test_fusing_in_tiles_equals_fusing_whole(small_pair):
-    torch.manual_seed(0)
-    network = backbones.create("fusionnet", 8)
-    torch.nn.init.normal_(network.tail.weight, std=0.02)
-    whole, tiled = training.fuse(network, small_pair, tile=4096), training.fuse(network, small_pair, tile=128)
-    assert (whole - tiled).abs().max() < 0.5, "a seam of half a digital number or more"
 
 
 def test_fuse_refuses_another_sensor_and_keeps_nodata(small_pair):

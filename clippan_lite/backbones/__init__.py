@@ -5,12 +5,58 @@ All learn a residual on the interpolated MS and start with it at zero, so an unt
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
 
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from clippan_lite.backbones.arbrpn import ArbRPN
+from clippan_lite.backbones.common import Fusion, conv, silence
 from clippan_lite.backbones.fusionnet import FusionNet
+from clippan_lite.backbones.lambdapnn import LambdaPNN
+from clippan_lite.backbones.lformer import LFormer
+from clippan_lite.backbones.panmamba import PanMamba
+from clippan_lite.backbones.pannet import PanNet
 from clippan_lite.backbones.pnn import PNN
 
-REGISTRY: dict[str, type[nn.Module]] = {"fusionnet": FusionNet, "pnn": PNN}
+__all__ = ["REGISTRY", "Fusion", "check", "conv", "cost", "create", "register", "silence"]
+
+REGISTRY: dict[str, type[Fusion]] = {
+    "fusionnet": FusionNet, "pnn": PNN, "pannet": PanNet, "lambdapnn": LambdaPNN, "arbrpn": ArbRPN, "lformer": LFormer,
+    "panmamba": PanMamba,
+}  # fmt: skip
+
+
+def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
+    """Class decorator: ``create(name, ...)`` and every place that takes a backbone's name know the class from then on.
+
+    The class is a :class:`Fusion` with ``__init__(self, bands, ratio, convention, **options)`` and
+    ``residual(self, exp, pan)``; its last layer starts at zero (``silence``), so that untrained it returns EXP.
+
+    Raises:
+        ValueError: the name is taken, or the class is no :class:`Fusion`.
+    """
+
+    def add(network: type[Fusion]) -> type[Fusion]:
+        if not (isinstance(network, type) and issubclass(network, Fusion)):
+            raise ValueError(f"backbone {name!r}: expected a subclass of backbones.Fusion, found {network!r}")
+        if REGISTRY.get(name, network).__qualname__ != network.__qualname__:
+            raise ValueError(f"backbone {name!r} is there already: choose another name")
+        REGISTRY[name] = network  # again, when a notebook's cell is run again
+        return network
+
+    return add
+
+
+@torch.no_grad()
+def cost(network: Fusion, size: int = 64) -> dict[str, float]:
+    """``parameters`` and ``MAC per PAN pixel`` (convolutions and matrix products; scans and attention weights not)."""
+    ms, pan = torch.rand(1, network.bands, size // network.ratio, size // network.ratio), torch.rand(1, 1, size, size)
+    with FlopCounterMode(display=False) as counter:
+        network(ms, pan)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {"parameters": parameters, "MAC per PAN pixel": counter.get_total_flops() / 2 / size**2}
 
 
 def check(name: str) -> None:

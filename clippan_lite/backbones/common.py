@@ -19,6 +19,7 @@ class Fusion(nn.Module):
     """
 
     reach = 32  # PAN pixels from which an output pixel draws, at most; tiles overlap by it
+    grid = 1  # tiles of an image begin at multiples of it: the side of attention windows and the like
 
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
@@ -56,3 +57,9 @@ def silence(layer: nn.Conv2d) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def box_mean(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Mean over ``size`` x ``size`` pixels (odd), borders replicated."""
+    x = F.pad(x, (size // 2,) * 4, mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(x, (size, 1), stride=1), (1, size), stride=1)

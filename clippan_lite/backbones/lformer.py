@@ -1,0 +1,81 @@
+"""LFormer: attention computed once and evolved by one-dimensional convolutions instead of computed in every layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from clippan_lite.backbones.common import Fusion, conv, silence
+
+
+class LFormer(Fusion):
+    """After Hou et al., "Linearly-evolved Transformer for Pan-sharpening" (ACM MM 2024).
+
+    PAN asks, MS answers: queries come from PAN's features, keys and values from those of both; the attention between
+    the pixels of a window is found once and then changed by a small 1-D convolution from layer to layer. Differs from
+    the paper in attention inside windows at one scale, in width and depth, in replicated borders and in the zero start.
+
+    Args:
+        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
+        width: channels inside, a multiple of ``heads``.
+        layers: layers that use the evolving attention.
+        heads: attention heads.
+        window: side in pixels of a window; windows start at multiples of it.
+    """
+
+    reach = 40
+
+    def __init__(
+        self,
+        bands: int,
+        ratio: int,
+        convention: str,
+        width: int = 24,
+        layers: int = 3,
+        heads: int = 2,
+        window: int = 8,
+    ):
+        super().__init__(bands, ratio, convention)
+        self.grid, self.heads = window, heads
+        self.head_pan, self.head = conv(1, width), conv(bands + 1, width)
+        self.query, self.key = conv(width, width, 1), conv(width, width, 1)
+        self.value = nn.ModuleList(conv(width, width, 1) for _ in range(layers))
+        self.join = nn.ModuleList(conv(width, width, 1) for _ in range(layers))
+        self.local = nn.ModuleList(
+            nn.Sequential(conv(width, width), nn.GELU(), conv(width, width)) for _ in range(layers)
+        )
+        self.evolve = nn.ModuleList(nn.Conv1d(heads, heads, 3, padding=1) for _ in range(layers - 1))
+        self.tail = silence(conv(width, bands))
+
+    def _windows(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, D, H, W)`` as ``(windows, heads, pixels, D / heads)``."""
+        b, d, h, w = x.shape
+        s = self.grid
+        x = x.view(b, self.heads, d // self.heads, h // s, s, w // s, s)
+        return x.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, self.heads, s * s, d // self.heads)
+
+    def _image(self, x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """Back from :meth:`_windows`."""
+        b, d, h, w = shape
+        s = self.grid
+        x = x.reshape(b, h // s, w // s, self.heads, s, s, d // self.heads)
+        return x.permute(0, 3, 6, 1, 4, 2, 5).reshape(shape)
+
+    def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        """Details to inject, ``(B, C, H, W)``."""
+        height, width = pan.shape[-2:]
+        pad = (0, -width % self.grid, 0, -height % self.grid)
+        both = F.pad(torch.cat([exp, pan], 1), pad, mode="replicate")
+        x = torch.relu(self.head(both))
+        query = self._windows(self.query(torch.relu(self.head_pan(both[:, -1:]))))
+        key = self._windows(self.key(x))
+        attention = (query @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
+        for layer, (value, join, local) in enumerate(zip(self.value, self.join, self.local, strict=True)):
+            if layer:
+                rows = attention.transpose(1, 2).flatten(0, 1)  # (windows * pixels, heads, pixels)
+                change = self.evolve[layer - 1](rows).view(-1, attention.shape[2], self.heads, attention.shape[3])
+                attention = attention + change.transpose(1, 2)
+            x = x + join(self._image(attention @ self._windows(value(x)), x.shape))
+            x = x + local(x)
+        return self.tail(x)[..., :height, :width]

@@ -1,0 +1,41 @@
+"""PanNet: a residual network that sees only high frequencies, so that a sensor's brightness does not matter to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from clippan_lite.backbones.common import Fusion, box_mean, conv, silence
+
+
+class PanNet(Fusion):
+    """Yang et al., "PanNet: A Deep Network Architecture for Pan-Sharpening" (ICCV 2017).
+
+    PAN and MS enter as high-pass images, the interpolated MS is added at the end, as in the paper. Differs from it in
+    taking the high-pass of the interpolated MS instead of a learned upsampling, in having no batch normalisation, in
+    being lighter (24 channels instead of 32, three residual blocks instead of four), in replicated borders and in the
+    zero start.
+
+    Args:
+        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
+        width: channels inside.
+        blocks: residual blocks of two convolutions.
+        window: side in pixels of the mean that is taken off (odd).
+    """
+
+    def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 3, window: int = 5):
+        super().__init__(bands, ratio, convention)
+        self.window = window
+        self.head = conv(bands + 1, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width)) for _ in range(blocks)
+        )
+        self.tail = silence(conv(width, bands))
+
+    def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        """Details to inject, ``(B, C, H, W)``."""
+        both = torch.cat([exp, pan], 1)
+        x = torch.relu(self.head(both - box_mean(both, self.window)))
+        for block in self.blocks:
+            x = torch.relu(x + block(x))
+        return self.tail(x)

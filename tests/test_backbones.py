@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+from clippan_lite import backbones, degrade, training
+from clippan_lite.backbones import panmamba
+from clippan_lite.config import TrainConfig
+
+
+def awake(name, bands, **options):
+    """A network away from its zero start, so that what it adds to EXP is seen."""
+    torch.manual_seed(0)
+    network = backbones.create(name, bands, **options)
+    torch.nn.init.normal_(network.get_submodule(last_layer(network)).weight, std=0.02)
+    return network
+
+
+def last_layer(network):
+    """Name of the convolution that starts at zero."""
+    silent = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and not m.weight.any()]
+    assert len(silent) == 1, silent
+    return silent[0]
+
+
+@pytest.mark.parametrize("name", backbones.REGISTRY)
+@pytest.mark.parametrize(("bands", "ratio"), [(4, 4), (8, 4), (3, 2), (4, 8)])
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+def test_untrained_network_returns_exp_for_any_bands_and_ratio(name, bands, ratio, convention):
+    network = backbones.create(name, bands, ratio, convention)
+    ms, pan = torch.rand(2, bands, 24, 20), torch.rand(2, 1, 24 * ratio, 20 * ratio)
+    fused = network(ms, pan)
+    assert fused.shape == (2, bands, 24 * ratio, 20 * ratio)
+    exp = degrade.upsample(ms, ratio, convention)
+    inner = (
+        ...,
+        slice(8 * ratio, -8 * ratio),
+        slice(8 * ratio, -8 * ratio),
+    )  # borders differ: replicated, not circular
+    torch.testing.assert_close(fused[inner], exp[inner], atol=1e-5, rtol=0)
+
+
+def test_unknown_backbone_and_wrong_input_are_one_line():
+    with pytest.raises(ValueError, match="expected one of fusionnet, pnn, pannet"):
+        backbones.create("resnet", 4)
+    with pytest.raises(ValueError, match="found MS"):
+        backbones.create("pnn", 4)(torch.rand(1, 8, 16, 16), torch.rand(1, 1, 64, 64))
+
+
+@pytest.mark.parametrize("name", backbones.REGISTRY)
+def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
+    network = awake(name, 8)
+    whole, tiled = training.fuse(network, small_pair, tile=4096), training.fuse(network, small_pair, tile=128)
+    assert (whole - training.fuse(backbones.create(name, 8), small_pair)).abs().max() > 5, "the network adds nothing"
+    assert (whole - tiled).abs().max() < 0.5, "a seam of half a digital number or more"
+
+
+def test_a_pixel_does_not_draw_from_further_than_the_reach():
+    """What `reach` promises, seen by the gradient of one output pixel."""
+    for name in backbones.REGISTRY:
+        network = awake(name, 4)
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+        exp, pan = torch.rand(1, 4, 224, 224), torch.rand(1, 1, 224, 224, requires_grad=True)
+        network.residual(exp, pan)[0, :, 112, 112].sum().backward()
+        touched = pan.grad[0, 0].nonzero() - 112
+        assert 1 <= touched.abs().max() <= network.reach, name
+
+
+def test_recurrence_takes_any_number_of_bands():
+    four = backbones.create("arbrpn", 4)
+    eight = backbones.create("arbrpn", 8)
+    eight.load_state_dict(four.state_dict())
+    assert four.reach < eight.reach
+
+
+def test_scan_is_the_recurrence():
+    torch.manual_seed(0)
+    decay, drive = 2.5 * torch.rand(2, 3, 32, dtype=torch.float64), torch.randn(2, 3, 32, dtype=torch.float64)
+    state, expected = torch.zeros(2, 3, dtype=torch.float64), []
+    for t in range(32):
+        state = torch.exp(-decay[..., t]) * state + drive[..., t]
+        expected.append(state)
+    torch.testing.assert_close(panmamba.scan(decay, drive), torch.stack(expected, -1))
+    torch.testing.assert_close(
+        panmamba.scan(decay.float(), drive.float()), torch.stack(expected, -1).float(), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_cost_counts_parameters_and_products():
+    network = backbones.create("pnn", 4, width=8)
+    figures = backbones.cost(network)
+    assert figures["parameters"] == (9 * 9 * 5 * 8 + 8) + (5 * 5 * 8 * 4 + 4) + (5 * 5 * 4 * 4 + 4)
+    products = 9 * 9 * 5 * 8 + 5 * 5 * 8 * 4 + 5 * 5 * 4 * 4  # and a few for the interpolation of MS
+    assert products <= figures["MAC per PAN pixel"] < 1.5 * products
+
+
+def test_a_network_of_ones_own_is_known_by_its_name(small_pair):
+    with pytest.raises(ValueError, match=r"expected a subclass of backbones\.Fusion"):
+        backbones.register("tiny")(torch.nn.Conv2d)
+    with pytest.raises(ValueError, match="'pnn' is there already"):
+
+        @backbones.register("pnn")
+        class Other(backbones.Fusion):
+            pass
+
+    def define():
+        @backbones.register("tiny")
+        class Tiny(backbones.Fusion):
+            def __init__(self, bands, ratio, convention):
+                super().__init__(bands, ratio, convention)
+                self.tail = backbones.silence(backbones.conv(bands + 1, bands))
+
+            def residual(self, exp, pan):
+                return self.tail(torch.cat([exp, pan], 1))
+
+    try:
+        define()
+        define()  # a notebook's cell run twice
+        config = TrainConfig(backbone="tiny", steps=3, batch=1, patch=64, direction=0.0, qnr=0.0)
+        network, _ = training.train(small_pair, config, progress=False)
+        assert training.fuse(network, small_pair).shape == (8, 256, 256)
+    finally:
+        backbones.REGISTRY.pop("tiny", None)
