@@ -129,6 +129,12 @@ class Supervisor(nn.Module):
         cuts = images.unfold(2, side, side).unfold(3, side, side)
         return cuts.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1], side, side)
 
+    def tile_corners(self, places: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Where the crops of :meth:`tiles` lie: ``(B * n, 2)`` for images of ``size`` cut at ``places`` ``(B, 2)``."""
+        side = min(self.clip.input_size, *size)
+        steps = torch.cartesian_prod(*(torch.arange(0, length - side + 1, side) for length in size))
+        return (places[:, None] + steps[None]).flatten(0, 1)
+
     def worded(self, prompts: PromptSet) -> Supervisor:
         """The same stems and adapters (shared, not copied) with other sentences, as they are: nothing is re-adapted."""
         other = copy.copy(self)

@@ -43,12 +43,14 @@ class TrainConfig:
     steps: int = 80  # optimiser steps
     batch: int = 4  # patches per step
     patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
+    stride: int = 32  # patches begin at multiples of it, so that CLIP sees each place's MS and PAN once; 1: anywhere
     lr: float = 4e-3  # Adam's peak learning rate, one cosine down to 0
     spec: float = 1.0  # weight of L_spec
     spat: float = 1.0  # weight of L_spat
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
     direction: float = 0.03  # weight of L_d; 0 trains without CLIP
+    crops_in_turn: int = 2  # L_d looks at every second native crop, the others in the next step; 1: at all of them
     tokens: bool = False  # L_d on CLIP's patches instead of whole crops
     seed: int = 0  # of initial weights and of the patches
     options: dict = field(default_factory=dict)  # passed to the backbone

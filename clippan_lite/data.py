@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,9 +76,17 @@ class Pair:
         return float(np.percentile(pan.numpy(), 99.9)) or 1.0
 
 
-def valid_corners(pair: Pair, size: int, area: tuple[slice, slice]) -> np.ndarray:
-    """Top left corners ``(N, 2)`` of all crops of ``size`` PAN pixels inside an area that hold no nodata."""
-    rows, cols = (np.arange(part.start, part.stop - size + 1, pair.ratio) for part in area)
+def valid_corners(pair: Pair, size: int, area: tuple[slice, slice], stride: int = 1) -> np.ndarray:
+    """Top left corners ``(N, 2)`` of crops of ``size`` PAN pixels inside an area that hold no nodata.
+
+    Whole MS pixels, and no nearer to each other than ``stride``; at the far edges of the area nearer, so that all of
+    it is covered.
+    """
+    step, axes = math.lcm(stride, pair.ratio), []
+    for part in area:
+        last = (part.stop - size) // pair.ratio * pair.ratio
+        axes.append(np.unique([*range(part.start, last, step), last]))
+    rows, cols = axes
     corners = np.stack(np.meshgrid(rows, cols, indexing="ij"), -1).reshape(-1, 2)
     if pair.mask is None:
         return corners
@@ -99,6 +108,7 @@ class Patches:
         extra: other images ``(C, H, W)`` in DN on PAN's grid to cut alike, such as ``{"hrms": bdsd_result}``.
         device: where the images are held and the crops made.
         gap: columns left out between the two parts; 32 is as far as the MTF filter reaches.
+        stride: PAN pixels between the corners of crops; 1 takes every whole MS pixel.
 
     Raises:
         ValueError: no crop without nodata fits the split.
@@ -112,6 +122,7 @@ class Patches:
         extra: dict[str, torch.Tensor] | None = None,
         device: str = "cpu",
         gap: int = 32,
+        stride: int = 1,
     ):
         ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
         held = int(width * 0.75) + 32
@@ -128,10 +139,10 @@ class Patches:
         images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
         self.images = {name: (image / pair.scale).to(device) for name, image in images.items()}
         area = (slice(0, height), slice(-(-first // ratio) * ratio, last))
-        corners = valid_corners(pair, self.size, area)
+        corners = valid_corners(pair, self.size, area, stride)
         while not len(corners) and self.size // 2 >= 32:
             self.size = self.size // 2 // ratio * ratio
-            corners = valid_corners(pair, self.size, area)
+            corners = valid_corners(pair, self.size, area, stride)
             print(f"{pair.name}: nodata everywhere near, patches cut down to {self.size} PAN pixels")
         if not len(corners):
             raise ValueError(
@@ -142,14 +153,15 @@ class Patches:
     def sample(self, count: int, generator: torch.Generator, distinct: bool = False) -> dict[str, torch.Tensor]:
         """Cut ``count`` crops at random: name -> ``(count, C, size, size)``, MS on its own grid.
 
-        ``distinct`` takes no place twice (fewer crops where the scene has fewer places).
+        ``place`` is their top left corners ``(count, 2)`` in PAN pixels. ``distinct`` takes no place twice (fewer crops
+        where the scene has fewer places).
         """
         if distinct:
             indices = torch.randperm(len(self.corners), generator=generator)[:count]
         else:
             indices = torch.randint(len(self.corners), (count,), generator=generator)
         picks = self.corners[indices].tolist()
-        batch = {}
+        batch = {"place": self.corners[indices]}
         for name, image in self.images.items():
             step, side = (self.ratio, self.size // self.ratio) if name == "ms" else (1, self.size)
             batch[name] = torch.stack([image[:, r // step :, c // step :][:, :side, :side] for r, c in picks])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clippan_lite import degrade, metrics
+from clippan_lite import blocks, degrade, metrics
 from clippan_lite.sensors import Sensor
 
 KINDS = ("ms", "pan", "hrms")
@@ -116,8 +116,11 @@ def stage_one(
 
 
 def mse_ssim(x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """MSE + (1 - SSIM), SSIM with the data range of the reference."""
-    return F.mse_loss(x, reference) + 1 - metrics.ssim(x, reference).to(x.dtype)
+    """MSE + (1 - SSIM) of images scaled to about [0, 1], SSIM with data range 1.
+
+    A range taken from the batch would make an image's loss depend on what else is in it.
+    """
+    return F.mse_loss(x, reference) + 1 - metrics.ssim(x, reference, 1.0).to(x.dtype)
 
 
 def spectral(fused: torch.Tensor, ms: torch.Tensor, sensor: Sensor, convention: str = "benchmark") -> torch.Tensor:
@@ -153,9 +156,26 @@ def band_to_pan(ms: torch.Tensor, pan_low: torch.Tensor) -> nn.Conv2d:
     return layer
 
 
-def quality(fused: torch.Tensor, ms: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
-    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), the same implementation as the metric."""
-    return 1 - metrics.qnr(fused, ms, pan, ratio, convention=convention).to(fused.dtype)
+def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), mean over the images of a batch.
+
+    The definition of :func:`clippan_lite.metrics.qnr` in single precision, with all moments found at once.
+
+    Args:
+        fused: ``(B, C, H, W)``, H and W at least 32.
+        exp: interpolated MS of the same shape.
+        pan: ``(B, 1, H, W)``.
+        ratio: PAN pixels per MS pixel.
+        convention: resampling convention of the data.
+    """
+    relations = []
+    low_pan = degrade.upsample(degrade.imresize(pan, 1 / ratio), ratio, convention)
+    for image, sharpness in ((fused, pan), (exp, low_pan)):
+        mean, cov = blocks.moments([image, sharpness], 32)
+        bands = (mean[..., :-1], cov[..., :-1, :-1])
+        relations.append([blocks.between_bands(*bands).mean(1), blocks.with_last(mean, cov).mean(1)])
+    d_lambda, d_s = ((a - b).abs().mean(-1) for a, b in zip(*relations, strict=True))
+    return 1 - ((1 - d_lambda) * (1 - d_s)).mean()
 
 
 def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -170,6 +190,9 @@ def language(
     pan: torch.Tensor,
     texts: dict[str, torch.Tensor],
     tokens: bool = False,
+    crops: slice = slice(None),
+    places: torch.Tensor | None = None,
+    known: dict | None = None,
 ) -> torch.Tensor:
     """L_d of images, in [0, 2]: :func:`direction` of their features in native crops.
 
@@ -180,13 +203,22 @@ def language(
         pan: ``(B, 1, H, W)``; its features are constants.
         texts: the sentences' features.
         tokens: on CLIP's patches instead of whole crops.
+        crops: which of all crops to look at.
+        places: top left corner of each image in its scene, ``(B, 2)``; needed with ``known``.
+        known: features of MS and PAN by place, filled here, so that each crop is encoded once; None forgets them.
     """
-    with torch.no_grad():
-        fixed = {
-            kind: supervisor.encode(kind, supervisor.tiles(image), tokens)
-            for kind, image in (("ms", exp), ("pan", pan))
-        }
-    return direction({"hrms": supervisor.encode("hrms", supervisor.tiles(fused), tokens), **fixed}, texts)
+    ms, pan, fused = (supervisor.tiles(image)[crops] for image in (exp, pan, fused))
+    if known is None:
+        known, corners = {}, list(range(len(fused)))
+    else:
+        corners = list(map(tuple, supervisor.tile_corners(places, exp.shape[-2:])[crops].tolist()))
+    new = [i for i, corner in enumerate(corners) if corner not in known]
+    if new:
+        with torch.no_grad():
+            pairs = [supervisor.encode(kind, x[new], tokens).chunk(len(new)) for kind, x in (("ms", ms), ("pan", pan))]
+        known |= zip((corners[i] for i in new), zip(*pairs, strict=True), strict=True)
+    ms, pan = (torch.cat(part) for part in zip(*(known[corner] for corner in corners), strict=True))
+    return direction({"hrms": supervisor.encode("hrms", fused, tokens), "ms": ms, "pan": pan}, texts)
 
 
 def stage_two(
@@ -198,7 +230,7 @@ def stage_two(
     supervisor: nn.Module | None = None,
     texts: dict[str, torch.Tensor] | None = None,
     convention: str = "benchmark",
-    tokens: bool = False,
+    **language_options: object,
 ) -> dict[str, torch.Tensor]:
     """Stage-II terms by name, unweighted, those whose weight is above 0.
 
@@ -211,7 +243,7 @@ def stage_two(
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
-        tokens: ``direction`` on CLIP's patches instead of whole crops.
+        language_options: more arguments of :func:`language`.
 
     Returns:
         dict: named scalars. The feature of the output carries the gradient; those of MS and PAN are constants.
@@ -222,9 +254,10 @@ def stage_two(
     if weights["spat"]:
         terms["spat"] = spatial(fused, batch["pan"], to_pan)
     if weights["qnr"]:
-        terms["qnr"] = quality(fused, batch["ms"], batch["pan"], sensor.ratio, convention)
+        terms["qnr"] = quality(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
     if weights["ship"]:
         terms["ship"] = pseudo(fused, batch["teacher"])
     if weights["direction"]:
-        terms["direction"] = language(supervisor, fused, batch["exp"], batch["pan"], texts, tokens)
+        images = fused, batch["exp"], batch["pan"]
+        terms["direction"] = language(supervisor, *images, texts, **language_options)
     return terms

@@ -18,7 +18,6 @@ import argparse
 import hashlib
 import json
 import time
-import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +26,7 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from clippan_lite import clip, files
+from clippan_lite import checkpoints, clip, files
 from clippan_lite.captions import SLOTS, VALUES, WORDS, caption, vocabulary
 from clippan_lite.pretrain_data import SIZE, Batches, Pool, draw
 
@@ -181,11 +180,11 @@ def train(
     optimiser = torch.optim.AdamW(parameters, lr, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, max(steps, 20), pct_start=0.1)
     settings = {"steps": steps, "batch": batch, "seed": seed, "grounds": grounds, "lr": lr}
-    done, minutes = _load_state(checkpoint, settings, parameters, optimiser, schedule)
+    done, before = checkpoints.restore_state(checkpoint, settings, parameters, optimiser, schedule)
     pool = Pool(seed, grounds)
     batches = Batches(pool, seed, batch, batch // 2, done)
     batches = iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
-    start, losses = time.time() - 60 * minutes, []
+    start, losses = time.time() - 60 * before.get("minutes", 0.0), []
     bar = tqdm(range(done, steps), desc="CLIP", unit="step", mininterval=1.0, initial=done, total=steps)
     for step in bar:
         torch.manual_seed(seed * 1_000_003 + step)  # patch dropout, the same after a restart
@@ -213,7 +212,8 @@ def train(
         recent = dict(zip(terms, np.mean(losses[-20:], 0).round(3).tolist(), strict=True))
         bar.set_postfix(recent, refresh=False)
         if checkpoint and (step + 1) % every == 0:
-            _keep_state(checkpoint, settings, step + 1, (time.time() - start) / 60, parameters, optimiser)
+            minutes = (time.time() - start) / 60
+            checkpoints.keep_state(checkpoint, settings, step + 1, parameters, optimiser, minutes=minutes)
     model.eval()
     provenance = {
         **settings, "images": steps * batch, "minutes": round((time.time() - start) / 60, 1),
@@ -224,54 +224,6 @@ def train(
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return model, config, provenance
-
-
-def _keep_state(
-    path: Path, settings: dict, step: int, minutes: float, parameters: list, optimiser: torch.optim.Optimizer
-) -> None:
-    """Weights and Adam's two moments as safetensors; settings, step and time so far as its metadata."""
-    from safetensors.torch import save_file
-
-    state = {}
-    for i, parameter in enumerate(parameters):
-        moments = optimiser.state[parameter]
-        state |= {
-            f"{i}.value": parameter.detach(),
-            f"{i}.mean": moments["exp_avg"],
-            f"{i}.square": moments["exp_avg_sq"],
-        }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as part:
-        facts = {"settings": json.dumps(settings), "step": str(step), "minutes": str(minutes)}
-        save_file({name: value.contiguous() for name, value in state.items()}, part, facts)
-
-
-def _load_state(
-    path: Path | None, settings: dict, parameters: list, optimiser: torch.optim.Optimizer, schedule
-) -> tuple[int, float]:
-    """Put a kept state back; the steps done and the minutes they took, 0 and 0 without one."""
-    from safetensors import safe_open
-
-    if path is None or not path.is_file():
-        return 0, 0.0
-    with safe_open(path, "pt") as file:
-        facts = file.metadata()
-        if json.loads(facts["settings"]) != settings:
-            raise ValueError(f"{path} is of other settings: {facts['settings']}; use those, or delete the file")
-        step = int(facts["step"])
-        for i, parameter in enumerate(parameters):
-            parameter.data.copy_(file.get_tensor(f"{i}.value"))
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": file.get_tensor(f"{i}.mean"),
-                "exp_avg_sq": file.get_tensor(f"{i}.square"),
-            }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the schedule moves on here without the optimiser
-        for _ in range(step):
-            schedule.step()
-    print(f"going on from step {step} of {path}")
-    return step, float(facts["minutes"])
 
 
 def save(model: torch.nn.Module, config: dict, provenance: dict, folder: Path) -> None:

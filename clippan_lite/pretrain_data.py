@@ -62,7 +62,12 @@ def make_region(seed: int, size: int = 512) -> Landscape:
     kind = np.array([_L[use] for use in uses], np.int16)[parcel]
     land.landuse[:] = kind
     fields, _, fields_count = scenes.parcels(rng, size, cell=rng.uniform(6, 22))
-    plants = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], fields_count)
+    bare = 0.85 if rng.random() < 0.35 else 0.35  # dry country, or after the harvest
+    plants = np.where(
+        rng.random(fields_count) < bare,
+        rng.choice(["stubble", "soil", "soil", "dark soil", "sand"], fields_count),
+        rng.choice(["crop", "crop", "grass"], fields_count),
+    )
     crops = np.array([_M[m] for m in plants])
     texture = {scale: noise_field(rng, size, scale) for scale in (2.2, 5, 20)}
     hills = _fractal(rng, size, rng.uniform(30, 120))
@@ -86,8 +91,8 @@ def make_region(seed: int, size: int = 512) -> Landscape:
     big = np.clip(0.5 + 0.6 * noise_field(rng, size, 3), 0, 1)
     paint("industry", str(rng.choice(towns[2:])), "asphalt", big, 0.8 + 0.4 * speckle.T)
     paint("water", "water", "algae", 0.3 + 0.2 * noise_field(rng, size, 60), blank + 1)
-    bare = str(rng.choice(["soil", "sand", "dark soil"]))
-    paint("soil", bare, "sand", 0.4 + 0.3 * texture[20], 1 + relief * slope + 0.1 * texture[5])
+    ground = str(rng.choice(["soil", "sand", "dark soil"]))
+    paint("soil", ground, "sand", 0.4 + 0.3 * texture[20], 1 + relief * slope + 0.1 * texture[5])
     if rng.random() < 0.7:
         scenes.paint_band(land, rng, rng.uniform(1.5, 8), "river")
     for _ in range(int(rng.integers(1, 4))):
@@ -168,10 +173,10 @@ class Pool:
             covers = np.bincount(self.surface[index][where].ravel(), minlength=100) / side**2
             if covers[:99].max() >= 0.6:
                 has["surface"] = int(covers[:99].argmax())
-            # Seen from far, a field that is mostly bare is bare soil as well: which of the two is said stays open.
-            soil = has["surface"] == VALUES["surface"].index("soil")
-            if kind == "region" and soil and has["content"] == VALUES["content"].index("field"):
-                has["content"] = VALUES["content"].index("soil") if rng.random() < 0.5 else -1
+            # Seen from far, mostly bare fields are bare soil: "fields" are those where something grows.
+            if kind == "region" and has["content"] == VALUES["content"].index("field"):
+                bare = sum(covers[VALUES["surface"].index(cover)] for cover in ("soil", "stubble", "sand"))
+                has["content"] = VALUES["content"].index("soil") if bare > 0.6 else has["content"] if bare < 0.4 else -1
         bands = len(image) - 1
         channels = {"colour": list(self.rgb[index]), "infrared": [bands - 1, *self.rgb[index][:2]]}.get(view)
         if channels is None:
@@ -179,6 +184,9 @@ class Pool:
         # Products are stretched per band or for all bands alike, or something between.
         gain = (self.bright[index][channels] / self.bright[index][channels].mean()) ** -rng.uniform(0, 1)
         crop = torch.from_numpy(image[(channels, *where)].astype(np.float32) * gain[:, None, None])
+        if view in ("colour", "infrared") and rng.random() < 0.4:
+            pan = torch.from_numpy(image[(slice(bands, None), *where)].astype(np.float32))
+            crop = _fused(crop, pan, int(rng.choice([2, 4, 4, 4])))
         if side != SIZE:  # smooth, or with some of the aliasing that MS as delivered has
             smooth = side > 112 or bool(rng.random() < 0.6)
             crop = F.interpolate(crop[None], (SIZE, SIZE), mode="bicubic", antialias=smooth)[0]
@@ -205,6 +213,16 @@ def _enlarged(x: torch.Tensor, factor: int, mode: str = "bicubic") -> torch.Tens
     return F.interpolate(small, x.shape[-2:], mode=mode)[0]
 
 
+def _fused(crop: torch.Tensor, pan: torch.Tensor, factor: int) -> torch.Tensor:
+    """Coarser colours with PAN's detail in every band, by regression: how pansharpened products look."""
+    low, pan_low = _enlarged(crop, factor), _enlarged(pan, factor)
+    light = low.mean(0, keepdim=True)
+    centred = light - light.mean()
+    detail = (pan - pan_low) * (light.std() / (pan_low.std() + 1e-6))
+    slope = ((low - low.mean((1, 2), keepdim=True)) * centred).mean((1, 2)) / (centred.square().mean() + 1e-8)
+    return low + slope.clamp(0, 3)[:, None, None] * detail
+
+
 def _random_field(rng: np.random.Generator) -> torch.Tensor:
     """Smooth field in about [0.4, 1.6], ``(1, SIZE, SIZE)``, for haze that is not even."""
     coarse = torch.from_numpy(rng.uniform(0.5, 1.5, (1, 1, 4, 4)).astype(np.float32))
@@ -220,14 +238,18 @@ def _shifted(x: torch.Tensor, dy: float, dx: float) -> torch.Tensor:
 
 def _display(crop: torch.Tensor, rng: np.random.Generator, grey: bool) -> torch.Tensor:
     """Reflectance as products show it: path radiance more or less removed, stretched per band or jointly, gamma."""
-    red = rng.uniform(0.3, 0.8)
-    tint = torch.ones(3, 1, 1) if grey else torch.tensor([red, (1 + red) / 2, 1.0])[:, None, None]
-    # At-sensor products keep the light of a clear sky, up to a third of the range in blue; that is no haze.
-    crop = crop + float(rng.choice([-0.03, 0.0, 0.0, 0.04, 0.08, 0.13, 0.18])) * rng.uniform(0.5, 1.2) * tint
+    path = float(rng.choice([-0.03, 0.0, 0.0, 0.04, 0.08, 0.13, 0.18, 0.22])) * rng.uniform(0.5, 1.2)
+    # At-sensor products keep the light of a clear sky, up to half of the range in blue; that is no haze. Clear air
+    # scatters blue two to three times as much as red, haze hardly more.
+    red = rng.uniform(0.3, 0.8 if path < 0.08 else 0.6)
+    light = path * (torch.ones(3, 1, 1) if grey else torch.tensor([red, (1 + red) / 2, 1.0])[:, None, None])
+    crop = crop + light
     level = float(rng.uniform(0.28, 0.6))  # reflectance that is shown as 1
     if rng.random() < 0.35:  # stretched to the crop's own range
         level = float(crop.flatten().kthvalue(int(0.98 * crop.numel())).values) * rng.uniform(0.95, 1.3)
-    crop = (crop / max(level, 0.04)).clamp(min=0) ** rng.uniform(0.55, 1.15)
+    elif rng.random() < 0.5:  # each band to its own brightest, the sky's light included
+        level = (level + light).clamp(min=0.05)
+    crop = (crop / torch.as_tensor(level).clamp(min=0.04)).clamp(min=0) ** rng.uniform(0.55, 1.15)
     if not grey:
         mean = crop.mean(0, keepdim=True)
         crop = mean + (crop - mean) * rng.uniform(0.7, 1.4)  # saturation
@@ -245,11 +267,12 @@ def _amount(value: float, low: float, high: float) -> int:
 
 def _detail(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator) -> torch.Tensor:
     """Sharp, blurred or oversharpened, with a gap between them: "sharp" holds soft and mildly sharpened products."""
-    if rng.random() < 0.7:  # the sensor's own softness, MTF gain .5 to .01 at Nyquist
-        crop = blur(crop, rng.uniform(0.35, 0.95))
+    soft = rng.uniform(0.35, 1.3) if rng.random() < 0.75 else 0.0
+    if soft:  # the sensor's own softness, MTF gain .5 to .01 at Nyquist, and that of a fusion's grid
+        crop = blur(crop, soft)
     if rng.random() < 0.4:  # products are often sharpened a little
         crop = crop + rng.uniform(0.1, 1.0) * (crop - blur(crop, rng.uniform(0.5, 1.2)))
-    has["sharp"], roll = 0, rng.random()
+    has["sharp"], roll = -1 if soft > 1.05 else 0, rng.random()
     if roll < 0.10:
         factor = int(rng.choice([3, 4, 4, 5]))
         has["sharp"], has["blur_amount"] = 1, _amount(factor, 0, 4)
@@ -309,7 +332,7 @@ def _grained(crop: torch.Tensor, has: dict[str, int], rng: np.random.Generator, 
     if not has["noise"]:
         levels = rng.uniform(40, 255)  # eight bits, of which a dull scene fills a part
         crop = (crop * levels).round() / levels if rng.random() < 0.3 else crop
-        return crop + grain * rng.uniform(0, 0.02)
+        return crop + grain * rng.uniform(0, 0.03 if planes == 1 else 0.02)  # PAN's noise is in all bands of a fusion
     sigma = rng.uniform(0.04, 0.14)
     has["noise_amount"] = _amount(sigma, 0.055, 0.09)
     if rng.random() < 0.3:  # photon noise grows with the signal
@@ -346,7 +369,7 @@ def degrade_crop(crop: torch.Tensor, rng: np.random.Generator, view: str) -> tup
     crop = _grained(crop, has, rng, grey).clamp(0, 1)
     flawless = not any(has[slot] > 0 for slot in ("noise", "haze", "aligned", "blocks"))
     distorted = has["colour"] == VALUES["colour"].index("false")
-    has["verdict"] = int(not flawless or has["sharp"] != 0 or distorted)
+    has["verdict"] = 1 if not flawless or distorted or has["sharp"] > 0 else has["sharp"]  # -1: neither word fits
     if flawless and not distorted and has["sharp"] in (0, 1):
         kind = "hrms" if has["sharp"] == 0 else "ms"
         if view == "pan" and has["sharp"] == 0:

@@ -15,6 +15,7 @@ import torch
 from clippan_lite import (
     __version__,
     backbones,
+    checkpoints,
     data,
     degrade,
     files,
@@ -193,7 +194,7 @@ def get_supervisor(setup: Setup, pair: Pair, clip: clips.Clip) -> Supervisor:
     path = supervisor_path(setup)
     if path.is_file() and path.with_suffix(".json").is_file():
         print(f"supervisor: loaded {path.name}")
-        return training.load_supervisor(path, clip).to(setup.on)
+        return checkpoints.load_supervisor(path, clip).to(setup.on)
     print(f"supervisor: none kept for these settings, adapting CLIP now ({setup.adapt_steps} steps)")
     supervisor, history = training.adapt(pair, clip, prompts.get(setup.prompt), setup.adapt_config, setup.on)
     keep_supervisor(setup, supervisor, history)
@@ -203,8 +204,8 @@ def get_supervisor(setup: Setup, pair: Pair, clip: clips.Clip) -> Supervisor:
 def keep_supervisor(setup: Setup, supervisor: Supervisor, history: training.History) -> Path:
     """Save a supervisor and its history where :func:`get_supervisor` looks for it."""
     path = supervisor_path(setup)
-    training.write_history(path.with_suffix(".csv"), history)
-    training.save_supervisor(path, supervisor, setup.adapt_config, sensors.get(setup.sensor).name)
+    checkpoints.write_history(path.with_suffix(".csv"), history)
+    checkpoints.save_supervisor(path, supervisor, setup.adapt_config, sensors.get(setup.sensor).name)
     return path
 
 
@@ -231,7 +232,7 @@ def get_network(
     path = network_path(setup, with_l_d, seed, scale)
     if path.is_file() and path.with_suffix(".json").is_file():
         print(f"network: loaded {path.name}")
-        return training.load_network(path).to(setup.on)
+        return checkpoints.load_network(path).to(setup.on)
     config = setup.train_config(with_l_d, seed)
     scene = pair if scale == "full" else data.reduced(pair)
     network, history = training.train(scene, config, supervisor if with_l_d else None, device=setup.on)
@@ -244,6 +245,6 @@ def keep_network(
 ) -> Path:
     """Save a network and its history where :func:`get_network` looks for it."""
     path = network_path(setup, with_l_d, seed, scale)
-    training.write_history(path.with_suffix(".csv"), history)
-    training.save_network(path, network, setup.train_config(with_l_d, seed))
+    checkpoints.write_history(path.with_suffix(".csv"), history)
+    checkpoints.save_network(path, network, setup.train_config(with_l_d, seed))
     return path

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,13 +15,14 @@ from tqdm.auto import tqdm
 
 from clippan_lite import backbones, classical, data, degrade, losses
 from clippan_lite.adapter import Supervisor
+from clippan_lite.checkpoints import History, fingerprint, interruptible, keep_state, restore_state
 from clippan_lite.clip import Clip
 from clippan_lite.config import EXAMPLES, AdaptConfig, TrainConfig
 from clippan_lite.data import Pair, Patches
-from clippan_lite.files import replacing, write_json
 from clippan_lite.prompts import PromptSet
 
-History = list[dict[str, float]]
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def pick_device(wanted: str = "auto") -> str:
@@ -47,13 +48,14 @@ def _weighted(terms: dict[str, torch.Tensor], weights: dict[str, float], step: i
     return sum(weights[name] * value for name, value in terms.items())
 
 
-def _bar(steps: int, what: str, shown: bool) -> tqdm:
+def _bar(steps: int, what: str, shown: bool, done: int = 0) -> tqdm:
     """Progress bar drawn at most once a second.
 
     In a notebook each drawing is three messages, and clients that read a cell's messages only when it has ended (nbval)
     lose those beyond a queue of about two thousand, the one that says "idle" among them.
     """
-    return tqdm(range(steps), desc=what, unit="step", mininterval=1.0, disable=not shown)
+    left = range(done, steps)
+    return tqdm(left, desc=what, unit="step", mininterval=1.0, disable=not shown, initial=done, total=steps)
 
 
 def adapt(
@@ -156,6 +158,9 @@ def train(
     device: str = "cpu",
     progress: bool = True,
     on_step: Callable[[int, nn.Module], None] | None = None,
+    checkpoint: Path | None = None,
+    every: int = 100,
+    accelerator: Accelerator | None = None,
 ) -> tuple[nn.Module, History]:
     """Stage II: train a fusion network on the pair itself, without truth.
 
@@ -164,55 +169,131 @@ def train(
         config: backbone, steps, patch and the weights of the named terms.
         supervisor: from :func:`adapt`, needed when ``config.direction`` is above 0.
         teacher: fusion network trained at reduced resolution, needed when ``config.ship`` is above 0.
-        device: ``"cpu"`` or a CUDA device.
+        device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
         on_step: called with (step, network) after each step, for previews.
+        checkpoint: file to keep the state in; where it is there, training goes on from it. Removed at the end.
+        every: steps between two states kept; one is kept at an interruption (Ctrl-C, a notebook's stop button), too.
+        accelerator: of Hugging Face accelerate, for mixed precision of the network and several processes, which share
+            each batch: ``accelerate launch`` or ``notebook_launcher`` starts them. A lone process needs none.
 
     Returns:
-        The network in evaluation mode, on ``device``, and one row of unweighted terms per step.
+        The network in evaluation mode, on ``device``, and one row per step: the loss, the unweighted terms, and under
+        ``"grad <term>"`` the L2 norm of each term's gradient at the fused image.
 
     Raises:
-        ValueError: supervisor or teacher missing, or a scene without a valid patch.
-        FloatingPointError: a named loss term is not finite.
+        ValueError: supervisor or teacher missing, a scene without a valid patch, a batch the processes cannot share, or
+            a checkpoint of another training.
+        FloatingPointError: a named loss term, or its gradient, is not finite.
+        KeyboardInterrupt: interrupted, after the state was kept.
+        OSError: the state could not be written; the one before it is kept.
     """
     config = config or TrainConfig()
     if config.direction and supervisor is None:
         raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
     if config.ship and teacher is None:
         raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
+    device = accelerator.device if accelerator else device
+    share = _share(config.batch, accelerator)
     torch.manual_seed(config.seed)
     network = backbones.create(config.backbone, pair.bands, pair.ratio, pair.convention, **config.options)
     network.to(device, memory_format=torch.channels_last)  # a sixth faster on CPU, as measured on 128-pixel patches
     extra = {"teacher": fuse(teacher, pair)} if config.ship else {}
-    patches = Patches(pair, config.patch, "all", extra, device)
+    patches = Patches(pair, config.patch, "all", extra, device, stride=config.stride)
+    turns = min(config.crops_in_turn, len(range(config.batch)[share]))  # so that there is a crop in every step
+    known: dict = {}  # CLIP's features of MS and PAN by place, filled as they are met
     generator = torch.Generator().manual_seed(config.seed)
     to_pan = fit_to_pan(pair).to(device)
-    texts = None
-    if config.direction:
-        with torch.no_grad():
-            texts = supervisor.encode_texts()
+    with torch.no_grad():
+        texts = supervisor.encode_texts() if config.direction else None
     weights = {name: getattr(config, name) for name in ("spec", "spat", "qnr", "ship", "direction")}
-    optimiser = torch.optim.Adam([*network.parameters(), *to_pan.parameters()], config.lr)
+    parameters = [*network.parameters(), *to_pan.parameters()]
+    optimiser = torch.optim.Adam(parameters, config.lr)
     # At least 20: the schedule divides by its warm-up steps minus 1.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
-    history: History = []
-    bar = _bar(config.steps, f"Stage II {config.backbone}", progress)
-    for step in bar:
-        batch = patches.sample(config.batch, generator)
-        fused = network(batch["ms"], batch["pan"])
-        terms = losses.stage_two(
-            fused, batch, pair.sensor, to_pan, weights, supervisor, texts, pair.convention, config.tokens
-        )
-        loss = _weighted(terms, weights, step)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
-        bar.set_postfix({name: f"{value.item():.3f}" for name, value in terms.items()}, refresh=False)
-        if on_step:
-            on_step(step, network)
+    settings = {"config": asdict(config), "data": fingerprint(_decisive(pair, supervisor, texts, extra))}
+    done, kept = restore_state(checkpoint, settings, parameters, optimiser, schedule, generator)
+    history: History = kept.get("history", [])
+    alone = accelerator is None or accelerator.is_main_process
+    bar = _bar(config.steps, f"Stage II {config.backbone}", progress and alone, done)
+    with interruptible() as stopped:
+        for step in bar:
+            batch = {name: image[share] for name, image in patches.sample(config.batch, generator).items()}
+            with accelerator.autocast() if accelerator else contextlib.nullcontext():
+                fused = network(batch["ms"], batch["pan"])
+            image = fused.detach().float().requires_grad_()  # where the terms meet: their gradients are seen here
+            crops = slice(step % turns, None, turns)
+            look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": known}
+            terms = losses.stage_two(
+                image, batch, pair.sensor, to_pan, weights, supervisor, texts, pair.convention, **look
+            )
+            optimiser.zero_grad()
+            row = _backward(terms, weights, image, to_pan, step)
+            fused.backward(image.grad.to(fused.dtype))
+            _average(parameters, accelerator)
+            optimiser.step()
+            schedule.step()
+            history.append({"step": step, **_averaged(row, accelerator)})
+            bar.set_postfix({name: f"{history[-1][name]:.3f}" for name in terms}, refresh=False)
+            if on_step:
+                on_step(step, network)
+            if checkpoint and alone and ((step + 1) % every == 0 or stopped()):
+                keep_state(checkpoint, settings, step + 1, parameters, optimiser, generator, history=history)
+            if stopped():
+                raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
+    if checkpoint and alone:
+        checkpoint.unlink(missing_ok=True)
     return network.eval(), history
+
+
+def _backward(
+    terms: dict[str, torch.Tensor], weights: dict[str, float], image: torch.Tensor, to_pan: nn.Module, step: int
+) -> dict[str, float]:
+    """Put the weighted gradients into ``image`` and ``to_pan``; loss, terms and their gradient norms as a row."""
+    loss = _weighted(terms, weights, step)
+    leaves, norms = [image, *to_pan.parameters()], {}
+    for name, term in terms.items():  # one after the other: as dear as all at once, for they meet in the image only
+        gradients = torch.autograd.grad(term, leaves, allow_unused=True)
+        norms[f"grad {name}"] = gradients[0].norm().item()
+        if not math.isfinite(norms[f"grad {name}"]):
+            raise FloatingPointError(f"the gradient of loss term {name!r} is not finite at step {step}")
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            if gradient is not None:
+                leaf.grad = weights[name] * gradient if leaf.grad is None else leaf.grad + weights[name] * gradient
+    return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, **norms}
+
+
+def _share(batch: int, accelerator: Accelerator | None) -> slice:
+    """This process's part of every batch."""
+    if accelerator is None:
+        return slice(None)
+    if batch % accelerator.num_processes:
+        raise ValueError(f"{accelerator.num_processes} processes cannot share a batch of {batch} evenly")
+    return slice(accelerator.process_index, None, accelerator.num_processes)
+
+
+def _average(parameters: list[nn.Parameter], accelerator: Accelerator | None) -> None:
+    """Gradients of this process replaced by their mean over all."""
+    if accelerator and accelerator.num_processes > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad.contiguous(), "mean")
+
+
+def _averaged(row: dict[str, float], accelerator: Accelerator | None) -> dict[str, float]:
+    """A row of the history, averaged over the processes."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return row
+    values = torch.tensor(list(row.values()), dtype=torch.float64, device=accelerator.device)
+    return dict(zip(row, accelerator.reduce(values, "mean").tolist(), strict=True))
+
+
+def _decisive(
+    pair: Pair, supervisor: Supervisor | None, texts: dict[str, torch.Tensor] | None, extra: dict[str, torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """All tensors besides the settings that decide what a training becomes."""
+    state = supervisor.state_dict().values() if texts else ()
+    return [pair.ms, pair.pan, pair.mask, *extra.values(), *state, *(texts or {}).values()]
 
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:
@@ -259,76 +340,3 @@ def fuse(network: nn.Module, pair: Pair, tile: int = 512) -> torch.Tensor:
             out[:, top:bottom, left:right] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
     out = (out * pair.scale).clamp(0, pair.peak)
     return out if pair.valid is None else out * pair.valid
-
-
-# ---------------------------------------------------------------- checkpoints and histories
-
-
-def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
-    """Write stems and adapters as safetensors, and a JSON beside them with all that is needed to load them."""
-    facts = {
-        "config": asdict(config), "sensor": sensor, "bands": supervisor.bands, "rgb": supervisor.rgb,
-        "clip": supervisor.clip.label, "prompts": asdict(supervisor.prompts),
-    }  # fmt: skip
-    _save(Path(path), supervisor, facts)
-
-
-def load_supervisor(path: Path, clip: Clip) -> Supervisor:
-    """Load what :func:`save_supervisor` wrote, around the same CLIP it was adapted with.
-
-    Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: it was adapted around another CLIP.
-    """
-    state, facts = _load(Path(path))
-    if facts["clip"] != clip.label:
-        raise ValueError(f"{Path(path).name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP")
-    config = AdaptConfig(**facts["config"])
-    shares = (config.image_share, config.text_share)
-    supervisor = Supervisor(clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]), *shares)
-    supervisor.load_state_dict(state)
-    return supervisor.eval().requires_grad_(False)
-
-
-def save_network(path: Path, network: nn.Module, config: TrainConfig) -> None:
-    """Write a fusion network as safetensors, and a JSON beside it."""
-    facts = {
-        "config": asdict(config), "bands": network.bands, "ratio": network.ratio, "convention": network.convention,
-    }  # fmt: skip
-    _save(Path(path), network, facts)
-
-
-def load_network(path: Path) -> nn.Module:
-    """Load what :func:`save_network` wrote, in evaluation mode on the CPU."""
-    state, facts = _load(Path(path))
-    config = TrainConfig(**facts["config"])
-    network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
-    network.load_state_dict(state)
-    return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
-
-
-def _save(path: Path, module: nn.Module, facts: dict) -> None:
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path.with_suffix(".json"), facts)
-    with replacing(path) as part:
-        save_file({name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}, part)
-
-
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    from safetensors.torch import load_file
-
-    for file in (path, path.with_suffix(".json")):
-        if not file.is_file():
-            raise FileNotFoundError(f"checkpoint {file} does not exist; train first")
-    return load_file(path), json.loads(path.with_suffix(".json").read_text())
-
-
-def write_history(path: Path, history: History) -> None:
-    """Write one row per step as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]) if history else ["step"])
-        writer.writeheader()
-        writer.writerows(history)

@@ -49,3 +49,15 @@ def test_held_out_crops_lie_behind_a_gap_and_are_whole(width, size):
     assert train.size == held.size == size
     seen = [(part.corners[:, 1].min().item(), part.corners[:, 1].max().item() + size) for part in (train, held)]
     assert seen[0][0] == 0 and seen[0][1] + 29 <= seen[1][0] and seen[1][1] <= width
+
+
+@pytest.mark.parametrize("stride", [1, 32, 100])
+def test_crops_on_a_lattice_cover_the_scene_to_its_edges(small_pair, stride):
+    patches = data.Patches(small_pair, 128, stride=stride)
+    rows = patches.corners[:, 0].unique()
+    assert rows[0] == 0 and rows[-1] == 128 and (rows % 4 == 0).all()
+    assert set(rows.tolist()) == {*range(0, 129, max(stride, 4)), 128}
+    batch = patches.sample(5, torch.Generator().manual_seed(0))
+    for place, pan in zip(batch["place"].tolist(), batch["pan"], strict=True):
+        r, c = place
+        assert torch.equal(pan, (small_pair.pan / small_pair.scale)[:, r : r + 128, c : c + 128])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import backbones, losses, prompts, training
+from clippan_lite import backbones, degrade, losses, metrics, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import Patches
@@ -223,7 +223,7 @@ def test_band_to_pan_recovers_known_weights():
 
 
 @pytest.mark.parametrize("scale", [1.0, 255.0, 2047.0])
-def test_ssim_in_the_losses_uses_the_data_range_of_its_input(scale):
+def test_ssim_in_the_losses_tells_noise_at_any_scale(scale):
     g = torch.Generator().manual_seed(0)
     a, b = (torch.rand(1, 2, 48, 48, generator=g) * scale for _ in range(2))
     one_minus_ssim = losses.mse_ssim(a, b) - F.mse_loss(a, b)
@@ -233,3 +233,51 @@ def test_ssim_in_the_losses_uses_the_data_range_of_its_input(scale):
 def test_sensor_of_other_band_count_is_refused(supervisor):
     with pytest.raises(ValueError, match="stem takes 8 bands, found 4"):
         supervisor.encode("ms", torch.rand(1, len(get("IKONOS").bands), 64, 64))
+
+
+def test_remembered_features_change_nothing_but_are_encoded_once(supervisor, small_pair, monkeypatch):
+    patches, generator = Patches(small_pair, 128, stride=64), torch.Generator().manual_seed(0)
+    texts, seen = supervisor.encode_texts(), []
+    encode = type(supervisor).encode
+
+    def watched(self, kind, images, tokens=False):
+        seen.append((kind, len(images)))
+        return encode(self, kind, images, tokens)
+
+    monkeypatch.setattr(type(supervisor), "encode", watched)
+    for tokens in (False, True):
+        known = {}
+        for step in range(4):
+            batch = patches.sample(3, generator)
+            images = (batch["exp"] + 0.01, batch["exp"], batch["pan"])
+            look = {"tokens": tokens, "crops": slice(step % 2, None, 2)}
+            torch.testing.assert_close(
+                losses.language(supervisor, *images, texts, **look, places=batch["place"], known=known),
+                losses.language(supervisor, *images, texts, **look),
+                atol=1e-5,
+                rtol=0,
+            )
+        assert all(r % 64 == c % 64 == 0 for r, c in known)
+    seen.clear()
+    losses.language(supervisor, *images, texts, **look, places=batch["place"], known=known)
+    assert seen == [("hrms", 6)]
+
+
+def test_crops_lie_where_their_corners_say(supervisor, small_pair):
+    batch = Patches(small_pair, 128).sample(2, torch.Generator().manual_seed(0))
+    corners = supervisor.tile_corners(batch["place"], (128, 128))
+    pan = small_pair.pan / small_pair.scale
+    for (r, c), tile in zip(corners.tolist(), supervisor.tiles(batch["pan"]), strict=True):
+        assert torch.equal(tile, pan[:, r : r + 64, c : c + 64])
+
+
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+def test_l_qnr_is_one_minus_the_metric_of_each_image(convention):
+    g = torch.Generator().manual_seed(0)
+    ms, pan = torch.rand(3, 4, 24, 24, generator=g), torch.rand(3, 1, 96, 96, generator=g)
+    exp = degrade.upsample(ms, 4, convention)
+    fused = exp + 0.3 * pan * torch.rand(3, 4, 1, 1, generator=g)
+    each = [metrics.qnr(f, m, p, 4, convention=convention) for f, m, p in zip(fused, ms, pan, strict=True)]
+    assert max(each) - min(each) > 0.01
+    found = losses.quality(fused, exp, pan, 4, convention)
+    assert found.item() == pytest.approx(1 - float(torch.stack(each).mean()), abs=1e-5)

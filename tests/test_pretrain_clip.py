@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import captions, clip, pretrain_clip, pretrain_data, scenes, sensors
+from clippan_lite import captions, checkpoints, clip, pretrain_clip, pretrain_data, scenes, sensors
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +116,14 @@ def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monke
     monkeypatch.setattr(pretrain_clip, "held_out_figures", lambda *_: {})
     whole = pretrain_clip.train(**settings)[0]
     state = tmp_path / "state.safetensors"
-    kept = pretrain_clip._keep_state
+    kept = checkpoints.keep_state
 
-    def stop(path, facts, step, *more):
-        kept(path, facts, step, *more)
+    def stop(path, facts, step, *more, **minutes):
+        kept(path, facts, step, *more, **minutes)
         if step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretrain_clip, "_keep_state", stop)
+    monkeypatch.setattr(checkpoints, "keep_state", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain_clip.train(**settings, checkpoint=state, every=1)
     resumed = pretrain_clip.train(**settings, checkpoint=state, every=1)[0]

@@ -1,10 +1,17 @@
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
+import types
 
 import pytest
+import safetensors.torch
 import torch
 
-from clippan_lite import backbones, data, degrade, evaluation, prompts, training
+from clippan_lite import backbones, checkpoints, data, degrade, evaluation, losses, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.scenes import make_scene
 
@@ -96,7 +103,7 @@ def test_pixels_that_are_no_numbers_are_refused(small_pair):
 
 def test_teacher_pulls_the_output(small_pair):
     class Brighter(torch.nn.Module):
-        bands, ratio, convention, reach = 8, 4, "benchmark", 0
+        bands, ratio, convention, reach, grid = 8, 4, "benchmark", 0, 1
 
         def __init__(self):
             super().__init__()
@@ -105,9 +112,11 @@ def test_teacher_pulls_the_output(small_pair):
         def forward(self, ms, pan):
             return degrade.upsample(ms, 4) * self.gain
 
-    config = TrainConfig(steps=10, batch=2, patch=64, spec=0.0, spat=0.0, qnr=0.0, direction=0.0, ship=1.0)
-    _, history = training.train(small_pair, config, teacher=Brighter(), progress=False)
-    assert history[-1]["ship"] < 0.7 * history[0]["ship"]
+    config = TrainConfig(steps=30, batch=2, patch=64, spec=0.0, spat=0.0, qnr=0.0, direction=0.0, ship=1.0)
+    network, _ = training.train(small_pair, config, teacher=Brighter(), progress=False)
+    exp = degrade.upsample(small_pair.ms, 4)
+    far, near = ((image - 1.2 * exp).abs().mean() for image in (exp, training.fuse(network, small_pair)))
+    assert near < 0.7 * far
 
 
 def test_adapt_lowers_its_losses_and_survives_saving(random_clip, small_pair, tmp_path):
@@ -115,27 +124,27 @@ def test_adapt_lowers_its_losses_and_survives_saving(random_clip, small_pair, tm
     supervisor, history = training.adapt(small_pair, random_clip, prompts.get("wald"), config, progress=False)
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     assert set(history[0]) == {"step", "loss", "inter", "intra", "fusion", "direction", "drift"}
-    training.save_supervisor(tmp_path / "s.safetensors", supervisor, config, "WV2")
-    again = training.load_supervisor(tmp_path / "s.safetensors", random_clip)
+    checkpoints.save_supervisor(tmp_path / "s.safetensors", supervisor, config, "WV2")
+    again = checkpoints.load_supervisor(tmp_path / "s.safetensors", random_clip)
     view = torch.rand(2, 8, 64, 64)
     assert torch.equal(supervisor.encode("hrms", view), again.encode("hrms", view))
     assert json.loads((tmp_path / "s.json").read_text())["config"]["steps"] == 15
     facts = json.loads((tmp_path / "s.json").read_text()) | {"clip": "another"}
     (tmp_path / "s.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="adapted around another"):
-        training.load_supervisor(tmp_path / "s.safetensors", random_clip)
+        checkpoints.load_supervisor(tmp_path / "s.safetensors", random_clip)
 
 
 def test_network_checkpoint_roundtrip(small_pair, tmp_path):
     network, history = training.train(small_pair, QUICK, progress=False)
-    training.save_network(tmp_path / "n.safetensors", network, QUICK)
-    training.write_history(tmp_path / "n.csv", history)
-    again = training.load_network(tmp_path / "n.safetensors")
+    checkpoints.save_network(tmp_path / "n.safetensors", network, QUICK)
+    checkpoints.write_history(tmp_path / "n.csv", history)
+    again = checkpoints.load_network(tmp_path / "n.safetensors")
     assert torch.equal(training.fuse(network, small_pair), training.fuse(again, small_pair))
     assert len((tmp_path / "n.csv").read_text().splitlines()) == QUICK.steps + 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["n.csv", "n.json", "n.safetensors"]
     with pytest.raises(FileNotFoundError, match="train first"):
-        training.load_network(tmp_path / "missing.safetensors")
+        checkpoints.load_network(tmp_path / "missing.safetensors")
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch):
@@ -197,3 +206,140 @@ def test_splits_do_not_overlap():
     pair = make_scene(seed=1, size=256, sensor="IKONOS")
     train, held = data.Patches(pair, 64, "train"), data.Patches(pair, 64, "held-out")
     assert int(train.corners[:, 1].max()) + train.size <= int(held.corners[:, 1].min()) - 32
+
+
+# ---------------------------------------------------------------- stop, go on, share
+
+
+def flat(network):
+    return torch.cat([p.flatten() for p in network.parameters()])
+
+
+def test_interrupted_training_goes_on_to_the_very_same_weights(small_pair, tmp_path):
+    config, state = TrainConfig(steps=6, batch=2, patch=64, direction=0.0), tmp_path / "state.safetensors"
+    whole, rows = training.train(small_pair, config, progress=False)
+
+    def press_stop(step, network):
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 3 of 6"):
+        training.train(small_pair, config, progress=False, on_step=press_stop, checkpoint=state)
+    assert signal.getsignal(signal.SIGINT) is before
+    steps = []
+    again, rows_again = training.train(
+        small_pair, config, progress=False, checkpoint=state, on_step=lambda step, _: steps.append(step)
+    )
+    assert steps == [3, 4, 5]
+    assert torch.equal(flat(whole), flat(again))
+    assert rows == rows_again
+    assert not state.exists()
+
+
+def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
+    state = tmp_path / "state.safetensors"
+    config = TrainConfig(steps=4, batch=2, patch=64, direction=0.0, qnr=0.0)
+
+    def train(pair=small_pair, config=config, on_step=None):
+        return training.train(pair, config, progress=False, checkpoint=state, every=1, on_step=on_step)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(on_step=lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(ValueError, match=r"is of other settings \(config\)"):
+        train(config=data.replace(config, lr=1e-3))
+    with pytest.raises(ValueError, match=r"is of other settings \(data\)"):
+        train(pair=data.replace(small_pair, ms=small_pair.ms + 1))
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ValueError, match="holds no state of a training"):
+        train()
+
+
+def test_full_disk_leaves_the_state_before(small_pair, tmp_path, monkeypatch):
+    state, config = tmp_path / "state.safetensors", TrainConfig(steps=3, batch=1, patch=64, direction=0.0, qnr=0.0)
+    write, calls = safetensors.torch.save_file, []
+
+    def full(tensors, path, *more):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(tensors, path, *more)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(
+        OSError, match=r"after step 2 could not be written to .*No space left.*the one before it is kept"
+    ):
+        training.train(small_pair, config, progress=False, checkpoint=state, every=1)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+    _, history = training.train(small_pair, config, progress=False, checkpoint=state)
+    assert len(history) == 3
+
+
+def test_history_holds_each_terms_gradient_at_the_fused_image(small_pair):
+    """Against one backward pass through the weighted sum."""
+    config = TrainConfig(steps=1, batch=2, patch=64, direction=0.0, spat=0.0, qnr=0.0)
+    seen = {}
+
+    class Watching(backbones.fusionnet.FusionNet):
+        def forward(self, ms, pan):
+            out = super().forward(ms, pan)
+            seen.update(out=out.detach().clone(), ms=ms.clone())
+            return out
+
+    backbones.REGISTRY["watching"] = Watching
+    try:
+        _, history = training.train(small_pair, data.replace(config, backbone="watching"), progress=False)
+    finally:
+        backbones.REGISTRY.pop("watching")
+    image = seen["out"].requires_grad_()
+    losses.spectral(image, seen["ms"], small_pair.sensor).backward()
+    assert history[0]["grad spec"] == pytest.approx(image.grad.norm().item(), rel=1e-4)
+    assert set(history[0]) == {"step", "loss", "spec", "grad spec"}
+
+
+def test_a_gradient_that_is_no_number_is_named(small_pair, monkeypatch):
+    def bad(fused, *_):
+        return (fused * 0).sqrt().sum()  # value 0, gradient NaN
+
+    monkeypatch.setattr(losses, "spectral", bad)
+    with pytest.raises(FloatingPointError, match="gradient of loss term 'spec' is not finite at step 0"):
+        training.train(small_pair, QUICK, progress=False)
+
+
+SHARED = """
+import json, sys
+from accelerate import Accelerator
+from clippan_lite import training
+from clippan_lite.config import TrainConfig
+from clippan_lite.scenes import make_scene
+
+accelerator = Accelerator(cpu=True)
+config = TrainConfig(steps=8, batch=4, patch=64, direction=0.0)
+_, history = training.train(make_scene(0, 256), config, progress=False, accelerator=accelerator)
+if accelerator.is_main_process:
+    print(json.dumps([accelerator.num_processes, history]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_with_half_the_batch_each_give_the_same_curve(tmp_path):
+    (tmp_path / "shared.py").write_text(SHARED)
+    # torchrun, for on the CPU of one machine `accelerate launch` starts one process.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "shared.py"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(launch, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    processes, shared = json.loads(done.stdout.strip().splitlines()[-1])
+    assert processes == 2
+    config = TrainConfig(steps=8, batch=4, patch=64, direction=0.0)
+    _, history = training.train(make_scene(0, 256), config, progress=False)
+    for alone, both in zip(history, shared, strict=True):
+        for term in ("loss", "spec", "spat", "qnr"):
+            assert both[term] == pytest.approx(alone[term], abs=1e-5), (alone["step"], term)
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(small_pair):
+    three = types.SimpleNamespace(num_processes=3, process_index=0, device="cpu", is_main_process=True)
+    with pytest.raises(ValueError, match="3 processes cannot share a batch of 2 evenly"):
+        training.train(small_pair, QUICK, progress=False, accelerator=three)
