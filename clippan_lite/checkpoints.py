@@ -127,15 +127,12 @@ def keep_state(
 
     state = {}
     for i, parameter in enumerate(parameters):
-        moments = optimiser.state[parameter]
-        state |= {
-            f"{i}.value": parameter.detach(),
-            f"{i}.mean": moments["exp_avg"],
-            f"{i}.square": moments["exp_avg_sq"],
-        }
+        state[f"{i}.value"] = parameter.detach()
+        moments = optimiser.state.get(parameter)
+        if moments:  # none where no term of the loss reached it
+            state |= {f"{i}.mean": moments["exp_avg"], f"{i}.square": moments["exp_avg_sq"]}
     if generator is not None:
         state["generator"] = generator.get_state()
-    # Channels-last tensors come back as such only when the parameters are: copy_ keeps the target's layout.
     state = {name: value.cpu().contiguous() for name, value in state.items()}
     told = {"settings": json.dumps(settings, sort_keys=True), "step": str(step), "facts": json.dumps(facts)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,9 +176,9 @@ def restore_state(
         raise ValueError(f"{path} is of other settings ({', '.join(sorted(other))}); use those, or delete the file")
     for i, parameter in enumerate(parameters):
         parameter.data.copy_(state[f"{i}.value"])
-        # On the parameter's device and in its layout, as Adam makes them.
-        mean, square = (torch.empty_like(parameter).copy_(state[f"{i}.{name}"]) for name in ("mean", "square"))
-        optimiser.state[parameter] = {"step": torch.tensor(float(step)), "exp_avg": mean, "exp_avg_sq": square}
+        if f"{i}.mean" in state:  # on the parameter's device and in its layout, as Adam makes them
+            mean, square = (torch.empty_like(parameter).copy_(state[f"{i}.{name}"]) for name in ("mean", "square"))
+            optimiser.state[parameter] = {"step": torch.tensor(float(step)), "exp_avg": mean, "exp_avg_sq": square}
     if generator is not None:
         generator.set_state(state["generator"])
     with warnings.catch_warnings():

@@ -43,7 +43,9 @@ class TrainConfig:
     steps: int = 80  # optimiser steps
     batch: int = 4  # patches per step
     patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
-    stride: int = 32  # patches begin at multiples of it, so that CLIP sees each place's MS and PAN once; 1: anywhere
+    stride: int = (
+        32  # patches begin at multiples of it, so that places, and CLIP's features of them, return; 1: anywhere
+    )
     lr: float = 4e-3  # Adam's peak learning rate, one cosine down to 0
     spec: float = 1.0  # weight of L_spec
     spat: float = 1.0  # weight of L_spat

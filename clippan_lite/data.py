@@ -132,17 +132,21 @@ class Patches:
         self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
         if self.size < 32:
             raise ValueError(
-                f"{pair.name} is {width} PAN pixels wide, too small for a {split} part of 32: use a larger scene"
+                f"{pair.name} is {height} x {width} PAN pixels, too small for a {split} part of 32 x 32: "
+                "use a larger scene"
             )
         self.pair, self.ratio = pair, ratio
         exp = degrade.upsample(pair.ms, ratio, pair.convention)
         images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
-        self.images = {name: (image / pair.scale).to(device) for name, image in images.items()}
+        scale = pair.scale
+        self.images = {name: (image / scale).to(device) for name, image in images.items()}
         area = (slice(0, height), slice(-(-first // ratio) * ratio, last))
         corners = valid_corners(pair, self.size, area, stride)
+        if not len(corners):  # a footprint may hold crops, but none that begins on the lattice
+            corners = valid_corners(pair, self.size, area)
         while not len(corners) and self.size // 2 >= 32:
             self.size = self.size // 2 // ratio * ratio
-            corners = valid_corners(pair, self.size, area, stride)
+            corners = valid_corners(pair, self.size, area)
             print(f"{pair.name}: nodata everywhere near, patches cut down to {self.size} PAN pixels")
         if not len(corners):
             raise ValueError(

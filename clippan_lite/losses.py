@@ -167,7 +167,11 @@ def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: in
         pan: ``(B, 1, H, W)``.
         ratio: PAN pixels per MS pixel.
         convention: resampling convention of the data.
+
+    Raises:
+        ValueError: one band, which has no relations.
     """
+    metrics.no_reference.check_bands(exp)
     relations = []
     low_pan = degrade.upsample(degrade.imresize(pan, 1 / ratio), ratio, convention)
     for image, sharpness in ((fused, pan), (exp, low_pan)):

@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from clippan_lite import checkpoints, clip, files
 from clippan_lite.captions import SLOTS, VALUES, WORDS, caption, vocabulary
-from clippan_lite.pretrain_data import SIZE, Batches, Pool, draw
+from clippan_lite.pretrain_data import Batches, draw
+from clippan_lite.pretrain_ground import SIZE, Pool
 
 ARCHITECTURE = {
     "embed_dim": 128,
@@ -156,7 +157,7 @@ def train(
         seed: of weights, ground and captions.
         grounds: procedural pictures that crops are cut from, at least 4.
         lr: AdamW's peak learning rate.
-        checkpoint: file to keep the state in, removed at the end; None keeps none.
+        checkpoint: file to keep the state in; None keeps none.
         every: steps between two states kept.
 
     Returns:
@@ -211,7 +212,7 @@ def train(
         losses.append([term.item() for term in terms.values()])
         recent = dict(zip(terms, np.mean(losses[-20:], 0).round(3).tolist(), strict=True))
         bar.set_postfix(recent, refresh=False)
-        if checkpoint and (step + 1) % every == 0:
+        if checkpoint and (step + 1) % every == 0 and step + 1 < steps:
             minutes = (time.time() - start) / 60
             checkpoints.keep_state(checkpoint, settings, step + 1, parameters, optimiser, minutes=minutes)
     model.eval()
@@ -221,8 +222,6 @@ def train(
         "date": datetime.now(UTC).strftime("%Y-%m-%d"), "losses_last_20": recent,
         "zero_shot_held_out_procedural": held_out_figures(model, tokenizer, seed),
     }  # fmt: skip
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return model, config, provenance
 
 
@@ -250,6 +249,7 @@ def main() -> None:
     checkpoint = args.out / "pretrain_checkpoint.safetensors"  # after an interruption, the same command goes on
     model, config, provenance = train(args.steps, args.batch, args.seed, args.grounds, checkpoint=checkpoint)
     save(model, config, provenance, args.out)
+    checkpoint.unlink(missing_ok=True)
     print(json.dumps(provenance, indent=1))
 
 

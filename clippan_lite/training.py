@@ -172,27 +172,26 @@ def train(
         device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
         on_step: called with (step, network) after each step, for previews.
-        checkpoint: file to keep the state in; where it is there, training goes on from it. Removed at the end.
+        checkpoint: file to keep the state in; where it is there, training goes on from it, to the same weights (with
+            L_d up to the rounding of features that are encoded anew). Removed at the end. None keeps nothing.
         every: steps between two states kept; one is kept at an interruption (Ctrl-C, a notebook's stop button), too.
-        accelerator: of Hugging Face accelerate, for mixed precision of the network and several processes, which share
-            each batch: ``accelerate launch`` or ``notebook_launcher`` starts them. A lone process needs none.
+        accelerator: of Hugging Face accelerate, for bfloat16 in the network and for several processes, which share each
+            batch: ``accelerate launch``, ``torchrun`` or ``notebook_launcher`` starts them. A lone process needs none.
 
     Returns:
         The network in evaluation mode, on ``device``, and one row per step: the loss, the unweighted terms, and under
         ``"grad <term>"`` the L2 norm of each term's gradient at the fused image.
 
     Raises:
-        ValueError: supervisor or teacher missing, a scene without a valid patch, a batch the processes cannot share, or
-            a checkpoint of another training.
-        FloatingPointError: a named loss term, or its gradient, is not finite.
-        KeyboardInterrupt: interrupted, after the state was kept.
+        ValueError: supervisor or teacher missing, settings that cannot be, a scene without a valid patch, a batch the
+            processes cannot share, or a checkpoint of another training.
+        FloatingPointError: a named loss term, its gradient or the output is not finite.
+        KeyboardInterrupt: interrupted between two steps, after the state was kept.
         OSError: the state could not be written; the one before it is kept.
     """
     config = config or TrainConfig()
-    if config.direction and supervisor is None:
-        raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
-    if config.ship and teacher is None:
-        raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
+    _check_settings(config, supervisor, teacher, every)
+    checkpoint = Path(checkpoint) if checkpoint else None
     device = accelerator.device if accelerator else device
     share = _share(config.batch, accelerator)
     torch.manual_seed(config.seed)
@@ -200,10 +199,18 @@ def train(
     network.to(device, memory_format=torch.channels_last)  # a sixth faster on CPU, as measured on 128-pixel patches
     extra = {"teacher": fuse(teacher, pair)} if config.ship else {}
     patches = Patches(pair, config.patch, "all", extra, device, stride=config.stride)
+    if patches.size < 11 * pair.ratio:
+        raise ValueError(
+            f"patches of {patches.size} PAN pixels at ratio {pair.ratio}: expected at least {11 * pair.ratio}, SSIM's "
+            "window on MS's grid; take a larger patch, or a scene (data.largest_valid) with more room between nodata"
+        )
     turns = min(config.crops_in_turn, len(range(config.batch)[share]))  # so that there is a crop in every step
-    known: dict = {}  # CLIP's features of MS and PAN by place, filled as they are met
+    # CLIP's features of MS and PAN by place, filled as they are met; where places hardly return, they are not kept.
+    known = {} if config.stride > 1 else None
     generator = torch.Generator().manual_seed(config.seed)
     to_pan = fit_to_pan(pair).to(device)
+    if config.direction:
+        supervisor.to(device)
     with torch.no_grad():
         texts = supervisor.encode_texts() if config.direction else None
     weights = {name: getattr(config, name) for name in ("spec", "spat", "qnr", "ship", "direction")}
@@ -211,17 +218,21 @@ def train(
     optimiser = torch.optim.Adam(parameters, config.lr)
     # At least 20: the schedule divides by its warm-up steps minus 1.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
-    settings = {"config": asdict(config), "data": fingerprint(_decisive(pair, supervisor, texts, extra))}
+    settings = {"config": asdict(config), "sensor": asdict(pair.sensor), "convention": pair.convention}
+    if checkpoint:
+        settings["data"] = fingerprint(_decisive(pair, supervisor, texts, extra))
     done, kept = restore_state(checkpoint, settings, parameters, optimiser, schedule, generator)
     history: History = kept.get("history", [])
-    alone = accelerator is None or accelerator.is_main_process
-    bar = _bar(config.steps, f"Stage II {config.backbone}", progress and alone, done)
+    main = accelerator is None or accelerator.is_main_process
+    bar = _bar(config.steps, f"Stage II {config.backbone}", progress and main, done)
     with interruptible() as stopped:
         for step in bar:
             batch = {name: image[share] for name, image in patches.sample(config.batch, generator).items()}
             with accelerator.autocast() if accelerator else contextlib.nullcontext():
                 fused = network(batch["ms"], batch["pan"])
             image = fused.detach().float().requires_grad_()  # where the terms meet: their gradients are seen here
+            if not torch.isfinite(image).all():
+                raise FloatingPointError(f"the network's output is not finite at step {step}; lower the learning rate")
             crops = slice(step % turns, None, turns)
             look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": known}
             terms = losses.stage_two(
@@ -233,15 +244,17 @@ def train(
             _average(parameters, accelerator)
             optimiser.step()
             schedule.step()
-            history.append({"step": step, **_averaged(row, accelerator)})
-            bar.set_postfix({name: f"{history[-1][name]:.3f}" for name in terms}, refresh=False)
             if on_step:
                 on_step(step, network)
-            if checkpoint and alone and ((step + 1) % every == 0 or stopped()):
+            row = _averaged({**row, "stopped": stopped()}, accelerator)  # one process stopped, all stop
+            stop = row.pop("stopped") > 0
+            history.append({"step": step, **row})
+            bar.set_postfix({name: f"{history[-1][name]:.3f}" for name in terms}, refresh=False)
+            if checkpoint and main and ((step + 1) % every == 0 or stop):
                 keep_state(checkpoint, settings, step + 1, parameters, optimiser, generator, history=history)
-            if stopped():
+            if stop:
                 raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
-    if checkpoint and alone:
+    if checkpoint and main:
         checkpoint.unlink(missing_ok=True)
     return network.eval(), history
 
@@ -263,10 +276,26 @@ def _backward(
     return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, **norms}
 
 
+def _check_settings(config: TrainConfig, supervisor: Supervisor | None, teacher: nn.Module | None, every: int) -> None:
+    """Refuse what would fail later, in one line."""
+    if config.direction and supervisor is None:
+        raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
+    if config.ship and teacher is None:
+        raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
+    if not any((config.spec, config.spat, config.qnr, config.ship, config.direction)):
+        raise ValueError("all weights are 0: nothing to train on; set spec, spat, qnr, ship or direction")
+    counts = {name: getattr(config, name) for name in ("batch", "stride", "crops_in_turn")} | {"every": every}
+    for name, found in counts.items():
+        if found < 1:
+            raise ValueError(f"{name} must be at least 1, found {found}")
+
+
 def _share(batch: int, accelerator: Accelerator | None) -> slice:
     """This process's part of every batch."""
     if accelerator is None:
         return slice(None)
+    if accelerator.mixed_precision == "fp16":
+        raise ValueError("mixed precision fp16 is not supported: gradients at the image are too small; use bf16 or no")
     if batch % accelerator.num_processes:
         raise ValueError(f"{accelerator.num_processes} processes cannot share a batch of {batch} evenly")
     return slice(accelerator.process_index, None, accelerator.num_processes)
@@ -281,11 +310,14 @@ def _average(parameters: list[nn.Parameter], accelerator: Accelerator | None) ->
 
 
 def _averaged(row: dict[str, float], accelerator: Accelerator | None) -> dict[str, float]:
-    """A row of the history, averaged over the processes."""
+    """A row of the history for the whole batch: means over the processes, and norms of the joint gradient."""
     if accelerator is None or accelerator.num_processes == 1:
         return row
-    values = torch.tensor(list(row.values()), dtype=torch.float64, device=accelerator.device)
-    return dict(zip(row, accelerator.reduce(values, "mean").tolist(), strict=True))
+    values = torch.tensor([float(v) for v in row.values()], dtype=torch.float64, device=accelerator.device)
+    norms = torch.tensor([name.startswith("grad ") for name in row], device=values.device)
+    total = accelerator.reduce(torch.where(norms, values.square(), values), "sum")
+    mean = torch.where(norms, total.clamp(min=0).sqrt(), total) / accelerator.num_processes
+    return dict(zip(row, mean.tolist(), strict=True))
 
 
 def _decisive(
@@ -324,8 +356,8 @@ def fuse(network: nn.Module, pair: Pair, tile: int = 512) -> torch.Tensor:
             f"the network takes {network.bands} bands, ratio {network.ratio}, {network.convention!r}; "
             f"{pair.name} has {pair.bands}, {pair.ratio}, {pair.convention!r}"
         )
-    (height, width), r = pair.pan.shape[-2:], pair.ratio
-    # MS interpolation reaches 6 MS pixels beyond the convolutions' reach.
+    (height, width), r, scale = pair.pan.shape[-2:], pair.ratio, pair.scale
+    # MS interpolation reaches 6 MS pixels beyond the convolutions' reach, but for weights of less than a thousandth.
     step = math.lcm(r, network.grid)
     halo, tile = -(-(network.reach + 6 * r) // step) * step, -(-tile // step) * step
     out = torch.empty(pair.bands, height, width)
@@ -333,10 +365,10 @@ def fuse(network: nn.Module, pair: Pair, tile: int = 512) -> torch.Tensor:
         for left in range(0, width, tile):
             r0, r1, c0, c1 = top - halo, top + tile + halo, left - halo, left + tile + halo
             r0, r1, c0, c1 = max(r0, 0), min(r1, height), max(c0, 0), min(c1, width)
-            ms = pair.ms[None, :, r0 // r : r1 // r, c0 // r : c1 // r].to(device) / pair.scale
-            pan = pair.pan[None, :, r0:r1, c0:c1].to(device) / pair.scale
+            ms = pair.ms[None, :, r0 // r : r1 // r, c0 // r : c1 // r].to(device) / scale
+            pan = pair.pan[None, :, r0:r1, c0:c1].to(device) / scale
             part = network(ms, pan)[0].cpu()
             bottom, right = min(top + tile, height), min(left + tile, width)
             out[:, top:bottom, left:right] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
-    out = (out * pair.scale).clamp(0, pair.peak)
+    out = (out * scale).clamp(0, pair.peak)
     return out if pair.valid is None else out * pair.valid

@@ -8,11 +8,11 @@ from clippan_lite.clip import load_clip
 #: Accuracies measured below the wanted figure (thresholds; the order is right): a change for the worse is seen here.
 MISSED = {
     ("wv2_urban", "GSA", "sharp / oversharpened"): 0.80,
-    ("vhr_housing", "GSA", "sharp / blurred"): 0.96,
-    ("vhr_housing", "GSA", "sharp / oversharpened"): 0.55,
-    ("landsat7_01", "MS", "clear / hazy"): 0.84,
-    ("landsat7_01", "GSA", "clear / hazy"): 0.84,
-    ("landsat7_01", "GSA", "clean / noisy"): 0.70,
+    ("vhr_housing", "GSA", "sharp / oversharpened"): 0.58,
+    ("landsat7_01", "MS", "clear / hazy"): 0.78,
+    ("landsat7_01", "GSA", "clear / hazy"): 0.81,
+    ("landsat7_01", "GSA", "clean / noisy"): 0.80,
+    ("landsat7_01", "GSA", "sharp / oversharpened"): 0.86,
 }
 
 
@@ -26,11 +26,11 @@ def bundled():
 def test_faults_in_real_crops_are_seen(scene, real_data, bundled):
     for row in clip_zero_shot.quality_on(scene, real_data, bundled):
         floor = MISSED.get((scene, row["source"], row["what"]))
-        assert row["auc"] >= 0.9, row
+        assert row["auc"] >= 0.89, row
         assert clip_zero_shot.reached(row) if floor is None else row["accuracy"] >= floor - 0.02, row
 
 
 @pytest.mark.real
-def test_content_of_landsat_crops_is_told_at_more_than_twice_chance(real_data, bundled):
+def test_content_of_landsat_crops_is_told_at_two_and_a_half_times_chance(real_data, bundled):
     figures = clip_zero_shot.content_on_landsat(bundled, real_data)["trained"]
-    assert figures["mean over classes"] >= 0.6  # 2.4 times chance
+    assert figures["mean over classes"] >= 0.625  # measured .65

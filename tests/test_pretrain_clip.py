@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import captions, checkpoints, clip, pretrain_clip, pretrain_data, scenes, sensors
+from clippan_lite import captions, checkpoints, clip, pretrain_clip, pretrain_data, pretrain_ground, scenes, sensors
 
 
 @pytest.fixture(scope="module")
 def pool():
-    return pretrain_data.Pool(1, 4, size=256, progress=False)
+    return pretrain_ground.Pool(1, 4, size=256, progress=False)
 
 
 def at(slot, attributes):
@@ -105,8 +105,8 @@ def test_shipped_weights_are_of_this_code_and_know_800_words():
 
 def test_training_ground_is_no_scene_that_users_make():
     """The pools' landscapes have seeds of their own: the embedded scene and its neighbours are unseen ground."""
-    assert pretrain_data.FIRST_SEED > 10_000_000
-    own = pretrain_data.Pool(0, 4, size=128, progress=False).images[0]
+    assert pretrain_ground.FIRST_SEED > 10_000_000
+    own = pretrain_ground.Pool(0, 4, size=128, progress=False).images[0]
     bands, _ = scenes.observe(scenes.make_landscape(0, 128), sensors.get("WV2"))
     assert np.abs(own[:8].astype(float) - bands).mean() > 0.01
 
@@ -127,11 +127,9 @@ def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         pretrain_clip.train(**settings, checkpoint=state, every=1)
     resumed = pretrain_clip.train(**settings, checkpoint=state, every=1)[0]
-    assert not state.exists()
+    assert state.exists()  # until the weights are written
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain_clip.train(**settings, checkpoint=state, every=1)
     with pytest.raises(ValueError, match="is of other settings"):
         pretrain_clip.train(**{**settings, "batch": 16}, checkpoint=state)
     with pytest.raises(ValueError, match="steps must be at least 1, found 0"):

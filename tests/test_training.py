@@ -237,6 +237,21 @@ def test_interrupted_training_goes_on_to_the_very_same_weights(small_pair, tmp_p
     assert not state.exists()
 
 
+def test_going_on_with_l_d_and_without_l_spat(small_pair, random_clip, tmp_path):
+    """Features are encoded anew, in other batches; phi has no gradient and no moments."""
+    supervisor, _ = training.adapt(small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=2), progress=False)
+    config, state = TrainConfig(steps=6, batch=2, patch=64, spat=0.0), tmp_path / "state.safetensors"
+    whole, _ = training.train(small_pair, config, supervisor, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(
+            small_pair, config, supervisor, progress=False, checkpoint=str(state), every=2,
+            on_step=lambda step, _: step == 3 and signal.raise_signal(signal.SIGINT),
+        )  # fmt: skip
+    again, rows = training.train(small_pair, config, supervisor, progress=False, checkpoint=state)
+    assert len(rows) == 6
+    torch.testing.assert_close(flat(again), flat(whole), atol=1e-5, rtol=1e-4)
+
+
 def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
     state = tmp_path / "state.safetensors"
     config = TrainConfig(steps=4, batch=2, patch=64, direction=0.0, qnr=0.0)
@@ -250,6 +265,8 @@ def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
         train(config=data.replace(config, lr=1e-3))
     with pytest.raises(ValueError, match=r"is of other settings \(data\)"):
         train(pair=data.replace(small_pair, ms=small_pair.ms + 1))
+    with pytest.raises(ValueError, match=r"is of other settings \(convention\)"):
+        train(pair=data.replace(small_pair, convention="geo"))
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(ValueError, match="holds no state of a training"):
         train()
@@ -276,8 +293,41 @@ def test_full_disk_leaves_the_state_before(small_pair, tmp_path, monkeypatch):
     assert len(history) == 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"spec": 0.0, "spat": 0.0}, "all weights are 0"),
+        ({"stride": 0}, "stride must be at least 1, found 0"),
+        ({"crops_in_turn": 0}, "crops_in_turn must be at least 1, found 0"),
+        ({"patch": 32}, "patches of 32 PAN pixels at ratio 4: expected at least 44"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(small_pair, setting, message):
+    with pytest.raises(ValueError, match=message):
+        training.train(small_pair, data.replace(QUICK, **setting), progress=False)
+
+
+def test_gradients_are_those_of_the_weighted_sum(small_pair, monkeypatch):
+    """All terms with weights of their own, against one backward pass."""
+    weights = {"spec": 2.0, "spat": 0.5, "qnr": 0.1, "ship": 3.0}
+    patches = data.Patches(small_pair, 64, extra={"teacher": degrade.upsample(small_pair.ms, 4) * 1.1})
+    batch = patches.sample(2, torch.Generator().manual_seed(0))
+    to_pan, leaves = training.fit_to_pan(small_pair), []
+    for split in (False, True):
+        to_pan.zero_grad()
+        image = (0.9 * batch["exp"] + 0.1 * batch["pan"]).requires_grad_()
+        terms = losses.stage_two(image, batch, small_pair.sensor, to_pan, weights | {"direction": 0.0})
+        if split:
+            row = training._backward(terms, weights, image, to_pan, 0)
+        else:
+            sum(weights[name] * term for name, term in terms.items()).backward()
+        leaves.append([image.grad.clone(), *(p.grad.clone() for p in to_pan.parameters())])
+    for whole, parts in zip(*leaves, strict=True):
+        torch.testing.assert_close(parts, whole)
+    assert row["loss"] == pytest.approx(sum(weights[n] * terms[n].item() for n in terms), rel=1e-5)
+
+
 def test_history_holds_each_terms_gradient_at_the_fused_image(small_pair):
-    """Against one backward pass through the weighted sum."""
     config = TrainConfig(steps=1, batch=2, patch=64, direction=0.0, spat=0.0, qnr=0.0)
     seen = {}
 
@@ -340,6 +390,6 @@ def test_two_processes_with_half_the_batch_each_give_the_same_curve(tmp_path):
 
 
 def test_processes_that_cannot_share_a_batch_are_refused(small_pair):
-    three = types.SimpleNamespace(num_processes=3, process_index=0, device="cpu", is_main_process=True)
+    three = types.SimpleNamespace(num_processes=3, process_index=0, device="cpu", mixed_precision="no")
     with pytest.raises(ValueError, match="3 processes cannot share a batch of 2 evenly"):
         training.train(small_pair, QUICK, progress=False, accelerator=three)

@@ -33,6 +33,8 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
 
     The class is a :class:`Fusion` with ``__init__(self, bands, ratio, convention, **options)`` and
     ``residual(self, exp, pan)``; its last layer starts at zero (``silence``), so that untrained it returns EXP.
+    ``reach`` says from how many PAN pixels away an output pixel draws (32 unless set), ``grid`` at which multiples
+    attention windows and the like begin (1): images are fused in tiles, and where these are wrong, seams show.
 
     Raises:
         ValueError: the name is taken, or the class is no :class:`Fusion`.
@@ -41,7 +43,8 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
     def add(network: type[Fusion]) -> type[Fusion]:
         if not (isinstance(network, type) and issubclass(network, Fusion)):
             raise ValueError(f"backbone {name!r}: expected a subclass of backbones.Fusion, found {network!r}")
-        if REGISTRY.get(name, network).__qualname__ != network.__qualname__:
+        there = REGISTRY.get(name, network)
+        if (there.__module__, there.__qualname__) != (network.__module__, network.__qualname__):
             raise ValueError(f"backbone {name!r} is there already: choose another name")
         REGISTRY[name] = network  # again, when a notebook's cell is run again
         return network
@@ -52,7 +55,8 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
 @torch.no_grad()
 def cost(network: Fusion, size: int = 64) -> dict[str, float]:
     """``parameters`` and ``MAC per PAN pixel`` (convolutions and matrix products; scans and attention weights not)."""
-    ms, pan = torch.rand(1, network.bands, size // network.ratio, size // network.ratio), torch.rand(1, 1, size, size)
+    device, low = next(network.parameters()).device, size // network.ratio
+    ms, pan = torch.rand(1, network.bands, low, low, device=device), torch.rand(1, 1, size, size, device=device)
     with FlopCounterMode(display=False) as counter:
         network(ms, pan)
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""ArbRPN: the bands as a sequence, read forwards and backwards with shared weights, so any number of them will do."""
+"""ArbRPN: the bands as a sequence, read forwards and backwards; either way the same weights serve any number."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from clippan_lite import degrade
 
-_PAD = 8  # MS pixels: interp23 reaches 6, and wraps around without this
+_PAD = 8  # MS pixels: as far as interp23's weights matter; it wraps around without this
 
 
 class Fusion(nn.Module):
-    """Base of the fusion networks: subclasses define ``residual(exp, pan)``.
+    """Base of the fusion networks: subclasses define ``residual(exp, pan)``, ``reach`` and, with windows, ``grid``.
 
     ``forward(ms, pan)`` takes MS ``(B, C, h, w)`` and PAN ``(B, 1, h * ratio, w * ratio)``, both scaled alike to about
     [0, 1], and returns HRMS ``(B, C, h * ratio, w * ratio)``.
@@ -29,7 +29,8 @@ class Fusion(nn.Module):
         """EXP of a patch: interpolated MS whose borders are replicated, not wrapped around."""
         pad, r = _PAD, self.ratio
         padded = F.pad(ms, (pad,) * 4, mode="replicate")
-        return degrade.upsample(padded, r, self.convention)[..., pad * r : -pad * r, pad * r : -pad * r]
+        with torch.autocast(ms.device.type, enabled=False):  # bfloat16 would round EXP to 8 bits
+            return degrade.upsample(padded, r, self.convention)[..., pad * r : -pad * r, pad * r : -pad * r]
 
     def forward(self, ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """Fuse one batch."""

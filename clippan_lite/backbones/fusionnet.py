@@ -23,6 +23,7 @@ class FusionNet(Fusion):
 
     def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 2):
         super().__init__(bands, ratio, convention)
+        self.reach = 2 * blocks + 2
         self.head = conv(bands, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width)) for _ in range(blocks)

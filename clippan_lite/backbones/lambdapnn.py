@@ -31,8 +31,8 @@ class LambdaPNN(Fusion):
     """Residual blocks with channel and spatial attention.
 
     After Ciotola et al., "Unsupervised Deep Learning-Based Pansharpening With Jointly Enhanced Spectral and Spatial
-    Fidelity" (TGRS 2023). Differs from it in means over a neighbourhood instead of the whole image, in width, in
-    replicated borders and in the zero start.
+    Fidelity" (TGRS 2023). Differs from it in attention from means over a neighbourhood (no maxima over the image), in
+    width, in replicated borders and in the zero start; that paper's losses are no part of it.
 
     Args:
         bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
@@ -43,6 +43,7 @@ class LambdaPNN(Fusion):
 
     def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 2, window: int = 17):
         super().__init__(bands, ratio, convention)
+        self.reach = 4 + blocks * (window // 2 + 5)
         self.head = conv(bands + 1, width, 5)
         self.blocks = nn.ModuleList(
             nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), Attention(width, window))

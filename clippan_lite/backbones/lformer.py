@@ -12,9 +12,10 @@ from clippan_lite.backbones.common import Fusion, conv, silence
 class LFormer(Fusion):
     """After Hou et al., "Linearly-evolved Transformer for Pan-sharpening" (ACM MM 2024).
 
-    PAN asks, MS answers: queries come from PAN's features, keys and values from those of both; the attention between
-    the pixels of a window is found once and then changed by a small 1-D convolution from layer to layer. Differs from
-    the paper in attention inside windows at one scale, in width and depth, in replicated borders and in the zero start.
+    Queries come from PAN's features, keys and values from those of both images; the attention between the pixels of a
+    window is found once and then changed by a small 1-D convolution from layer to layer. Differs from the paper in
+    attention inside windows at one scale, in where queries and keys come from, in width and depth, in replicated
+    borders and in the zero start.
 
     Args:
         bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
@@ -23,8 +24,6 @@ class LFormer(Fusion):
         heads: attention heads.
         window: side in pixels of a window; windows start at multiples of it.
     """
-
-    reach = 40
 
     def __init__(
         self,
@@ -37,7 +36,7 @@ class LFormer(Fusion):
         window: int = 8,
     ):
         super().__init__(bands, ratio, convention)
-        self.grid, self.heads = window, heads
+        self.grid, self.heads, self.reach = window, heads, layers * (window + 1) + 2
         self.head_pan, self.head = conv(1, width), conv(bands + 1, width)
         self.query, self.key = conv(width, width, 1), conv(width, width, 1)
         self.value = nn.ModuleList(conv(width, width, 1) for _ in range(layers))

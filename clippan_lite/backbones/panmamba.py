@@ -46,7 +46,7 @@ class SelectiveScan(nn.Module):
         let_in, let_out = self.let_in(guide), self.let_out(guide)
         decay = rate[:, :, None] * torch.sigmoid(self.slowness)[None, None, :, None, None]
         drive = (rate * inner)[:, :, None] * let_in[:, None]
-        states = self._scanned(decay, drive)
+        states = self._scanned(decay.float(), drive.float()).to(drive.dtype)  # bfloat16 would not do for sums
         shown = (states * let_out[:, None]).sum(2) + self.skip[:, None, None] * inner
         return x + self.leave(shown * F.silu(gate))
 
@@ -77,11 +77,9 @@ class PanMamba(Fusion):
         segment: pixels of a row or column that are scanned together.
     """
 
-    reach = 80
-
     def __init__(self, bands: int, ratio: int, convention: str, width: int = 16, states: int = 2, segment: int = 32):
         super().__init__(bands, ratio, convention)
-        self.grid = segment
+        self.grid, self.reach = segment, 2 * segment + 8
         self.head_ms, self.head_pan = conv(bands, width), conv(1, width)
         self.swapped_ms = SelectiveScan(width, states, segment, "rows")
         self.swapped_pan = SelectiveScan(width, states, segment, "rows")

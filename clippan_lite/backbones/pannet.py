@@ -25,7 +25,7 @@ class PanNet(Fusion):
 
     def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 3, window: int = 5):
         super().__init__(bands, ratio, convention)
-        self.window = window
+        self.window, self.reach = window, window // 2 + 2 * blocks + 2
         self.head = conv(bands + 1, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width)) for _ in range(blocks)

@@ -1,0 +1,95 @@
+"""What a training step costs, as ratios in one run; the targets are asserted.
+
+Run alone on an idle machine, about three minutes: pytest -s tests/benchmarks/bench_training.py
+The size is that of the test scene wv2_urban; the content is synthetic and does not change the work done.
+"""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from clippan_lite import backbones, clip, data, losses, prompts, scenes, training
+from clippan_lite.config import AdaptConfig, TrainConfig
+
+HEIGHT, WIDTH = 832, 1280
+
+
+@pytest.fixture(scope="module")
+def pair():
+    whole = scenes.make_scene(seed=0, size=WIDTH, sensor="WV2")
+    ms, pan = whole.ms[:, : HEIGHT // 4], whole.pan[:, :HEIGHT]
+    return data.replace(whole, ms=ms, pan=pan, truth=None)
+
+
+@pytest.fixture(scope="module")
+def supervisor(pair):
+    return training.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+
+
+def seconds_per_step(pair, config, supervisor=None):
+    """Median over the steps after the first ten; on so large a scene most of them meet new places."""
+    ticks = []
+    training.train(pair, config, supervisor, progress=False, on_step=lambda *_: ticks.append(time.perf_counter()))
+    return torch.tensor(ticks).double().diff()[10:].median().item()
+
+
+def naive_language(supervisor, fused, exp, pan, *_, **__):
+    """Texts, MS, PAN and all crops of the output encoded in every step."""
+    with torch.no_grad():
+        supervisor.clip._texts.clear()
+        texts = supervisor.encode_texts()
+    return losses.direction(
+        {
+            kind: supervisor.encode(kind, supervisor.tiles(x))
+            for kind, x in (("hrms", fused), ("ms", exp), ("pan", pan))
+        },
+        texts,
+    )
+
+
+def test_l_d_costs_a_third_of_a_step_at_most(pair, supervisor, monkeypatch):
+    plain = seconds_per_step(pair, TrainConfig(steps=40, direction=0.0))
+    ours = seconds_per_step(pair, TrainConfig(steps=40), supervisor)
+    monkeypatch.setattr(losses, "language", naive_language)
+    naive = seconds_per_step(pair, TrainConfig(steps=40), supervisor)
+    print(f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s ({ours / plain:.2f} x), naive {naive:.3f} s")
+    print(f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, the step {naive / ours:.1f} x")
+    assert ours <= 1.3 * plain
+    assert naive - plain >= 3 * (ours - plain)
+
+
+@pytest.mark.parametrize("name", backbones.REGISTRY)
+def test_a_scene_is_fused_in_six_seconds(name, pair):
+    network = backbones.create(name, pair.bands)
+    begun = time.perf_counter()
+    training.fuse(network, pair)
+    seconds, cost = time.perf_counter() - begun, backbones.cost(network)
+    kmac = cost["MAC per PAN pixel"] / 1000
+    print(f"\n{name}: {cost['parameters']} parameters, {kmac:.0f} kMAC per PAN pixel, {seconds:.2f} s")
+    assert seconds <= (6 if name == TrainConfig().backbone else 60)
+
+
+def test_adapting_to_a_scene_takes_a_second_per_step_and_two_gib():
+    # In a process of its own, for its memory. Not ru_maxrss: a child inherits its parent's.
+    code = f"""
+import time
+from clippan_lite import clip, data, prompts, scenes, training
+from clippan_lite.config import AdaptConfig, TrainConfig
+whole = scenes.make_scene(0, {WIDTH}, "WV2")
+pair = data.replace(whole, ms=whole.ms[:, :{HEIGHT // 4}].clone(), pan=whole.pan[:, :{HEIGHT}].clone(), truth=None)
+del whole
+open("/proc/self/clear_refs", "w").write("5")
+guide = training.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+begun = time.perf_counter()
+network, _ = training.train(pair, TrainConfig(steps=30), guide, progress=False)
+seconds = (time.perf_counter() - begun) / 30
+training.fuse(network, pair)
+print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, kib = map(float, done.stdout.split()[-2:])
+    print(f"\n{seconds:.2f} s per step, whole process {kib / 2**20:.2f} GiB")
+    assert seconds <= 1 and kib / 2**20 <= 2
