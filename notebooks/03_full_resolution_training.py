@@ -140,8 +140,8 @@ plotting.show(
 # %% [markdown]
 # **What you see.** Four different wishes. `spat` asks for PAN's texture everywhere; `spec` only inside the frame where
 # its filter stays within the patch; `qnr` counts in blocks of 32 pixels; `direction` asks everywhere, with CLIP's
-# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .37 (`spat`), .19 (`qnr`) and 1.28
-# (`direction`): at equal weights the sentence would pull 128 times harder than the colours, hence its small weight. **What
+# 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .19 (`spat`), .11 (`qnr`) and 1.95
+# (`direction`): at equal weights the sentence would pull 170 times harder than the colours, hence its small weight. **What
 # it does not show:** whether the change it asks for is right.
 #
 # ## Training
@@ -177,8 +177,8 @@ for name, row in last.items():
 
 # %% [markdown]
 # **What you see.** `spat` falls fastest: PAN's edges enter. `spec` jumps while they do and then comes back: edges first
-# cost colour. `direction` falls to .12 where it is trained, which shows that the gradient arrives, and
-# `qnr` ends higher there (.13 against .11 on the embedded scene): the two pull against each other. **What it does not
+# cost colour. `direction` falls to .09 where it is trained, which shows that the gradient arrives, and
+# `qnr` ends higher there (.13 against .12 on the embedded scene): the two pull against each other. **What it does not
 # show:** that the image got better for it; that is the next notebook's question.
 #
 # ## The product
@@ -210,13 +210,13 @@ print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 
 # %% [markdown]
 # **What you see.** Both networks put PAN's edges into MS's colours. With $L_d$ the picture is crisper, and on the
-# synthetic scene bright roofs and cars get coloured fringes: the supervisor learned what BDSD's edges look like, not
+# synthetic scene bright roofs and cars get coloured fringes: the supervisor learned what the edges of classical methods look like, not
 # what colours are true. Whether that is a gain has to be measured. **What it does not show:** colours that are wrong by
 # a few per cent.
 #
 # ## Exercises
 #
-# 1. Set `qnr_weight=1.0`. *Expected:* the `qnr` curve falls to about .03 instead of .11; notebook 04 tells what that is
+# 1. Set `qnr_weight=1.0`. *Expected:* the `qnr` curve falls to about .04 instead of .12; notebook 04 tells what that is
 #    worth.
 # 2. Set `backbone="pnn"`. *Expected:* the same behaviour from a network with another structure; the losses know
 #    nothing of it.

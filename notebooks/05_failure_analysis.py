@@ -177,10 +177,9 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** For a CLIP that knows nothing, a true fusion moves at a right angle to the sentences (a cosine of .00
-# on the embedded scene), and $L_d$ changes nothing (28.57 dB, as without it). The bundled CLIP starts at .78, because its
-# training captions told sharp from blurred and MS from PAN; five steps of Stage I first cost something (.71), eighty take
-# it to .91. The *result* gains 0.4 dB from the un-adapted CLIP and no more from the adapted one (29.01 and 28.99): what
-# helps here is what CLIP knew, not Stage I. **What it does not show:** the spread over seeds (here one; 0.3 to 0.4 dB in
+# on the embedded scene), and $L_d$ rather hurts (29.1 dB, 29.3 without it). The bundled CLIP starts at .80, because its
+# training captions told sharp from blurred and MS from PAN; five steps of Stage I first cost something (.73), eighty take
+# it to .93. The *result* gains 0.3 dB from the adapted CLIP (29.6) and loses as much from the un-adapted one (29.0). **What it does not show:** the spread over seeds (here one; 0.3 to 0.4 dB in
 # notebook 04), and the random CLIP *after* Stage I, which reaches a high cosine as well (notebook 02).
 #
 # ## An unseen sensor
@@ -231,8 +230,8 @@ failures.append({
 # %% [markdown]
 # **What you see.** On the embedded scene both sensors look at the same landscape, so the gap between *trained elsewhere*
 # and *trained there* is the price of the sensor alone. WorldView-3 has nearly the bands of WorldView-2, and the price is
-# nothing (ERGAS 3.11 against 3.14). A wrong band order, which nothing in a file can reveal, takes the same network from
-# 3.12 to 3.76. A bar longer than EXP's would mean that fusing was worse than doing nothing. Training on the scene itself
+# nothing (ERGAS 2.88 against 3.07). A wrong band order, which nothing in a file can reveal, takes the same network from
+# 2.89 to 4.47, worse than EXP. A bar longer than EXP's would mean that fusing was worse than doing nothing. Training on the scene itself
 # is cheap here, so use it. **What it does not show:** real sensors' noise and misregistration; and for a real pair the
 # other sensor's scene is synthetic, so that place and sensor change together.
 #
@@ -264,8 +263,8 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** On the embedded scene the order is what one would hope for: Wald's sentence +0.4 dB, the wrong one
-# +0.2 and nonsense +0.1 when CLIP is adapted to them, and the wrong one -0.2 when it is asked of the CLIP adapted to
+# **What you see.** On the embedded scene the order is what one would hope for: Wald's sentence +0.3 dB, the wrong one
+# +0.2 and nonsense +0.1 when CLIP is adapted to them, and the wrong one -0.1 when it is asked of the CLIP adapted to
 # Wald's. *Before* Stage I the bars lie on the same side of 0: Stage I binds any three sentences to the three image types, and
 # most of their meaning is lost. That is a failure of the method, not of the run. *After* it, meaning is left, and asking
 # for blur and false colours costs. **What it does not show:** the spread over seeds, which is as large as these
@@ -284,7 +283,7 @@ print("cases:", [f["case"] for f in failures])
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `prompt="wrong"`. *Expected:* the first bar of the last figure falls from +0.4 to +0.2 dB and equals the second:
+# 1. Set `prompt="wrong"`. *Expected:* the first bar of the last figure falls from +0.3 to +0.2 dB and equals the second:
 #    it is the same experiment.
 # 2. Set `unseen_sensor` to a sensor with another number of bands. *Expected:* a one-line error that says which bands
 #    the network takes.
