@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 
 
 def digest(*parts: object) -> str:
@@ -49,6 +49,7 @@ class TrainConfig:
     lr: float = 4e-3  # Adam's peak learning rate, one cosine down to 0
     spec: float = 1.0  # weight of L_spec
     spat: float = 1.0  # weight of L_spat
+    rho: float = 0.0  # weight of L_rho: local correlation with PAN; our addition, the paper has none
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
     direction: float = 0.03  # weight of L_d; 0 trains without CLIP
@@ -56,6 +57,33 @@ class TrainConfig:
     tokens: bool = False  # L_d on CLIP's patches instead of whole crops
     seed: int = 0  # of initial weights and of the patches
     options: dict = field(default_factory=dict)  # passed to the backbone
+
+
+#: Named settings of Stage II; the figures behind "best" are in notebooks/LOG.md.
+RECIPES = {
+    "quick": TrainConfig(),
+    "paper": TrainConfig(
+        steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1
+    ),
+    "best": TrainConfig(steps=600, spat=0.0, rho=0.4, qnr=0.0, direction=0.0),
+}  # fmt: skip
+
+
+def recipe(name: str, **changes: object) -> TrainConfig:
+    """Settings by name, some of them changed: ``recipe("best", seed=1, backbone="pannet")``.
+
+    ``"paper"`` needs a supervisor and a teacher (L_ship).
+
+    Raises:
+        ValueError: unknown recipe, or a setting that there is not.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(RECIPES)}")
+    known = [f.name for f in fields(TrainConfig)]
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"unknown setting {key!r} of a training: expected one of {', '.join(known)}")
+    return replace(RECIPES[name], **changes)
 
 
 def to_json(config: AdaptConfig | TrainConfig, **more: object) -> str:

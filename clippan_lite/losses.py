@@ -139,6 +139,30 @@ def spatial(fused: torch.Tensor, pan: torch.Tensor, to_pan: nn.Module) -> torch.
     return mse_ssim(to_pan(fused), pan)
 
 
+def correlation(fused: torch.Tensor, pan: torch.Tensor, ratio: int) -> torch.Tensor:
+    """L_rho: 1 - mean correlation of each band with PAN in windows of about ``ratio`` pixels, in [0, 2].
+
+    What D_rho measures (Scarpa and Ciotola 2022), made smooth on flat ground. Only the shape of the details counts,
+    neither their size nor the level, which are left to L_spec.
+
+    Args:
+        fused: ``(B, C, H, W)``, scaled to about [0, 1].
+        pan: ``(B, 1, H, W)``, scaled alike.
+        ratio: PAN pixels per MS pixel.
+    """
+    half = math.ceil(ratio / 2)
+    size, pad = 2 * half, (half - 1, half, half - 1, half)
+
+    def box(x: torch.Tensor) -> torch.Tensor:
+        return blocks.window_sum(F.pad(x, pad, mode="replicate"), size) / size**2
+
+    a, b = fused - box(fused), pan - box(pan)
+    # Standard deviations of a thousandth count as flat: below it lie quantisation and noise.
+    rho = box(a * b) / ((box(a * a) + 1e-6) * (box(b * b) + 1e-6)).sqrt()
+    edge = (..., slice(size, -size), slice(size, -size))  # windows of windows reach beyond the patch there
+    return 1 - rho[edge].mean()
+
+
 def band_to_pan(ms: torch.Tensor, pan_low: torch.Tensor) -> nn.Conv2d:
     """Phi: a 1x1 convolution C -> 1 that starts at the least-squares fit of degraded PAN by MS.
 
@@ -243,7 +267,7 @@ def stage_two(
         batch: ``ms``, ``pan``, ``exp`` and, for ``ship``, ``teacher``, as cut by :class:`clippan_lite.data.Patches`.
         sensor: MTF gains and ratio.
         to_pan: phi of :func:`spatial`.
-        weights: ``spec``, ``spat``, ``qnr``, ``ship``, ``direction``.
+        weights: ``spec``, ``spat``, ``rho``, ``qnr``, ``ship``, ``direction``; a name left out counts as 0.
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
@@ -253,15 +277,17 @@ def stage_two(
         dict: named scalars. The feature of the output carries the gradient; those of MS and PAN are constants.
     """
     terms = {}
-    if weights["spec"]:
+    if weights.get("spec"):
         terms["spec"] = spectral(fused, batch["ms"], sensor, convention)
-    if weights["spat"]:
+    if weights.get("spat"):
         terms["spat"] = spatial(fused, batch["pan"], to_pan)
-    if weights["qnr"]:
+    if weights.get("rho"):
+        terms["rho"] = correlation(fused, batch["pan"], sensor.ratio)
+    if weights.get("qnr"):
         terms["qnr"] = quality(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
-    if weights["ship"]:
+    if weights.get("ship"):
         terms["ship"] = pseudo(fused, batch["teacher"])
-    if weights["direction"]:
+    if weights.get("direction"):
         images = fused, batch["exp"], batch["pan"]
         terms["direction"] = language(supervisor, *images, texts, **language_options)
     return terms

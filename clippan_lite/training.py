@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+TERMS = ("spec", "spat", "rho", "qnr", "ship", "direction")  # of Stage II, as in TrainConfig
+
+
 def pick_device(wanted: str = "auto") -> str:
     """``"auto"`` takes the GPU when there is one; what was taken, and why, is printed."""
     if wanted == "auto":
@@ -213,7 +216,7 @@ def train(
         supervisor.to(device)
     with torch.no_grad():
         texts = supervisor.encode_texts() if config.direction else None
-    weights = {name: getattr(config, name) for name in ("spec", "spat", "qnr", "ship", "direction")}
+    weights = {name: getattr(config, name) for name in TERMS}
     parameters = [*network.parameters(), *to_pan.parameters()]
     optimiser = torch.optim.Adam(parameters, config.lr)
     # At least 20: the schedule divides by its warm-up steps minus 1.
@@ -282,8 +285,8 @@ def _check_settings(config: TrainConfig, supervisor: Supervisor | None, teacher:
         raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
     if config.ship and teacher is None:
         raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
-    if not any((config.spec, config.spat, config.qnr, config.ship, config.direction)):
-        raise ValueError("all weights are 0: nothing to train on; set spec, spat, qnr, ship or direction")
+    if not any(getattr(config, name) for name in TERMS):
+        raise ValueError(f"all weights are 0: nothing to train on; set one of {', '.join(TERMS)}")
     counts = {name: getattr(config, name) for name in ("batch", "stride", "crops_in_turn")} | {"every": every}
     for name, found in counts.items():
         if found < 1:

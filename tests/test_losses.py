@@ -281,3 +281,36 @@ def test_l_qnr_is_one_minus_the_metric_of_each_image(convention):
     assert max(each) - min(each) > 0.01
     found = losses.quality(fused, exp, pan, 4, convention)
     assert found.item() == pytest.approx(1 - float(torch.stack(each).mean()), abs=1e-5)
+
+
+def test_l_rho_is_d_rho_inside(small_pair):
+    pan = small_pair.pan[None] / small_pair.scale
+    for fused in (
+        small_pair.truth[None] / small_pair.scale,
+        degrade.upsample(small_pair.ms, 4)[None] / small_pair.scale,
+    ):
+        metric = float(metrics.d_rho(fused, pan, 4))
+        assert losses.correlation(fused, pan, 4).item() == pytest.approx(metric, abs=0.03)
+
+
+def test_l_rho_asks_for_the_shape_of_details_and_not_for_their_size():
+    g = torch.Generator().manual_seed(0)
+    pan = torch.rand(1, 1, 64, 64, generator=g)
+    assert losses.correlation(0.3 * pan + 5, pan, 4).item() == pytest.approx(0, abs=1e-3)
+    assert losses.correlation(-pan, pan, 4).item() == pytest.approx(2, abs=1e-3)
+    flat = torch.ones(1, 2, 64, 64, requires_grad=True)
+    loss = losses.correlation(flat, pan, 4)
+    loss.backward()
+    assert loss.item() == pytest.approx(1) and torch.isfinite(flat.grad).all() and flat.grad.abs().max() > 0
+
+
+def test_l_rho_reaches_every_band_and_parameter(small_pair):
+    torch.manual_seed(0)
+    network, batch = backbones.create("fusionnet", small_pair.bands), batch_of(small_pair)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    fused = network(batch["ms"], batch["pan"])
+    fused.retain_grad()
+    losses.correlation(fused, batch["pan"], 4).backward()
+    assert fused.grad.abs().amax(dim=(2, 3)).min() > 0
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
