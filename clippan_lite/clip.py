@@ -6,13 +6,16 @@ Any open_clip architecture loads through the same function with a tag or a local
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
 import json
+import logging
 import re
+import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +51,9 @@ class WordTokenizer:
         for row, text in zip(ids, texts, strict=True):
             words = split_words(text)
             if not any(word in self.rows for word in words):
+                found = f"it knows none of {', '.join(words)}" if words else "found no word"
                 raise ValueError(
-                    f"prompt {text!r} is empty to the bundled CLIP: expected at least one English word it knows"
+                    f"prompt {text!r} is empty to the bundled CLIP: expected an English word that it knows, {found}"
                 )
             if len(words) > self.context - 2:
                 raise ValueError(
@@ -65,7 +69,7 @@ class WordTokenizer:
 
 def split_words(text: str) -> list[str]:
     """Lower-case words of a text; punctuation and the possessive 's are dropped."""
-    return re.findall(r"[a-z0-9]+", text.lower().replace("'s", ""))
+    return re.findall(r"[^\W_]+", text.lower().replace("\u2019", "'").replace("'s", ""))
 
 
 @dataclass
@@ -97,6 +101,9 @@ class Clip:
 
         Images of another size than ``input_size`` are resized: prefer native crops, since shrinking removes the very
         detail that fusion adds.
+
+        Raises:
+            ValueError: images of another shape, or, where no gradient is asked for, not finite or far from [0, 1].
         """
         return F.normalize(self.model.encode_image(self._prepare(images)), dim=-1)
 
@@ -137,8 +144,14 @@ class Clip:
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Images as the visual encoder takes them: resized if need be, and normalised."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"expected images (B, 3, S, S), found {tuple(images.shape)}")
+        if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+            found = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
+            raise ValueError(f"expected images (B, 3, S, S), found {found}")
+        if not images.requires_grad:  # what is being trained is watched by its losses
+            largest = float(images.abs().amax())
+            if not largest < 20:  # NaN, infinity, digital numbers
+                raise ValueError(f"expected images scaled to about [0, 1], found values up to {largest:.4g}")
+        images = images.to(self.mean.dtype)
         if images.shape[-2:] != (self.input_size, self.input_size):
             images = F.interpolate(images, (self.input_size,) * 2, mode="bicubic", antialias=True)
         return (images - self.mean) / self.std
@@ -148,8 +161,10 @@ class Clip:
         """Unit features ``(N, dim)`` of texts, each encoded once and cached.
 
         Raises:
-            ValueError: an empty text, or one longer than the CLIP can read.
+            ValueError: no list of texts, an empty text, or one longer than the CLIP can read.
         """
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"expected a list of texts, found {texts!r}")
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
             ids = self.tokenize(new).to(self.mean.device)
@@ -205,6 +220,11 @@ def load_clip(
             architecture, or holds NaN or infinity.
         RuntimeError: the tag's weights could not be downloaded, or the architecture could not be built.
     """
+    if not isinstance(clip, str) or not clip:
+        raise ValueError(f"expected 'bundled' or the name of an open_clip architecture, found {clip!r}")
+    if random_weights and pretrained:
+        raise ValueError(f"random weights and pretrained = {str(pretrained)!r} exclude each other; leave one out")
+    _check_device(device)
     if clip == "bundled":
         config_file = BUNDLED.with_suffix(".json")
         if pretrained and not _local_file(pretrained):
@@ -213,11 +233,11 @@ def load_clip(
             )
         weights = _local_file(pretrained) or BUNDLED
         if pretrained and not weights.is_file():
-            raise FileNotFoundError(f"bundled CLIP: weights file {weights} does not exist; give an existing file")
+            raise FileNotFoundError(f"bundled CLIP: expected a weights file, found {_what(weights)}; give a file")
         for path in (config_file, weights):
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"bundled CLIP: {path.name} is missing; run: python -m clippan_lite.pretrain_clip"
+                    f"bundled CLIP: {path.name} is missing; run: python -m clippan_lite.pretrain_clip --out {WEIGHTS}"
                 )
         config = json.loads(config_file.read_text())
         model, tokenizer = build_bundled(config)
@@ -227,6 +247,31 @@ def load_clip(
         size, dim = config["vision_cfg"]["image_size"], config["embed_dim"]
         return _frozen(model, tokenizer, size, config["mean"], config["std"], dim, "bundled", label, device)
     return _load_open_clip(clip, pretrained, device, random_weights)
+
+
+def _check_device(device: str) -> None:
+    """Refuse a device that torch does not know or have."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own texts are long
+        raise ValueError(f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'") from error
+
+
+def _what(path: Path) -> str:
+    """What lies at a path that is no file."""
+    return f"the folder {path}" if path.is_dir() else f"nothing at {path}"
+
+
+@contextlib.contextmanager
+def _quiet(local: bool) -> Iterator[None]:
+    """Without open_clip's warning of random weights, which is not true once a local file has been read."""
+    before = logging.root.manager.disable
+    if local:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def weights_stamp(clip: str, pretrained: str = "") -> str:
@@ -266,12 +311,13 @@ def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, rando
                 clip = f"{clip}-quickgelu"
                 label = f"{clip} ({tag}, trained with the quick GELU)"
         elif not path.is_file():
-            raise FileNotFoundError(f"{clip}: weights file {path} does not exist; give an existing file or a tag")
+            raise FileNotFoundError(f"{clip}: expected a weights file, found {_what(path)}; give a file or a tag")
     try:
-        model = open_clip.create_model(clip, pretrained=tag, require_pretrained=tag is not None)
+        with _quiet(tag is None):
+            model = open_clip.create_model(clip, pretrained=tag, require_pretrained=tag is not None)
         tokenizer = open_clip.get_tokenizer(clip)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 200, placeholder=" ...")
         what = f"weights {tag!r} for {clip}" if tag else clip
         raise RuntimeError(
             f"{what} could not be loaded ({reason}); once, with a network, run: "
@@ -341,9 +387,9 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         model.load_state_dict(_read_weights(path))
     except RuntimeError as error:
         lines = str(error).splitlines()
+        first = textwrap.shorten(lines[min(1, len(lines) - 1)].strip(), 120, placeholder=" ...")
         raise ValueError(
-            f"{path.name} holds weights of another architecture: {lines[min(1, len(lines) - 1)].strip()[:120]}; "
-            "name theirs with clip"
+            f"{path.name} holds weights of another architecture than expected ({first}); name theirs with clip"
         ) from error
 
 

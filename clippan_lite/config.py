@@ -50,6 +50,7 @@ class TrainConfig:
     spec: float = 1.0  # weight of L_spec
     spat: float = 1.0  # weight of L_spat
     rho: float = 0.0  # weight of L_rho: local correlation with PAN; our addition, the paper has none
+    ds: float = 0.0  # weight of L_Ds: D_s alone, without D_lambda; our addition too
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
     direction: float = 0.03  # weight of L_d; 0 trains without CLIP
@@ -65,7 +66,7 @@ RECIPES = {
     "paper": TrainConfig(
         steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1
     ),
-    "best": TrainConfig(steps=600, spat=0.0, rho=0.4, qnr=0.0, direction=0.0),
+    "best": TrainConfig(steps=600, spec=2.0, spat=0.0, rho=0.8, ds=0.25, qnr=0.0, direction=0.0),
 }  # fmt: skip
 
 

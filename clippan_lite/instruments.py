@@ -54,11 +54,16 @@ def held_out_views(
         kind -> ``(count, C or 1, size, size)``, scaled as in :class:`clippan_lite.data.Patches`.
 
     Raises:
-        ValueError: no ``hrms`` and no truth, or the scene is too small.
+        ValueError: no ``hrms`` and no truth, or the scene is too small for a held-out crop of that size.
     """
     if hrms is None and pair.truth is None:
         raise ValueError(f"{pair.name} has no truth: pass hrms, such as classical.fuse('BDSD', pair), or judged(pair)")
     patches = data.Patches(pair, size, "held-out", {"hrms": pair.truth if hrms is None else hrms}, device)
+    if patches.size < size:
+        raise ValueError(
+            f"{pair.name}, {pair.pan.shape[-2]} x {pair.pan.shape[-1]} PAN pixels, gives held-out crops of "
+            f"{patches.size}, expected {size}: use a scene at least {2 * size + 32} wide, or a CLIP of smaller input"
+        )
     batch = patches.sample(count, torch.Generator().manual_seed(seed), distinct=True)
     return {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
 
@@ -199,6 +204,8 @@ def sentences_compared(
     """
     if pair.truth is None:
         raise ValueError(f"{pair.name} has no truth: pass instruments.judged(pair)")
+    if not seeds:
+        raise ValueError("expected at least one seed, found none")
     if not supervisors or config.direction <= 0:
         raise ValueError(
             f"expected supervisors and config.direction above 0, found {config.direction}: no L_d, no effect"

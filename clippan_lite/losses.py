@@ -180,10 +180,23 @@ def band_to_pan(ms: torch.Tensor, pan_low: torch.Tensor) -> nn.Conv2d:
     return layer
 
 
-def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
-    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), mean over the images of a batch.
+def _distortions(
+    fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """D_lambda and D_s of each image ``(B,)``: the metrics' definitions in single precision, all moments at once."""
+    metrics.no_reference.check_bands(exp)
+    relations = []
+    low_pan = degrade.upsample(degrade.imresize(pan, 1 / ratio), ratio, convention)
+    for image, sharpness in ((fused, pan), (exp, low_pan)):
+        mean, cov = blocks.moments([image, sharpness], 32)
+        bands = (mean[..., :-1], cov[..., :-1, :-1])
+        relations.append([blocks.between_bands(*bands).mean(1), blocks.with_last(mean, cov).mean(1)])
+    d_lambda, d_s = ((a - b).abs().mean(-1) for a, b in zip(*relations, strict=True))
+    return d_lambda, d_s
 
-    The definition of :func:`clippan_lite.metrics.qnr` in single precision, with all moments found at once.
+
+def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), mean over the images of a batch; see :func:`clippan_lite.metrics.qnr`.
 
     Args:
         fused: ``(B, C, H, W)``, H and W at least 32.
@@ -195,15 +208,18 @@ def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: in
     Raises:
         ValueError: one band, which has no relations.
     """
-    metrics.no_reference.check_bands(exp)
-    relations = []
-    low_pan = degrade.upsample(degrade.imresize(pan, 1 / ratio), ratio, convention)
-    for image, sharpness in ((fused, pan), (exp, low_pan)):
-        mean, cov = blocks.moments([image, sharpness], 32)
-        bands = (mean[..., :-1], cov[..., :-1, :-1])
-        relations.append([blocks.between_bands(*bands).mean(1), blocks.with_last(mean, cov).mean(1)])
-    d_lambda, d_s = ((a - b).abs().mean(-1) for a, b in zip(*relations, strict=True))
+    d_lambda, d_s = _distortions(fused, exp, pan, ratio, convention)
     return 1 - ((1 - d_lambda) * (1 - d_s)).mean()
+
+
+def relation_to_pan(
+    fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str
+) -> torch.Tensor:
+    """L_Ds: D_s, mean over the images of a batch; arguments and Raises as in :func:`quality`.
+
+    The half of L_QNR that asks nothing of the relations between bands, where L_QNR buys its score with colour.
+    """
+    return _distortions(fused, exp, pan, ratio, convention)[1].mean()
 
 
 def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -267,7 +283,7 @@ def stage_two(
         batch: ``ms``, ``pan``, ``exp`` and, for ``ship``, ``teacher``, as cut by :class:`clippan_lite.data.Patches`.
         sensor: MTF gains and ratio.
         to_pan: phi of :func:`spatial`.
-        weights: ``spec``, ``spat``, ``rho``, ``qnr``, ``ship``, ``direction``; a name left out counts as 0.
+        weights: ``spec``, ``spat``, ``rho``, ``ds``, ``qnr``, ``ship``, ``direction``; a name left out counts as 0.
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
@@ -283,6 +299,8 @@ def stage_two(
         terms["spat"] = spatial(fused, batch["pan"], to_pan)
     if weights.get("rho"):
         terms["rho"] = correlation(fused, batch["pan"], sensor.ratio)
+    if weights.get("ds"):
+        terms["ds"] = relation_to_pan(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
     if weights.get("qnr"):
         terms["qnr"] = quality(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
     if weights.get("ship"):

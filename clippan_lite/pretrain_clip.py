@@ -158,7 +158,7 @@ def train(
         grounds: procedural pictures that crops are cut from, at least 4.
         lr: AdamW's peak learning rate.
         checkpoint: file to keep the state in; None keeps none.
-        every: steps between two states kept.
+        every: steps between two states kept; one is kept at an interruption, too.
 
     Returns:
         model in evaluation mode, config (architecture and words), provenance (settings and figures).
@@ -187,34 +187,38 @@ def train(
     batches = iter(torch.utils.data.DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
     start, losses = time.time() - 60 * before.get("minutes", 0.0), []
     bar = tqdm(range(done, steps), desc="CLIP", unit="step", mininterval=1.0, initial=done, total=steps)
-    for step in bar:
-        torch.manual_seed(seed * 1_000_003 + step)  # patch dropout, the same after a restart
-        if step >= 0.85 * steps:  # the last steps see whole images, as users will
-            model.visual.patch_dropout.prob = 0.0
-        images, texts, truth, attributes = next(batches)
-        image = F.normalize(model.encode_image((images - mean) / std), dim=-1)
-        single = slot_texts(np.random.default_rng([seed, step, 1]))
-        text = F.normalize(model.encode_text(tokenizer([*texts, *single])), dim=-1)
-        scale = model.logit_scale.exp().clamp(max=50)
-        whole, single, free = text[: len(texts)], text[len(texts) :], F.normalize(anchors, dim=-1)
-        terms = {
-            "captions": contrast(image, whole, truth, scale),
-            "slots": 2 * slot_contrast(image, single, attributes, scale),
-            "images": 2 * slot_contrast(image, free, attributes, ANCHOR_SCALE),
-            "texts": slot_contrast(single, free, said, ANCHOR_SCALE),
-        }
-        loss = sum(terms.values())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append([term.item() for term in terms.values()])
-        recent = dict(zip(terms, np.mean(losses[-20:], 0).round(3).tolist(), strict=True))
-        bar.set_postfix(recent, refresh=False)
-        if checkpoint and (step + 1) % every == 0 and step + 1 < steps:
-            minutes = (time.time() - start) / 60
-            checkpoints.keep_state(checkpoint, settings, step + 1, parameters, optimiser, minutes=minutes)
+    with checkpoints.interruptible() as stopped:
+        for step in bar:
+            torch.manual_seed(seed * 1_000_003 + step)  # patch dropout, the same after a restart
+            if step >= 0.85 * steps:  # the last steps see whole images, as users will
+                model.visual.patch_dropout.prob = 0.0
+            images, texts, truth, attributes = next(batches)
+            image = F.normalize(model.encode_image((images - mean) / std), dim=-1)
+            single = slot_texts(np.random.default_rng([seed, step, 1]))
+            text = F.normalize(model.encode_text(tokenizer([*texts, *single])), dim=-1)
+            scale = model.logit_scale.exp().clamp(max=50)
+            whole, single, free = text[: len(texts)], text[len(texts) :], F.normalize(anchors, dim=-1)
+            terms = {
+                "captions": contrast(image, whole, truth, scale),
+                "slots": 2 * slot_contrast(image, single, attributes, scale),
+                "images": 2 * slot_contrast(image, free, attributes, ANCHOR_SCALE),
+                "texts": slot_contrast(single, free, said, ANCHOR_SCALE),
+            }
+            loss = sum(terms.values())
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            losses.append([term.item() for term in terms.values()])
+            recent = dict(zip(terms, np.mean(losses[-20:], 0).round(3).tolist(), strict=True))
+            bar.set_postfix(recent, refresh=False)
+            stop = stopped()
+            if checkpoint and step + 1 < steps and ((step + 1) % every == 0 or stop):
+                minutes = (time.time() - start) / 60
+                checkpoints.keep_state(checkpoint, settings, step + 1, parameters, optimiser, minutes=minutes)
+            if stop:
+                raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}")
     model.eval()
     provenance = {
         **settings, "images": steps * batch, "minutes": round((time.time() - start) / 60, 1),
@@ -244,13 +248,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grounds", type=int, default=160, help="procedural pictures that crops are cut from")
-    parser.add_argument("--out", type=Path, default=clip.WEIGHTS, help="folder for the weights")
+    parser.add_argument("--out", type=Path, default=Path("bundled_clip"), help="folder for the weights [bundled_clip]")
     args = parser.parse_args()
     checkpoint = args.out / "pretrain_checkpoint.safetensors"  # after an interruption, the same command goes on
-    model, config, provenance = train(args.steps, args.batch, args.seed, args.grounds, checkpoint=checkpoint)
+    try:
+        model, config, provenance = train(args.steps, args.batch, args.seed, args.grounds, checkpoint=checkpoint)
+    except KeyboardInterrupt as stop:
+        raise SystemExit(f"{stop or 'stopped'}; the same command goes on from there") from None
+    except ValueError as error:
+        parser.error(str(error))
     save(model, config, provenance, args.out)
     checkpoint.unlink(missing_ok=True)
     print(json.dumps(provenance, indent=1))
+    print(f'load_clip("bundled", pretrained="{args.out / clip.BUNDLED.name}") loads it')
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def get(prompt: str) -> PromptSet:
     Raises:
         ValueError: the prompt is empty or a single unknown word.
     """
+    if not isinstance(prompt, str):
+        raise ValueError(f"expected the name of a prompt or a sentence, found {prompt!r}")
     if prompt in PROMPTS:
         return PROMPTS[prompt]
     if " " in prompt.strip():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-TERMS = ("spec", "spat", "rho", "qnr", "ship", "direction")  # of Stage II, as in TrainConfig
+TERMS = ("spec", "spat", "rho", "ds", "qnr", "ship", "direction")  # of Stage II, as in TrainConfig
 
 
 def pick_device(wanted: str = "auto") -> str:
@@ -88,10 +88,11 @@ def adapt(
         The supervisor, in evaluation mode and frozen, and one row of unweighted terms per step (floors subtracted).
 
     Raises:
-        ValueError: the scene is too small for one crop, or unknown ``config.examples``.
+        ValueError: the scene is too small for one native crop, or settings that cannot be.
         FloatingPointError: a named loss term is not finite.
     """
     config = config or AdaptConfig()
+    _check_adapt(config)
     check_examples(config.examples)
     # One scale down, filters reach over `ratio` times as much ground.
     pair, gap = (data.reduced(pair), 56) if config.examples == "reduced" else (pair, 32)
@@ -100,6 +101,7 @@ def adapt(
     supervisor.calibrate(pair)
     supervisor.to(device)
     patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap)
+    check_native(patches, clip)
     generator = torch.Generator().manual_seed(config.seed)
     weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")}
     optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
@@ -116,6 +118,29 @@ def adapt(
         history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
         bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False)
     return supervisor.eval().requires_grad_(False), history
+
+
+def _check_adapt(config: AdaptConfig) -> None:
+    """Refuse settings of Stage I that cannot be, in one line."""
+    ranges = {"steps": (0, math.inf), "batch": (2, math.inf), "lr": (1e-12, math.inf), "temperature": (1e-3, math.inf)}
+    ranges |= dict.fromkeys(("inter", "intra", "fusion", "direction", "drift"), (0, math.inf))
+    ranges |= dict.fromkeys(("image_share", "text_share"), (0, 1))
+    for name, (least, most) in ranges.items():
+        found = getattr(config, name)
+        if not least <= found <= most or found == math.inf or (name in ("steps", "batch") and found != int(found)):
+            upper = f" and at most {most}" if most < math.inf else ""
+            raise ValueError(f"AdaptConfig: {name} must be at least {least:g}{upper}, found {found}")
+
+
+def check_native(patches: Patches, clip: Clip) -> None:
+    """Refuse crops smaller than CLIP's input: enlarged ones would show it a softness that is not in the scene."""
+    if patches.size < clip.input_size:
+        height, width = patches.pair.pan.shape[-2:]
+        raise ValueError(
+            f"{patches.pair.name}, {height} x {width} PAN pixels, gives crops of {patches.size} here, but {clip.label} "
+            f"looks at {clip.input_size} native pixels: use larger patches, a scene at least {2 * clip.input_size + 32}"
+            " wide (for a held-out part) with room between nodata, or a CLIP with a smaller input"
+        )
 
 
 def check_examples(examples: str) -> None:
@@ -213,6 +238,7 @@ def train(
     generator = torch.Generator().manual_seed(config.seed)
     to_pan = fit_to_pan(pair).to(device)
     if config.direction:
+        check_native(patches, supervisor.clip)
         supervisor.to(device)
     with torch.no_grad():
         texts = supervisor.encode_texts() if config.direction else None

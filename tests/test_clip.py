@@ -228,7 +228,7 @@ def test_unknown_names_and_unnamed_weights_are_refused():
         clip.load_clip("ViT-B-32-quickgelu", "opnai")
     with pytest.raises(ValueError, match="unknown tag 'openai' for test-vit: expected a local weights file"):
         clip.load_clip("test-vit", "openai")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="expected a weights file, found nothing at nowhere"):
         clip.load_clip("ViT-B-32-quickgelu", "nowhere/ViT-B-32.safetensors")
 
 
@@ -312,7 +312,7 @@ def bad_files(folder):
     intact = dict.fromkeys(["cut.pt", "empty.pt", "page.pt", "page.safetensors", "code.pt", "script.pt"], "no intact")
     return intact | {
         "list.pt": "expected the tensors of a state_dict, found a list",
-        "no_tensors.pt": "another architecture: Missing key",
+        "no_tensors.pt": "another architecture than expected .Missing key",
         "resnet.pt": "another architecture",
         "nan.pt": r"found NaN or infinity in visual\.proj \(1 tensors",
         "inf.pt": "found NaN or infinity",
@@ -356,12 +356,12 @@ def test_other_tags_keep_their_architecture(monkeypatch):
 def test_a_tag_for_the_bundled_clip_is_refused():
     with pytest.raises(ValueError, match="has no tags, found 'openai'; name the architecture with clip too"):
         clip.load_clip("bundled", "openai")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="expected a weights file, found nothing at nowhere"):
         clip.load_clip("bundled", "nowhere/mine.safetensors")
 
 
 def test_unknown_words_alone_are_refused(bundled):
-    with pytest.raises(ValueError, match="at least one English word it knows"):
+    with pytest.raises(ValueError, match="expected an English word that it knows"):
         bundled.encode_text(["quokka wombat"])
 
 
@@ -372,3 +372,51 @@ def test_random_weights_only_when_asked_for(capsys):
     assert not torch.equal(
         loaded.model.state_dict()["text_projection"], load_file(clip.BUNDLED)["text_projection"].float()
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"clip": None}, "expected 'bundled' or the name of an open_clip architecture, found None"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ({"pretrained": "some.pt", "random_weights": True}, "exclude each other"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        clip.load_clip(**arguments)
+
+
+def test_a_folder_is_no_weights_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a weights file, found the folder"):
+        clip.load_clip("ViT-B-32", str(tmp_path))
+
+
+@pytest.mark.parametrize("texts", ["a sharp image", [], [None]])
+def test_texts_that_are_no_list_of_texts_are_refused(bundled, texts):
+    with pytest.raises(ValueError, match="expected a list of texts, found"):
+        bundled.encode_text(texts)
+
+
+def test_unknown_words_alone_are_named(bundled):
+    with pytest.raises(ValueError, match="it knows none of qwertz, asdfgh"):
+        bundled.encode_text(["Qwertz asdfgh"])
+    assert clip.split_words("Wald\u2019s caf\u00e9, Wald's") == ["wald", "caf\u00e9", "wald"]
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (torch.full((1, 3, 64, 64), float("nan")), "values up to nan"),
+        (torch.full((1, 3, 64, 64), 255.0), "values up to 255"),
+        (torch.zeros(0, 3, 64, 64), r"\(0, 3, 64, 64\)"),
+        (np.zeros((1, 3, 64, 64)).tolist(), "found list"),
+    ],
+)
+def test_images_that_no_clip_should_see_are_refused(bundled, images, found):
+    with pytest.raises(ValueError, match=found):
+        bundled.encode_image(images)
+
+
+def test_double_precision_images_are_taken(bundled):
+    assert bundled.encode_image(torch.rand(1, 3, 64, 64).double()).dtype == torch.float32

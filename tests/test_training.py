@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from clippan_lite import backbones, checkpoints, data, degrade, evaluation, losses, prompts, training
+from clippan_lite import backbones, checkpoints, data, degrade, evaluation, instruments, losses, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig, digest, recipe
 from clippan_lite.scenes import make_scene
 
@@ -415,3 +415,31 @@ def test_recipe_best_beats_the_quick_one_against_the_truth(small_pair):
         network, _ = training.train(small_pair, config, progress=False)
         errors[name] = evaluation.against_truth(training.fuse(network, small_pair), small_pair)["ERGAS"]
     assert errors["best"] < errors["quick"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"steps": -5}, "steps must be at least 0, found -5"),
+        ({"steps": 2.5}, r"steps must be at least 0, found 2\.5"),
+        ({"batch": 1}, "batch must be at least 2, found 1"),
+        ({"temperature": 0.0}, r"temperature must be at least 0\.001, found 0\.0"),
+        ({"direction": -1.0}, "direction must be at least 0"),
+        ({"image_share": 5.0}, r"image_share must be at least 0 and at most 1, found 5\.0"),
+    ],
+)
+def test_stage_one_settings_that_cannot_be_are_one_line(small_pair, random_clip, setting, message):
+    with pytest.raises(ValueError, match=message):
+        training.adapt(small_pair, random_clip, prompts.get("wald"), AdaptConfig(**setting), progress=False)
+
+
+def test_crops_are_never_smaller_than_what_clip_looks_at(random_clip, small_pair):
+    small = make_scene(0, 128)
+    cropped = data.replace(small, ms=small.ms[:, :, :14], pan=small.pan[:, :, :56], truth=None)
+    with pytest.raises(ValueError, match=r"gives crops of 56 here, but .* looks at 64 native pixels"):
+        training.adapt(cropped, random_clip, prompts.get("wald"), AdaptConfig(steps=1), progress=False, split="all")
+    guide, _ = training.adapt(small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=1), progress=False)
+    with pytest.raises(ValueError, match="gives crops of 48 here"):
+        training.train(small_pair, TrainConfig(steps=1, patch=48), guide, progress=False)
+    with pytest.raises(ValueError, match="gives held-out crops of 32, expected 224: use a scene at least 480 wide"):
+        instruments.held_out_views(make_scene(0, 256), 224)

@@ -1,0 +1,80 @@
+"""Recipe "best" on real pairs, at full resolution and by Wald's protocol, beside the best methods of the field.
+
+Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/recipe_best.py [--seeds 0,1,2] [--set ds=0.5 ...] [--json FILE]
+The network is trained on the pair it then fuses, without truth, once per scale.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+from stage_one import changed
+
+from clippan_lite import data, metrics, raster, training
+from clippan_lite.config import TrainConfig, recipe
+
+#: HQNR (decimated) and Q2n to reach, D_rho to stay below (1.25 times the smallest), among GSA, BDSD, BDSD-PC,
+#: MTF-GLP-HPM, MTF-GLP-FS, Z-PNN and Lambda-PNN with published weights; measured once with independent code.
+TARGETS = {
+    "wv2_urban": ("WV2", {"HQNR": 0.9609, "D_rho": 1.25 * 0.0517, "Q2n": 0.8747}),
+    "ikonos_town": ("IKONOS", {"HQNR": 0.8842, "D_rho": 1.25 * 0.0228, "Q2n": 0.8718}),
+    "ge1_fields_8bit": ("GE1", {"HQNR": 0.8541, "D_rho": 1.25 * 0.0138, "Q2n": 0.9193}),
+    "vhr_housing": ("VHR4", {"HQNR": 0.9470, "D_rho": 1.25 * 0.0190, "Q2n": 0.9321}),
+}
+
+
+def figures(pair: data.Pair, config: TrainConfig) -> dict[str, float]:
+    """What one training gives at full resolution and one scale down, and its minutes."""
+    begun = time.perf_counter()
+    network, _ = training.train(pair, config, progress=False)
+    fused = training.fuse(network, pair)
+    minutes = (time.perf_counter() - begun) / 60
+    low = data.reduced(pair)
+    network, _ = training.train(low, config, progress=False)
+    small = training.fuse(network, low)
+    d_lambda = metrics.d_lambda_khan(fused, pair.ms, pair.sensor, "decimated", pair.convention)
+    d_s = metrics.d_s(fused, pair.ms, pair.pan, pair.ratio, pair.convention)
+    return {
+        "HQNR": float((1 - d_lambda) * (1 - d_s)),
+        "D_rho": float(metrics.d_rho(fused, pair.pan, pair.ratio)),
+        "Q2n": float(metrics.q2n(small, low.truth, 32)),
+        "D_lambda_K": float(d_lambda),
+        "D_s": float(d_s),
+        "PSNR": float(metrics.psnr(small, low.truth, low.peak)),
+        "ERGAS": float(metrics.ergas(small, low.truth, low.ratio)),
+        "minutes": minutes,
+    }
+
+
+def main() -> None:
+    """Print one line per scene; `*` marks what is behind the target."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--scenes", default=",".join(TARGETS))
+    parser.add_argument("--recipe", default="best")
+    parser.add_argument("--set", nargs="*", default=[], help="TrainConfig fields, name=value")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    folder, everything = Path(os.environ["CLIPPAN_TEST_DATA"]), {}
+    for scene in args.scenes.split(","):
+        sensor, targets = TARGETS[scene]
+        pair = raster.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", sensor)
+        settings = changed(args.set, TrainConfig)
+        rows = [figures(pair, recipe(args.recipe, **settings, seed=int(seed))) for seed in args.seeds.split(",")]
+        everything[scene] = rows
+        line = f"{scene:>16}"
+        for name in rows[0]:
+            mean, spread = np.mean([r[name] for r in rows]), np.std([r[name] for r in rows])
+            target = targets.get(name, None)
+            behind = target is not None and (mean > target if name == "D_rho" else mean < target)
+            line += f" | {name} {mean:.4f}±{spread:.4f}" + (f" ({target:.4f}){'*' if behind else ''}" if target else "")
+        print(line, flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
