@@ -66,7 +66,7 @@ RECIPES = {
     "paper": TrainConfig(
         steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1
     ),
-    "best": TrainConfig(steps=600, spec=2.0, spat=0.0, rho=0.8, ds=0.25, qnr=0.0, direction=0.0),
+    "best": TrainConfig(steps=300, spat=0.0, rho=0.4, qnr=0.0, direction=0.0),
 }  # fmt: skip
 
 
