@@ -389,6 +389,15 @@ def test_two_processes_with_half_the_batch_each_give_the_same_curve(tmp_path):
             assert both[term] == pytest.approx(alone[term], abs=1e-5), (alone["step"], term)
 
 
+def test_bfloat16_in_the_network_changes_the_curve_little(small_pair):
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
+    _, half = training.train(small_pair, QUICK, progress=False, accelerator=accelerator)
+    _, single = training.train(small_pair, QUICK, progress=False)
+    losses_of = [[row["loss"] for row in history] for history in (half, single)]
+    assert losses_of[0] == pytest.approx(losses_of[1], rel=0.1) and losses_of[0] != losses_of[1]
+
+
 def test_processes_that_cannot_share_a_batch_are_refused(small_pair):
     three = types.SimpleNamespace(num_processes=3, process_index=0, device="cpu", mixed_precision="no")
     with pytest.raises(ValueError, match="3 processes cannot share a batch of 2 evenly"):
