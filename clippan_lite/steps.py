@@ -201,7 +201,7 @@ def get_supervisor(setup: Setup, pair: Pair, clip: clips.Clip) -> Supervisor:
     return supervisor
 
 
-def keep_supervisor(setup: Setup, supervisor: Supervisor, history: training.History) -> Path:
+def keep_supervisor(setup: Setup, supervisor: Supervisor, history: checkpoints.History) -> Path:
     """Save a supervisor and its history where :func:`get_supervisor` looks for it."""
     path = supervisor_path(setup)
     checkpoints.write_history(path.with_suffix(".csv"), history)
@@ -241,7 +241,7 @@ def get_network(
 
 
 def keep_network(
-    setup: Setup, network: torch.nn.Module, history: training.History, with_l_d: bool, seed: int, scale: str = "full"
+    setup: Setup, network: torch.nn.Module, history: checkpoints.History, with_l_d: bool, seed: int, scale: str = "full"
 ) -> Path:
     """Save a network and its history where :func:`get_network` looks for it."""
     path = network_path(setup, with_l_d, seed, scale)

@@ -237,11 +237,11 @@ def train(
     known = {} if config.stride > 1 else None
     generator = torch.Generator().manual_seed(config.seed)
     to_pan = fit_to_pan(pair).to(device)
+    texts = None
     if config.direction:
         check_native(patches, supervisor.clip)
-        supervisor.to(device)
-    with torch.no_grad():
-        texts = supervisor.encode_texts() if config.direction else None
+        with torch.no_grad():
+            texts = supervisor.to(device).encode_texts()
     weights = {name: getattr(config, name) for name in TERMS}
     parameters = [*network.parameters(), *to_pan.parameters()]
     optimiser = torch.optim.Adam(parameters, config.lr)

@@ -1,7 +1,8 @@
 """What a training step costs, as ratios in one run; the targets are asserted.
 
 Run alone on an idle machine, about three minutes: pytest -s tests/benchmarks/bench_training.py
-The size is that of the test scene wv2_urban; the content is synthetic and does not change the work done.
+Ratios are those of the embedded scene, seconds those of one as large as the test scene wv2_urban; the content is
+synthetic and does not change the work done.
 """
 
 import subprocess

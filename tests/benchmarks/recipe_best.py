@@ -10,10 +10,9 @@ import os
 import time
 from pathlib import Path
 
-import numpy as np
 from stage_one import changed
 
-from clippan_lite import data, metrics, raster, training
+from clippan_lite import data, evaluation, raster, training
 from clippan_lite.config import TrainConfig, recipe
 
 #: HQNR (decimated) and Q2n to reach, D_rho to stay below (1.25 times the smallest), among GSA, BDSD, BDSD-PC,
@@ -35,18 +34,8 @@ def figures(pair: data.Pair, config: TrainConfig) -> dict[str, float]:
     low = data.reduced(pair)
     network, _ = training.train(low, config, progress=False)
     small = training.fuse(network, low)
-    d_lambda = metrics.d_lambda_khan(fused, pair.ms, pair.sensor, "decimated", pair.convention)
-    d_s = metrics.d_s(fused, pair.ms, pair.pan, pair.ratio, pair.convention)
-    return {
-        "HQNR": float((1 - d_lambda) * (1 - d_s)),
-        "D_rho": float(metrics.d_rho(fused, pair.pan, pair.ratio)),
-        "Q2n": float(metrics.q2n(small, low.truth, 32)),
-        "D_lambda_K": float(d_lambda),
-        "D_s": float(d_s),
-        "PSNR": float(metrics.psnr(small, low.truth, low.peak)),
-        "ERGAS": float(metrics.ergas(small, low.truth, low.ratio)),
-        "minutes": minutes,
-    }
+    full, truth = evaluation.at_full_resolution(fused, pair), evaluation.against_truth(small, low)
+    return {**full, **truth, "minutes": minutes}
 
 
 def main() -> None:
@@ -65,12 +54,13 @@ def main() -> None:
         settings = changed(args.set, TrainConfig)
         rows = [figures(pair, recipe(args.recipe, **settings, seed=int(seed))) for seed in args.seeds.split(",")]
         everything[scene] = rows
+        mean, spread = evaluation.over_seeds(rows)
         line = f"{scene:>16}"
-        for name in rows[0]:
-            mean, spread = np.mean([r[name] for r in rows]), np.std([r[name] for r in rows])
-            target = targets.get(name, None)
-            behind = target is not None and (mean > target if name == "D_rho" else mean < target)
-            line += f" | {name} {mean:.4f}±{spread:.4f}" + (f" ({target:.4f}){'*' if behind else ''}" if target else "")
+        for name, value in mean.items():
+            line += f" | {name} {value:.4f}" + ("" if spread[name] is None else f"±{spread[name]:.4f}")
+            if name in targets:
+                behind = (value < targets[name]) == (name in evaluation.LARGER_IS_BETTER)
+                line += f" ({targets[name]:.4f}){'*' if behind else ''}"
         print(line, flush=True)
     if args.json:
         args.json.write_text(json.dumps(everything, indent=1))
