@@ -24,6 +24,7 @@ from clippan_lite.files import replacing, write_json
 from clippan_lite.prompts import PromptSet
 
 History = list[dict[str, float]]
+BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>_<bands>.safetensors and .json
 
 
 def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
@@ -67,6 +68,35 @@ def load_network(path: Path) -> nn.Module:
     network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
     network.load_state_dict(state)
     return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
+
+
+def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Module:
+    """The network that a training begins with: untrained, our bundled one, or one of a file (``config.start``).
+
+    The bundled ones take 4 or 8 bands at ratio 4; for other data, said in a printed line, training begins at EXP.
+
+    Raises:
+        ValueError: the file is of another backbone, other bands or another ratio.
+        FileNotFoundError: there is no such file.
+    """
+    fresh = backbones.create(config.backbone, bands, ratio, convention, **config.options)
+    path = Path(config.start)
+    if config.start == "bundled":
+        path = BUNDLED / f"{config.backbone}_{bands}.safetensors"
+        if ratio != 4 or config.options or not path.is_file():
+            print(f"start: no bundled weights of {config.backbone} for {bands} bands, ratio {ratio}: begins at EXP")
+            return fresh
+    if not config.start:
+        return fresh
+    state, facts = _load(path)
+    then = (facts["config"]["backbone"], facts["bands"], facts["ratio"], facts["config"]["options"])
+    if then != (config.backbone, bands, ratio, config.options):
+        raise ValueError(
+            f"{path.name} holds {then[0]} for {then[1]} bands, ratio {then[2]}, options {then[3]}; wanted "
+            f"{config.backbone} for {bands}, {ratio}, {config.options}: start from another file, or from ''"
+        )
+    fresh.load_state_dict(state)
+    return fresh
 
 
 def _save(path: Path, module: nn.Module, facts: dict) -> None:
@@ -131,6 +161,7 @@ def keep_state(
         moments = optimiser.state.get(parameter)
         if moments:  # none where no term of the loss reached it
             state |= {f"{i}.mean": moments["exp_avg"], f"{i}.square": moments["exp_avg_sq"]}
+            state[f"{i}.steps"] = moments["step"]  # fewer where only some steps reached it
     if generator is not None:
         state["generator"] = generator.get_state()
     state = {name: value.cpu().contiguous() for name, value in state.items()}
@@ -178,7 +209,7 @@ def restore_state(
         parameter.data.copy_(state[f"{i}.value"])
         if f"{i}.mean" in state:  # on the parameter's device and in its layout, as Adam makes them
             mean, square = (torch.empty_like(parameter).copy_(state[f"{i}.{name}"]) for name in ("mean", "square"))
-            optimiser.state[parameter] = {"step": torch.tensor(float(step)), "exp_avg": mean, "exp_avg_sq": square}
+            optimiser.state[parameter] = {"step": state[f"{i}.steps"], "exp_avg": mean, "exp_avg_sq": square}
     if generator is not None:
         generator.set_state(state["generator"])
     with warnings.catch_warnings():

@@ -40,6 +40,9 @@ class TrainConfig:
     """Stage II: the fusion network, trained without truth."""
 
     backbone: str = "fusionnet"  # a name in backbones.REGISTRY
+    start: str = (
+        ""  # "": an untrained network, which gives EXP; "bundled": ours, trained on synthetic scenes; or a file
+    )
     steps: int = 80  # optimiser steps
     batch: int = 4  # patches per step
     patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
@@ -52,9 +55,12 @@ class TrainConfig:
     rho: float = 0.0  # weight of L_rho: local correlation with PAN; our addition, the paper has none
     ds: float = 0.0  # weight of L_Ds: D_s alone, without D_lambda; our addition too
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
+    reduced: float = 0.0  # weight of MSE + (1 - SSIM) one scale down, where MS is the truth (Wald's protocol)
+    truth: float = 0.0  # weight of the same against the truth, for synthetic scenes, which have one
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
     direction: float = 0.03  # weight of L_d; 0 trains without CLIP
     crops_in_turn: int = 2  # L_d looks at every second native crop, the others in the next step; 1: at all of them
+    balance: bool = False  # weights times gradient norms: a term pushes its weight times as hard as the first one
     tokens: bool = False  # L_d on CLIP's patches instead of whole crops
     seed: int = 0  # of initial weights and of the patches
     options: dict = field(default_factory=dict)  # passed to the backbone

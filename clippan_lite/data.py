@@ -109,6 +109,7 @@ class Patches:
         device: where the images are held and the crops made.
         gap: columns left out between the two parts; 32 is as far as the MTF filter reaches.
         stride: PAN pixels between the corners of crops; 1 takes every whole MS pixel.
+        least: smallest crop that will do.
 
     Raises:
         ValueError: no crop without nodata fits the split.
@@ -123,6 +124,7 @@ class Patches:
         device: str = "cpu",
         gap: int = 32,
         stride: int = 1,
+        least: int = 32,
     ):
         ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
         held = int(width * 0.75) + 32
@@ -130,9 +132,9 @@ class Patches:
             held = width - size
         first, last = {"all": (0, width), "train": (0, held - gap), "held-out": (held, width)}[split]
         self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
-        if self.size < 32:
+        if self.size < least:
             raise ValueError(
-                f"{pair.name} is {height} x {width} PAN pixels, too small for a {split} part of 32 x 32: "
+                f"{pair.name} is {height} x {width} PAN pixels, too small for a {split} part of {least} x {least}: "
                 "use a larger scene"
             )
         self.pair, self.ratio = pair, ratio
@@ -144,7 +146,7 @@ class Patches:
         corners = valid_corners(pair, self.size, area, stride)
         if not len(corners):  # a footprint may hold crops, but none that begins on the lattice
             corners = valid_corners(pair, self.size, area)
-        while not len(corners) and self.size // 2 >= 32:
+        while not len(corners) and self.size // 2 >= least:
             self.size = self.size // 2 // ratio * ratio
             corners = valid_corners(pair, self.size, area)
             print(f"{pair.name}: nodata everywhere near, patches cut down to {self.size} PAN pixels")

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from clippan_lite import adaptation, data, evaluation, fuse, losses, training
 from clippan_lite import clip as clips
-from clippan_lite import data, evaluation, losses, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import Pair
@@ -40,7 +40,7 @@ def judged(pair: Pair) -> Pair:
 def held_out_views(
     pair: Pair, size: int, hrms: torch.Tensor | None = None, count: int = 48, seed: int = 1, device: str = "cpu"
 ) -> Views:
-    """MS (interpolated), PAN and HRMS crops of ground that :func:`clippan_lite.training.adapt` did not train on.
+    """MS (interpolated), PAN and HRMS crops of ground that :func:`clippan_lite.adaptation.adapt` did not train on.
 
     Args:
         pair: the scene.
@@ -148,8 +148,8 @@ def controls(
         torch.manual_seed(seed)
         knows_nothing = clips.load_clip(clip.name, None, device, random_weights=True)
         models = {
-            "adapted": (ready or {}).get(seed) or training.adapt(pair, clip, prompts, seeded, device, progress)[0],
-            "random weights, adapted": training.adapt(pair, knows_nothing, prompts, seeded, device, progress)[0],
+            "adapted": (ready or {}).get(seed) or adaptation.adapt(pair, clip, prompts, seeded, device, progress)[0],
+            "random weights, adapted": adaptation.adapt(pair, knows_nothing, prompts, seeded, device, progress)[0],
         }  # fmt: skip
         for name, model in models.items():
             rows[name].append(figures(model, views))
@@ -215,7 +215,7 @@ def sentences_compared(
         weight = 0.0 if supervisor is None else config.direction
         settings = [replace(config, seed=seed, direction=weight) for seed in seeds]
         fused[name] = [
-            training.fuse(training.train(pair, s, supervisor, device=device, progress=progress)[0], pair)
+            fuse.fuse_pair(training.train(pair, s, supervisor, device=device, progress=progress)[0], pair)
             for s in settings
         ]
         tables[name] = [evaluation.against_truth(image, pair) for image in fused[name]]

@@ -280,10 +280,12 @@ def stage_two(
 
     Args:
         fused: the network's output ``(B, C, H, W)``.
-        batch: ``ms``, ``pan``, ``exp`` and, for ``ship``, ``teacher``, as cut by :class:`clippan_lite.data.Patches`.
+        batch: ``ms``, ``pan``, ``exp``, and ``teacher`` and ``truth`` for their terms, as cut by
+            :class:`clippan_lite.data.Patches`.
         sensor: MTF gains and ratio.
         to_pan: phi of :func:`spatial`.
-        weights: ``spec``, ``spat``, ``rho``, ``ds``, ``qnr``, ``ship``, ``direction``; a name left out counts as 0.
+        weights: ``spec``, ``spat``, ``rho``, ``ds``, ``qnr``, ``truth``, ``ship``, ``direction``; a name left out
+            counts as 0.
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
@@ -303,6 +305,8 @@ def stage_two(
         terms["ds"] = relation_to_pan(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
     if weights.get("qnr"):
         terms["qnr"] = quality(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
+    if weights.get("truth"):
+        terms["truth"] = mse_ssim(fused, batch["truth"])
     if weights.get("ship"):
         terms["ship"] = pseudo(fused, batch["teacher"])
     if weights.get("direction"):

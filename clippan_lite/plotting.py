@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,6 +16,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from clippan_lite import degrade, fuse
+from clippan_lite.data import Pair
 from clippan_lite.files import replacing, write_json
 
 #: Okabe and Ito's palette, told apart by colour-blind readers and in grey print.
@@ -238,6 +241,38 @@ def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> 
         axis.set(xlabel="1st axis", ylabel="2nd axis")
     axes[0, 0].legend(fontsize=9)
     return figure
+
+
+def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Callable[[int, torch.nn.Module], None]:
+    """Pictures of a network while it trains: pass the result as ``on_step`` of :func:`clippan_lite.training.train`.
+
+    Args:
+        pair: the scene; the window of it with the most detail is fused.
+        folder: where ``step00050.png`` ... go, PAN, EXP and the network's result side by side.
+        every: steps between two pictures.
+        side: of the window, PAN pixels.
+    """
+    folder, r = Path(folder), pair.ratio
+    row, column, side = busiest(pair.pan, side)
+    row, column, side = (v // r * r for v in (row, column, side))
+    pan = pair.pan[:, row : row + side, column : column + side]
+    ms = pair.ms[:, row // r : (row + side) // r, column // r : (column + side) // r]
+    window = replace(pair, ms=ms, pan=pan, valid=None, truth=None)
+    exp = degrade.upsample(ms, r, pair.convention)
+    bounds, grey = limits(exp, pair.sensor.rgb), limits(pan, [0])
+
+    def draw(step: int, network: torch.nn.Module) -> None:
+        if (step + 1) % every:
+            return
+        network.eval()
+        fused = fuse.fuse_pair(network, window, scale=pair.scale)
+        network.train()
+        pictures = [picture(pan, [0], grey), *(picture(image, pair.sensor.rgb, bounds) for image in (exp, fused))]
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / f"step{step + 1:05d}.png") as part:
+            PIL.Image.fromarray((np.hstack(pictures) * 255).astype(np.uint8)).save(part, "png")
+
+    return draw
 
 
 def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False) -> None:

@@ -14,11 +14,13 @@ import torch
 
 from clippan_lite import (
     __version__,
+    adaptation,
     backbones,
     checkpoints,
     data,
     degrade,
     files,
+    loop,
     prompts,
     raster,
     registration,
@@ -28,7 +30,7 @@ from clippan_lite import (
 )
 from clippan_lite import clip as clips
 from clippan_lite.adapter import Supervisor
-from clippan_lite.config import AdaptConfig, TrainConfig, digest
+from clippan_lite.config import AdaptConfig, TrainConfig, digest, recipe
 from clippan_lite.data import Pair
 
 
@@ -51,9 +53,10 @@ class Setup:
     adapt_direction: float = 10.0
     adapt_examples: str = "mixed"
     backbone: str = "fusionnet"
-    train_steps: int = 80
+    recipe: str = "quick"
+    train_steps: int = 0
     l_d_weight: float = 0.03
-    qnr_weight: float = 0.03
+    qnr_weight: float = -1.0
     seeds: str = "0,1,2"
     control_seeds: str = "0"
     device: str = "auto"
@@ -88,13 +91,15 @@ class Setup:
             raise ValueError(f"register must be true or false, found {self.register!r}")
         prompts.get(self.prompt)
         backbones.check(self.backbone)
-        for name, least in (("adapt_steps", 1), ("train_steps", 1)):
+        for name, least in (("adapt_steps", 1), ("train_steps", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, found {getattr(self, name)}")
-        training.check_examples(self.adapt_examples)
+        adaptation.check_examples(self.adapt_examples)
         for name in ("adapt_direction", "l_d_weight", "qnr_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be 0 or more, found {getattr(self, name)}")
+            lowest = -1 if name == "qnr_weight" else 0  # -1: the recipe's
+            if not lowest <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be {lowest} or more, found {getattr(self, name)}")
+        self.train_config(with_l_d=False, seed=0)  # refuses an unknown recipe
         if self.unseen_sensor != "auto":
             other = sensors.get(self.unseen_sensor)
             if (len(other.bands), other.ratio) != (len(sensor.bands), sensor.ratio):
@@ -118,7 +123,7 @@ class Setup:
     @cached_property
     def on(self) -> str:
         """The device, picked once and said out loud."""
-        return training.pick_device(self.device)
+        return loop.pick_device(self.device)
 
     @property
     def adapt_config(self) -> AdaptConfig:
@@ -127,10 +132,13 @@ class Setup:
 
     def train_config(self, with_l_d: bool, seed: int) -> TrainConfig:
         """Stage II's settings."""
-        direction = self.l_d_weight if with_l_d else 0.0
-        return TrainConfig(
-            backbone=self.backbone, steps=self.train_steps, direction=direction, qnr=self.qnr_weight, seed=seed
-        )
+        changes: dict[str, object] = {"backbone": self.backbone, "seed": seed}
+        changes["direction"] = self.l_d_weight if with_l_d else 0.0
+        if self.train_steps:
+            changes["steps"] = self.train_steps
+        if self.qnr_weight >= 0:
+            changes["qnr"] = self.qnr_weight
+        return recipe(self.recipe, **changes)
 
     def scene_key(self) -> tuple:
         """What decides the scene."""
@@ -196,7 +204,7 @@ def get_supervisor(setup: Setup, pair: Pair, clip: clips.Clip) -> Supervisor:
         print(f"supervisor: loaded {path.name}")
         return checkpoints.load_supervisor(path, clip).to(setup.on)
     print(f"supervisor: none kept for these settings, adapting CLIP now ({setup.adapt_steps} steps)")
-    supervisor, history = training.adapt(pair, clip, prompts.get(setup.prompt), setup.adapt_config, setup.on)
+    supervisor, history = adaptation.adapt(pair, clip, prompts.get(setup.prompt), setup.adapt_config, setup.on)
     keep_supervisor(setup, supervisor, history)
     return supervisor
 

@@ -1,185 +1,70 @@
-"""The two training stages as plain functions: adapt() around a frozen CLIP, train() a fusion network without truth."""
+"""Stage II as a plain function: train() trains a fusion network without truth, on one scene or on several."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
-from clippan_lite import backbones, classical, data, degrade, losses
+from clippan_lite import checkpoints, data, degrade, fuse, losses
+from clippan_lite.adaptation import check_native
 from clippan_lite.adapter import Supervisor
 from clippan_lite.checkpoints import History, fingerprint, interruptible, keep_state, restore_state
-from clippan_lite.clip import Clip
-from clippan_lite.config import EXAMPLES, AdaptConfig, TrainConfig
+from clippan_lite.config import TrainConfig
 from clippan_lite.data import Pair, Patches
-from clippan_lite.prompts import PromptSet
+from clippan_lite.loop import progress_bar, weighted_sum
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-TERMS = ("spec", "spat", "rho", "ds", "qnr", "ship", "direction")  # of Stage II, as in TrainConfig
+#: Terms of Stage II, as in TrainConfig. "reduced" is measured one scale down, all others at full resolution.
+TERMS = ("spec", "spat", "rho", "ds", "qnr", "reduced", "truth", "ship", "direction")
 
 
-def pick_device(wanted: str = "auto") -> str:
-    """``"auto"`` takes the GPU when there is one; what was taken, and why, is printed."""
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        why = "a GPU is there" if wanted == "cuda" else f"no GPU found, {torch.get_num_threads()} CPU threads"
-        print(f"device: {wanted} ({why})")
-    elif wanted != "cpu" and not wanted.startswith("cuda"):
-        raise ValueError(f"device {wanted!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
-    elif wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {wanted!r} was asked for, but no GPU is found; use device='cpu' or 'auto'")
-    return wanted
+@dataclass
+class _Scene:
+    """What a training needs of one scene, on the device."""
+
+    pair: Pair
+    patches: Patches
+    low: Patches | None  # one scale down, where MS is the truth
+    to_pan: nn.Conv2d  # phi of L_spat
+    known: dict | None  # CLIP's features of MS and PAN by place, filled as they are met; None does not keep them
 
 
-def _weighted(terms: dict[str, torch.Tensor], weights: dict[str, float], step: int) -> torch.Tensor:
-    """Weighted sum of named terms; a term that is not a number is named."""
-    for name, value in terms.items():
-        if not torch.isfinite(value):
-            raise FloatingPointError(
-                f"loss term {name!r} became {value.item()} at step {step}; lower the learning rate"
-            )
-    return sum(weights[name] * value for name, value in terms.items())
-
-
-def _bar(steps: int, what: str, shown: bool, done: int = 0) -> tqdm:
-    """Progress bar drawn at most once a second.
-
-    In a notebook each drawing is three messages, and clients that read a cell's messages only when it has ended (nbval)
-    lose those beyond a queue of about two thousand, the one that says "idle" among them.
-    """
-    left = range(done, steps)
-    return tqdm(left, desc=what, unit="step", mininterval=1.0, disable=not shown, initial=done, total=steps)
-
-
-def adapt(
-    pair: Pair,
-    clip: Clip,
-    prompts: PromptSet,
-    config: AdaptConfig | None = None,
-    device: str = "cpu",
-    progress: bool = True,
-    split: str = "train",
-) -> tuple[Supervisor, History]:
-    """Stage I: train stems and adapters on one scene, CLIP frozen.
-
-    HRMS examples are results of classical methods, or, one scale down, true MS (``config.examples``): the supervisor
-    learns their look. ``AdaptConfig(examples="BDSD", direction=0, intra=1)`` is the paper's setup.
-
-    Args:
-        pair: the scene; its crops are as large as CLIP's input, at native resolution.
-        clip: from :func:`clippan_lite.clip.load_clip`.
-        prompts: the three sentences.
-        config: steps, batch, weights.
-        device: ``"cpu"`` or a CUDA device, the one CLIP is on.
-        progress: show a progress bar.
-        split: part of the scene to train on, see :class:`clippan_lite.data.Patches`.
-
-    Returns:
-        The supervisor, in evaluation mode and frozen, and one row of unweighted terms per step (floors subtracted).
-
-    Raises:
-        ValueError: the scene is too small for one native crop, or settings that cannot be.
-        FloatingPointError: a named loss term is not finite.
-    """
-    config = config or AdaptConfig()
-    _check_adapt(config)
-    check_examples(config.examples)
-    # One scale down, filters reach over `ratio` times as much ground.
-    pair, gap = (data.reduced(pair), 56) if config.examples == "reduced" else (pair, 32)
-    torch.manual_seed(config.seed)
-    supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share)
-    supervisor.calibrate(pair)
-    supervisor.to(device)
-    patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap)
-    check_native(patches, clip)
-    generator = torch.Generator().manual_seed(config.seed)
-    weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")}
-    optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
-    history: History = []
-    bar = _bar(config.steps, "Stage I", progress)
-    for step in bar:
-        views = stage_one_views(patches.sample(config.batch, generator), generator)
-        images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
-        terms = losses.stage_one(supervisor, images, supervisor.encode_texts(), config.temperature)
-        loss = _weighted(terms, weights, step)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
-        bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False)
-    return supervisor.eval().requires_grad_(False), history
-
-
-def _check_adapt(config: AdaptConfig) -> None:
-    """Refuse settings of Stage I that cannot be, in one line."""
-    ranges = {"steps": (0, math.inf), "batch": (2, math.inf), "lr": (1e-12, math.inf), "temperature": (1e-3, math.inf)}
-    ranges |= dict.fromkeys(("inter", "intra", "fusion", "direction", "drift"), (0, math.inf))
-    ranges |= dict.fromkeys(("image_share", "text_share"), (0, 1))
-    for name, (least, most) in ranges.items():
-        found = getattr(config, name)
-        if not least <= found <= most or found == math.inf or (name in ("steps", "batch") and found != int(found)):
-            upper = f" and at most {most}" if most < math.inf else ""
-            raise ValueError(f"AdaptConfig: {name} must be at least {least:g}{upper}, found {found}")
-
-
-def check_native(patches: Patches, clip: Clip) -> None:
-    """Refuse crops smaller than CLIP's input: enlarged ones would show it a softness that is not in the scene."""
-    if patches.size < clip.input_size:
-        height, width = patches.pair.pan.shape[-2:]
-        raise ValueError(
-            f"{patches.pair.name}, {height} x {width} PAN pixels, gives crops of {patches.size} here, but {clip.label} "
-            f"looks at {clip.input_size} native pixels: use larger patches, a scene at least {2 * clip.input_size + 32}"
-            " wide (for a held-out part) with room between nodata, or a CLIP with a smaller input"
-        )
-
-
-def check_examples(examples: str) -> None:
-    """Refuse a name that :func:`hrms_examples` does not know (ValueError with the known ones)."""
-    known = ("mixed", "reduced", *(name for name in classical.METHODS if name != "EXP"))
-    if examples not in known:
-        raise ValueError(f"unknown HRMS examples {examples!r}: expected one of {', '.join(known)}")
-
-
-def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor]:
-    """Images ``(C, H, W)`` in DN that Stage I takes for HRMS, under names that begin with "hrms".
-
-    Args:
-        pair: the scene.
-        examples: ``"mixed"`` (:data:`clippan_lite.config.EXAMPLES`), one classical method, or ``"reduced"``: the truth
-            of a pair made by :func:`clippan_lite.data.reduced`.
-
-    Raises:
-        ValueError: unknown method, or no truth for ``"reduced"``.
-    """
-    check_examples(examples)
-    if examples == "reduced":
+def _prepare(pair: Pair, config: TrainConfig, teacher: nn.Module | None, device: str | torch.device) -> _Scene:
+    """Patches and constants of one scene."""
+    extra = {"teacher": fuse.fuse_pair(teacher, pair)} if config.ship else {}
+    if config.truth:
         if pair.truth is None:
-            raise ValueError(f"examples='reduced' needs a pair with truth, found {pair.name}; pass data.reduced(pair)")
-        return {"hrms": pair.truth}
-    methods = EXAMPLES if examples == "mixed" else (examples,)
-    return {f"hrms {method}": classical.fuse(method, pair) for method in methods}
-
-
-def stage_one_views(batch: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """MS (interpolated), PAN and HRMS crops of a batch of patches, HRMS from a random example per crop."""
-    choices = torch.stack([image for name, image in batch.items() if name.startswith("hrms")])
-    picks = torch.randint(len(choices), (choices.shape[1],), generator=generator).to(choices.device)
-    hrms = choices[picks, torch.arange(choices.shape[1], device=choices.device)]
-    return {"ms": batch["exp"], "pan": batch["pan"], "hrms": hrms}
+            raise ValueError(f"config.truth > 0 needs scenes whose truth is known, found {pair.name}; set truth=0")
+        extra["truth"] = pair.truth
+    patches = Patches(pair, config.patch, "all", extra, device, stride=config.stride)
+    if patches.size < 11 * pair.ratio:
+        raise ValueError(
+            f"patches of {patches.size} PAN pixels at ratio {pair.ratio}: expected at least {11 * pair.ratio}, SSIM's "
+            "window on MS's grid; take a larger patch, or a scene (data.largest_valid) with more room between nodata"
+        )
+    low = None
+    if config.reduced:
+        small = data.reduced(pair)
+        try:
+            low = Patches(small, config.patch // 2, "all", {"truth": small.truth}, device, least=16)
+        except ValueError as error:
+            raise ValueError(f"one scale down, {error}; or set reduced=0") from error
+    # Where places hardly return, features are not kept.
+    return _Scene(pair, patches, low, fit_to_pan(pair).to(device), {} if config.stride > 1 else None)
 
 
 def train(
-    pair: Pair,
+    pair: Pair | Sequence[Pair],
     config: TrainConfig | None = None,
     supervisor: Supervisor | None = None,
     teacher: nn.Module | None = None,
@@ -189,87 +74,104 @@ def train(
     checkpoint: Path | None = None,
     every: int = 100,
     accelerator: Accelerator | None = None,
+    compiled: bool = False,
 ) -> tuple[nn.Module, History]:
-    """Stage II: train a fusion network on the pair itself, without truth.
+    """Stage II: train a fusion network on the scene to be fused, or on several, without truth.
 
     Args:
-        pair: the scene to be fused; its ``truth``, where known, is not looked at.
-        config: backbone, steps, patch and the weights of the named terms.
-        supervisor: from :func:`adapt`, needed when ``config.direction`` is above 0.
-        teacher: fusion network trained at reduced resolution, needed when ``config.ship`` is above 0.
+        pair: one scene, or several with the same bands, ratio and convention; each step draws one of them. Their
+            ``truth``, where known, is looked at only with ``config.truth`` above 0.
+        config: backbone, what it starts from, steps, patch and the weights of the named terms.
+        supervisor: from :func:`clippan_lite.adaptation.adapt`, needed when ``config.direction`` is above 0.
+        teacher: fusion network trained at reduced resolution, for ``config.ship`` above 0; None makes one first, by
+            :func:`teach`, which doubles the time.
         device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
-        on_step: called with (step, network) after each step, for previews.
+        on_step: called with (step, network) after each step, for previews (:func:`clippan_lite.plotting.previews`).
         checkpoint: file to keep the state in; where it is there, training goes on from it, to the same weights (with
             L_d up to the rounding of features that are encoded anew). Removed at the end. None keeps nothing.
         every: steps between two states kept; one is kept at an interruption (Ctrl-C, a notebook's stop button), too.
         accelerator: of Hugging Face accelerate, for bfloat16 in the network and for several processes, which share each
             batch: ``accelerate launch``, ``torchrun`` or ``notebook_launcher`` starts them. A lone process needs none.
+        compiled: let torch.compile translate the network first, a minute that pays on a GPU and in long trainings.
 
     Returns:
         The network in evaluation mode, on ``device``, and one row per step: the loss, the unweighted terms, and under
         ``"grad <term>"`` the L2 norm of each term's gradient at the fused image.
 
     Raises:
-        ValueError: supervisor or teacher missing, settings that cannot be, a scene without a valid patch, a batch the
-            processes cannot share, or a checkpoint of another training.
+        ValueError: supervisor missing, settings that cannot be, scenes that do not fit together or are
+            without a valid patch, a batch the processes cannot share, or a checkpoint of another training.
         FloatingPointError: a named loss term, its gradient or the output is not finite.
         KeyboardInterrupt: interrupted between two steps, after the state was kept.
         OSError: the state could not be written; the one before it is kept.
     """
     config = config or TrainConfig()
-    _check_settings(config, supervisor, teacher, every)
+    pairs = [pair] if isinstance(pair, Pair) else list(pair)
+    _check_settings(config, pairs, supervisor, every)
     checkpoint = Path(checkpoint) if checkpoint else None
     device = accelerator.device if accelerator else device
+    if config.ship and teacher is None:
+        print(f"teacher for L_ship: none given, training one now, one scale down ({config.steps} steps)")
+        teacher = teach(pairs, config, device=device, progress=progress, accelerator=accelerator, compiled=compiled)
     share = _share(config.batch, accelerator)
     torch.manual_seed(config.seed)
-    network = backbones.create(config.backbone, pair.bands, pair.ratio, pair.convention, **config.options)
+    network = checkpoints.start(config, pairs[0].bands, pairs[0].ratio, pairs[0].convention)
     network.to(device, memory_format=torch.channels_last)  # a sixth faster on CPU, as measured on 128-pixel patches
-    extra = {"teacher": fuse(teacher, pair)} if config.ship else {}
-    patches = Patches(pair, config.patch, "all", extra, device, stride=config.stride)
-    if patches.size < 11 * pair.ratio:
-        raise ValueError(
-            f"patches of {patches.size} PAN pixels at ratio {pair.ratio}: expected at least {11 * pair.ratio}, SSIM's "
-            "window on MS's grid; take a larger patch, or a scene (data.largest_valid) with more room between nodata"
-        )
+    scenes = [_prepare(each, config, teacher, device) for each in pairs]
     turns = min(config.crops_in_turn, len(range(config.batch)[share]))  # so that there is a crop in every step
-    # CLIP's features of MS and PAN by place, filled as they are met; where places hardly return, they are not kept.
-    known = {} if config.stride > 1 else None
     generator = torch.Generator().manual_seed(config.seed)
-    to_pan = fit_to_pan(pair).to(device)
     texts = None
     if config.direction:
-        check_native(patches, supervisor.clip)
+        for scene in scenes:
+            check_native(scene.patches, supervisor.clip)
         with torch.no_grad():
             texts = supervisor.to(device).encode_texts()
     weights = {name: getattr(config, name) for name in TERMS}
-    parameters = [*network.parameters(), *to_pan.parameters()]
+    parameters = [*network.parameters(), *(p for scene in scenes for p in scene.to_pan.parameters())]
     optimiser = torch.optim.Adam(parameters, config.lr)
     # At least 20: the schedule divides by its warm-up steps minus 1.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
-    settings = {"config": asdict(config), "sensor": asdict(pair.sensor), "convention": pair.convention}
+    settings = {"config": asdict(config), "scenes": [[asdict(p.sensor), p.convention] for p in pairs]}
     if checkpoint:
-        settings["data"] = fingerprint(_decisive(pair, supervisor, texts, extra))
+        settings["data"] = fingerprint(_decisive(scenes, supervisor, texts, network if config.start else None))
     done, kept = restore_state(checkpoint, settings, parameters, optimiser, schedule, generator)
     history: History = kept.get("history", [])
     main = accelerator is None or accelerator.is_main_process
-    bar = _bar(config.steps, f"Stage II {config.backbone}", progress and main, done)
+    run = torch.compile(network) if compiled else network
+    at_full = any(weights[name] for name in TERMS if name != "reduced")
+    bar = progress_bar(config.steps, f"Stage II {config.backbone}", progress and main, done)
     with interruptible() as stopped:
         for step in bar:
-            batch = {name: image[share] for name, image in patches.sample(config.batch, generator).items()}
+            # No draw for a lone scene: its patches stay those of earlier versions.
+            scene = scenes[int(torch.randint(len(scenes), (1,), generator=generator))] if scenes[1:] else scenes[0]
+            batch, low, fused = {}, {}, {}
             with accelerator.autocast() if accelerator else contextlib.nullcontext():
-                fused = network(batch["ms"], batch["pan"])
-            image = fused.detach().float().requires_grad_()  # where the terms meet: their gradients are seen here
-            if not torch.isfinite(image).all():
+                if at_full:
+                    batch = _part(scene.patches.sample(config.batch, generator), share)
+                    fused["full"] = run(batch["ms"], batch["pan"])
+                if config.reduced:
+                    low = _part(scene.low.sample(config.batch, generator), share)
+                    fused["reduced"] = run(low["ms"], low["pan"])
+            # Where the terms meet; their gradients are seen here.
+            images = {name: image.detach().float().requires_grad_() for name, image in fused.items()}
+            if not all(torch.isfinite(image).all() for image in images.values()):
                 raise FloatingPointError(f"the network's output is not finite at step {step}; lower the learning rate")
-            crops = slice(step % turns, None, turns)
-            look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": known}
-            terms = losses.stage_two(
-                image, batch, pair.sensor, to_pan, weights, supervisor, texts, pair.convention, **look
-            )
+            terms = {}
+            if at_full:
+                crops = slice(step % turns, None, turns)
+                look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": scene.known}
+                terms = losses.stage_two(
+                    images["full"], batch, scene.pair.sensor, scene.to_pan, weights, supervisor, texts,
+                    scene.pair.convention, **look,
+                )  # fmt: skip
+            if config.reduced:
+                terms["reduced"] = losses.mse_ssim(images["reduced"], low["truth"])
+            now = balanced(weights, history) if config.balance else weights
             optimiser.zero_grad()
-            row = _backward(terms, weights, image, to_pan, step)
-            fused.backward(image.grad.to(fused.dtype))
+            row = _backward(terms, now, images, scene.to_pan, step)
+            for name, image in fused.items():
+                image.backward(images[name].grad.to(image.dtype))
             _average(parameters, accelerator)
             optimiser.step()
             schedule.step()
@@ -288,13 +190,48 @@ def train(
     return network.eval(), history
 
 
+def teach(pair: Pair | Sequence[Pair], config: TrainConfig, **options: object) -> nn.Module:
+    """Teacher of L_ship: the same training with one term, ``reduced``, where MS is the truth (Wald's protocol).
+
+    Args:
+        pair: as in :func:`train`.
+        config: backbone, steps, rate and seed; its weights do not count.
+        options: more arguments of :func:`train`, such as ``device``.
+    """
+    alone = replace(config, **{**dict.fromkeys(TERMS, 0.0), "reduced": 1.0})
+    return train(pair, alone, **options)[0]
+
+
+def _part(batch: dict[str, torch.Tensor], share: slice) -> dict[str, torch.Tensor]:
+    """A process's part of a batch."""
+    return {name: image[share] for name, image in batch.items()}
+
+
+def balanced(weights: dict[str, float], history: History, span: int = 20) -> dict[str, float]:
+    """Weights by which each term pushes its weight times as hard as the first one: scaled by gradient norms.
+
+    Args:
+        weights: name -> weight, in the order of :data:`TERMS`.
+        history: rows so far; the means over the last ``span`` of them count. None yet: the weights as they are.
+        span: rows.
+    """
+    rows = history[-span:]
+    norms = {name: sum(row[f"grad {name}"] for row in rows) for name in weights if rows and f"grad {name}" in rows[0]}
+    first = next((norm for norm in norms.values() if norm > 0), 1.0)
+    return {name: weight * (first / norms[name] if norms.get(name) else 1.0) for name, weight in weights.items()}
+
+
 def _backward(
-    terms: dict[str, torch.Tensor], weights: dict[str, float], image: torch.Tensor, to_pan: nn.Module, step: int
+    terms: dict[str, torch.Tensor],
+    weights: dict[str, float],
+    images: dict[str, torch.Tensor],
+    to_pan: nn.Module,
+    step: int,
 ) -> dict[str, float]:
-    """Put the weighted gradients into ``image`` and ``to_pan``; loss, terms and their gradient norms as a row."""
-    loss = _weighted(terms, weights, step)
-    leaves, norms = [image, *to_pan.parameters()], {}
+    """Put the weighted gradients into the images and ``to_pan``; loss, terms and their gradient norms as a row."""
+    loss, norms = weighted_sum(terms, weights, step), {}
     for name, term in terms.items():  # one after the other: as dear as all at once, for they meet in the image only
+        leaves = [images["reduced" if name == "reduced" else "full"], *to_pan.parameters()]
         gradients = torch.autograd.grad(term, leaves, allow_unused=True)
         norms[f"grad {name}"] = gradients[0].norm().item()
         if not math.isfinite(norms[f"grad {name}"]):
@@ -305,12 +242,16 @@ def _backward(
     return {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}, **norms}
 
 
-def _check_settings(config: TrainConfig, supervisor: Supervisor | None, teacher: nn.Module | None, every: int) -> None:
+def _check_settings(config: TrainConfig, pairs: list[Pair], supervisor: Supervisor | None, every: int) -> None:
     """Refuse what would fail later, in one line."""
+    if not pairs:
+        raise ValueError("no scene to train on: pass a pair, or several")
+    kinds = {(pair.bands, pair.ratio, pair.convention): pair.name for pair in pairs}
+    if len(kinds) > 1:
+        found = "; ".join(f"{name} has {b} bands, ratio {r}, {c!r}" for (b, r, c), name in kinds.items())
+        raise ValueError(f"one network cannot take these scenes together: {found}")
     if config.direction and supervisor is None:
         raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
-    if config.ship and teacher is None:
-        raise ValueError("config.ship > 0 needs a teacher network; pass one, or set ship=0")
     if not any(getattr(config, name) for name in TERMS):
         raise ValueError(f"all weights are 0: nothing to train on; set one of {', '.join(TERMS)}")
     counts = {name: getattr(config, name) for name in ("batch", "stride", "crops_in_turn")} | {"every": every}
@@ -350,11 +291,16 @@ def _averaged(row: dict[str, float], accelerator: Accelerator | None) -> dict[st
 
 
 def _decisive(
-    pair: Pair, supervisor: Supervisor | None, texts: dict[str, torch.Tensor] | None, extra: dict[str, torch.Tensor]
+    scenes: list[_Scene],
+    supervisor: Supervisor | None,
+    texts: dict[str, torch.Tensor] | None,
+    start: nn.Module | None,
 ) -> list[torch.Tensor | None]:
     """All tensors besides the settings that decide what a training becomes."""
+    images = [image for s in scenes for image in (s.pair.ms, s.pair.pan, s.pair.mask)]
+    images += [s.patches.images[name] for s in scenes for name in ("teacher", "truth") if name in s.patches.images]
     state = supervisor.state_dict().values() if texts else ()
-    return [pair.ms, pair.pan, pair.mask, *extra.values(), *state, *(texts or {}).values()]
+    return [*images, *state, *(texts or {}).values(), *(start.parameters() if start else ())]
 
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:
@@ -365,39 +311,3 @@ def fit_to_pan(pair: Pair) -> nn.Conv2d:
         keep = pair.valid[:: pair.ratio, :: pair.ratio]
         ms, low = ms[:, keep][:, None], low[:, keep][:, None]
     return losses.band_to_pan(ms / pair.scale, low / pair.scale)
-
-
-@torch.no_grad()
-def fuse(network: nn.Module, pair: Pair, tile: int = 512) -> torch.Tensor:
-    """Fuse a pair tile by tile.
-
-    Args:
-        network: from :func:`train`.
-        pair: any pair with the network's bands, ratio and convention.
-        tile: side of a tile in PAN pixels; tiles overlap by the network's reach.
-
-    Returns:
-        ``(C, H, W)`` float32 in DN on the CPU, clipped to [0, 2^bits - 1]; 0 where the pair is nodata.
-    """
-    device = next(network.parameters()).device
-    if (network.bands, network.ratio, network.convention) != (pair.bands, pair.ratio, pair.convention):
-        raise ValueError(
-            f"the network takes {network.bands} bands, ratio {network.ratio}, {network.convention!r}; "
-            f"{pair.name} has {pair.bands}, {pair.ratio}, {pair.convention!r}"
-        )
-    (height, width), r, scale = pair.pan.shape[-2:], pair.ratio, pair.scale
-    # MS interpolation reaches 6 MS pixels beyond the convolutions' reach, but for weights of less than a thousandth.
-    step = math.lcm(r, network.grid)
-    halo, tile = -(-(network.reach + 6 * r) // step) * step, -(-tile // step) * step
-    out = torch.empty(pair.bands, height, width)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
-            r0, r1, c0, c1 = top - halo, top + tile + halo, left - halo, left + tile + halo
-            r0, r1, c0, c1 = max(r0, 0), min(r1, height), max(c0, 0), min(c1, width)
-            ms = pair.ms[None, :, r0 // r : r1 // r, c0 // r : c1 // r].to(device) / scale
-            pan = pair.pan[None, :, r0:r1, c0:c1].to(device) / scale
-            part = network(ms, pan)[0].cpu()
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            out[:, top:bottom, left:right] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
-    out = (out * scale).clamp(0, pair.peak)
-    return out if pair.valid is None else out * pair.valid

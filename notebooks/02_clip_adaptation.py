@@ -56,7 +56,7 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import classical, distortions, evaluation, instruments, losses, plotting, prompts, steps, training
+from clippan_lite import adaptation, classical, distortions, evaluation, instruments, losses, plotting, prompts, steps
 from clippan_lite.adapter import Supervisor
 
 setup = steps.Setup(
@@ -155,7 +155,7 @@ print((cosines @ cosines.T).cpu().numpy().round(2))
 # single method's look is learned (the paper takes BDSD alone: `adapt_examples="BDSD"`, `adapt_direction=0`).
 
 # %%
-supervisor, history = training.adapt(pair, clip_model, sentences, setup.adapt_config, setup.on)
+supervisor, history = adaptation.adapt(pair, clip_model, sentences, setup.adapt_config, setup.on)
 path = steps.keep_supervisor(setup, supervisor, history)
 print("kept", path.name)
 figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction", "drift"])

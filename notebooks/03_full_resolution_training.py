@@ -44,16 +44,17 @@ adapt_steps = 80  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
 backbone = "fusionnet"  # fusion network: fusionnet or pnn
-train_steps = 80  # Stage II optimiser steps per network
+recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
+train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = 0.03  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth
+qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
 import torch
 
-from clippan_lite import data, degrade, losses, plotting, raster, steps, training
+from clippan_lite import data, degrade, fuse, losses, plotting, raster, steps, training
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -71,6 +72,7 @@ setup = steps.Setup(
     adapt_direction=adapt_direction,
     adapt_examples=adapt_examples,
     backbone=backbone,
+    recipe=recipe,
     train_steps=train_steps,
     l_d_weight=l_d_weight,
     qnr_weight=qnr_weight,
@@ -184,8 +186,8 @@ for name, row in last.items():
 # ## The product
 
 # %%
-fused = training.fuse(networks[True, first], pair)
-without = training.fuse(networks[False, first], pair)
+fused = fuse.fuse_pair(networks[True, first], pair)
+without = fuse.fuse_pair(networks[False, first], pair)
 raster.write_fused(setup.run / "fused.tif", fused, pair)
 bounds = plotting.limits(pair.ms, rgb)
 pictures = {

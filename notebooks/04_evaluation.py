@@ -46,9 +46,10 @@ adapt_steps = 80  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
 backbone = "fusionnet"  # fusion network: fusionnet or pnn
-train_steps = 80  # Stage II optimiser steps per network
+recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
+train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = 0.03  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth
+qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
@@ -57,7 +58,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import classical, data, distortions, evaluation, files, metrics, plotting, scenes, steps, training
+from clippan_lite import classical, data, distortions, evaluation, files, fuse, metrics, plotting, scenes, steps
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -75,6 +76,7 @@ setup = steps.Setup(
     adapt_direction=adapt_direction,
     adapt_examples=adapt_examples,
     backbone=backbone,
+    recipe=recipe,
     train_steps=train_steps,
     l_d_weight=l_d_weight,
     qnr_weight=qnr_weight,
@@ -102,7 +104,7 @@ fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
 full = {name: evaluation.at_full_resolution(image, pair) for name, image in fused.items()}
 seeds = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
-    images = [training.fuse(steps.get_network(setup, pair, supervisor, with_l_d, s), pair) for s in setup.seed_list]
+    images = [fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s), pair) for s in setup.seed_list]
     fused[label] = images[0]
     seeds["full"][label] = [evaluation.at_full_resolution(image, pair) for image in images]
     if pair.truth is not None:
@@ -188,7 +190,7 @@ reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BD
 reduced = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
     images = [
-        training.fuse(steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"), low) for s in setup.seed_list
+        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"), low) for s in setup.seed_list
     ]
     reduced_images[label] = images[0]
     seeds["reduced"][label] = [evaluation.against_truth(image, low) for image in images]
@@ -361,13 +363,14 @@ for name in full:
     if name in LABELS.values():
         row |= {"seeds": setup.seed_list, **{f"{scale}_std": spread[scale][name] for scale in row}}
     methods[name] = row
+trained = setup.train_config(with_l_d=True, seed=setup.seed_list[0])
 results = {
     "scene": pair.name, "sensor": pair.sensor.name, "convention": pair.convention, "ratio": pair.ratio,
     "bands": pair.bands, "methods": methods, "l_d_effect": effects,
     "provenance": {
         "clip": clip_model.label, "prompt": supervisor.prompts.hrms, "adapt_steps": setup.adapt_steps,
-        "backbone": setup.backbone, "train_steps": setup.train_steps, "l_d_weight": setup.l_d_weight,
-        "qnr_weight": setup.qnr_weight, "device": setup.on, "torch": torch.__version__,
+        "backbone": setup.backbone, "recipe": setup.recipe, "train_steps": trained.steps, "l_d_weight": trained.direction,
+        "qnr_weight": trained.qnr, "device": setup.on, "torch": torch.__version__,
     },
 }  # fmt: skip
 files.write_json(setup.run / "results.json", results)

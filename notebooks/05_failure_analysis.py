@@ -45,9 +45,10 @@ adapt_steps = 80  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
 backbone = "fusionnet"  # fusion network: fusionnet or pnn
-train_steps = 80  # Stage II optimiser steps per network
+recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
+train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = 0.03  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth
+qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 unseen_sensor = "auto"  # sensor the network is tried on without training; "auto" takes another one with as many bands
@@ -59,9 +60,11 @@ from dataclasses import replace
 import torch
 
 from clippan_lite import (
+    adaptation,
     classical,
     evaluation,
     files,
+    fuse,
     instruments,
     plotting,
     prompts,
@@ -88,6 +91,7 @@ setup = steps.Setup(
     adapt_direction=adapt_direction,
     adapt_examples=adapt_examples,
     backbone=backbone,
+    recipe=recipe,
     train_steps=train_steps,
     l_d_weight=l_d_weight,
     qnr_weight=qnr_weight,
@@ -110,7 +114,7 @@ failures = []
 
 def score(network):
     """Reference metrics of a network's result on the judged pair."""
-    return evaluation.against_truth(training.fuse(network, judge), judge)
+    return evaluation.against_truth(fuse.fuse_pair(network, judge), judge)
 
 
 def guided(guide):
@@ -142,7 +146,7 @@ views = instruments.held_out_views(pair, clip_model.input_size, target, device=s
 def adapted(model, adapt_steps_here):
     """A supervisor after so many steps of Stage I."""
     config = replace(setup.adapt_config, steps=adapt_steps_here)
-    return training.adapt(pair, model, supervisor.prompts, config, setup.on)[0]
+    return adaptation.adapt(pair, model, supervisor.prompts, config, setup.on)[0]
 
 
 torch.manual_seed(0)
@@ -208,10 +212,10 @@ network = steps.get_network(setup, pair, supervisor, False, seed, scale)  # as "
 there = {}
 for name, scene in unseen.items():
     images = {"EXP": classical.fuse("EXP", scene), "GSA": classical.fuse("GSA", scene)}
-    images["trained elsewhere"] = training.fuse(network, scene)
+    images["trained elsewhere"] = fuse.fuse_pair(network, scene)
     if name == next(iter(unseen)):
         local, _ = training.train(scene, setup.train_config(False, seed), device=setup.on)
-        images["trained there"] = training.fuse(local, scene)
+        images["trained there"] = fuse.fuse_pair(local, scene)
     there |= {f"{name}: {method}": evaluation.against_truth(image, scene) for method, image in images.items()}
 
 # %%
@@ -245,7 +249,7 @@ failures.append({
 sentences = supervisor.prompts
 asked = {f"as set ({setup.prompt[:24]})": baseline["network with L_d"]}
 for wording in ("wrong", "nonsense"):
-    guide, _ = training.adapt(pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on)
+    guide, _ = adaptation.adapt(pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on)
     asked[f"{wording}, before Stage I"] = score(guided(guide))
 asked["wrong, after Stage I"] = score(guided(supervisor.worded(replace(sentences, hrms=prompts.get("wrong").hrms))))
 asked["no L_d"] = baseline["network without L_d"]

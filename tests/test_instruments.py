@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import instruments, prompts, training
+from clippan_lite import adaptation, instruments, prompts, training
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig
 
@@ -18,7 +18,7 @@ def bundled():
 
 @pytest.fixture(scope="module")
 def adapted(bundled, small_pair):
-    return training.adapt(small_pair, bundled, prompts.get("wald"), AdaptConfig(steps=8, batch=4), progress=False)[0]
+    return adaptation.adapt(small_pair, bundled, prompts.get("wald"), AdaptConfig(steps=8, batch=4), progress=False)[0]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_controls_tell_an_unadapted_random_clip_from_a_trained_one(small_pair, b
     torch.testing.assert_close(plain.encode("pan", views["pan"]), bundled.encode_image(grey.expand(-1, 3, -1, -1)))
     torch.manual_seed(0)
     nothing = load_clip(random_weights=True)
-    blind = training.adapt(small_pair, nothing, prompts.get("wald"), AdaptConfig(steps=0), progress=False)[0]
+    blind = adaptation.adapt(small_pair, nothing, prompts.get("wald"), AdaptConfig(steps=0), progress=False)[0]
     assert rows["un-adapted"][0]["direction cosine"] > instruments.figures(blind, views)["direction cosine"] + 0.2
 
 
@@ -128,7 +128,7 @@ def test_feature_map_keeps_distances_of_a_plane(adapted, views):
 
 def test_frozen_text_adapters_leave_the_sentences_as_clip_has_them(small_pair, bundled):
     config = AdaptConfig(steps=2, batch=2, text_share=0.0)
-    supervisor, history = training.adapt(small_pair, bundled, prompts.get("wald"), config, progress=False)
+    supervisor, history = adaptation.adapt(small_pair, bundled, prompts.get("wald"), config, progress=False)
     raw = bundled.encode_text([supervisor.prompts.ms])
     torch.testing.assert_close(supervisor.encode_texts()["ms"], raw)
     assert history[-1]["drift"] == pytest.approx(0, abs=1e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import backbones, degrade, losses, metrics, prompts, training
+from clippan_lite import adaptation, backbones, degrade, losses, metrics, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import Patches
@@ -86,7 +86,7 @@ def test_direction_is_0_along_the_text_and_2_against_it():
 
 def test_frozen_clip_is_bitwise_unchanged_after_both_stages(random_clip, small_pair):
     before = {name: value.clone() for name, value in random_clip.model.state_dict().items()}
-    supervisor, _ = training.adapt(
+    supervisor, _ = adaptation.adapt(
         small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=2, batch=2), progress=False
     )
     training.train(small_pair, TrainConfig(steps=2, batch=1, patch=64), supervisor, progress=False)

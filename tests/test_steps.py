@@ -1,6 +1,6 @@
 import pytest
 
-from clippan_lite import sensors, steps, training
+from clippan_lite import fuse, sensors, steps
 from clippan_lite.steps import Setup
 
 
@@ -12,12 +12,13 @@ from clippan_lite.steps import Setup
         ({"register": "yes"}, "register must be true or false, found 'yes'"),
         ({"prompt": "waldd"}, "unknown prompt 'waldd'"),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
-        ({"train_steps": 0}, "train_steps must be at least 1, found 0"),
+        ({"train_steps": -1}, "train_steps must be at least 0, found -1"),
+        ({"recipe": "fast"}, "unknown recipe 'fast': expected one of quick, paper, best"),
         ({"adapt_steps": -5}, "adapt_steps must be at least 1, found -5"),
         ({"adapt_direction": -1.0}, "adapt_direction must be 0 or more"),
         ({"adapt_examples": "bdsd"}, "unknown HRMS examples 'bdsd': expected one of mixed, reduced,"),
         ({"l_d_weight": -1.0}, "l_d_weight must be 0 or more"),
-        ({"qnr_weight": float("nan")}, "qnr_weight must be 0 or more"),
+        ({"qnr_weight": float("nan")}, "qnr_weight must be -1 or more"),
         ({"seeds": "a,b"}, "found 'a,b'"),
         ({"seeds": ""}, "found ''"),
         ({"seeds": "1,1"}, "must be different whole numbers"),
@@ -78,7 +79,7 @@ def test_steps_load_what_was_made(tmp_path, capsys):
     again = steps.get_network(setup, steps.get_pair(setup), steps.get_supervisor(setup, pair, clip), True, 0)
     said = capsys.readouterr().out
     assert said.count("loaded") == 3 and "adapting" not in said
-    assert (training.fuse(network, pair) == training.fuse(again, pair)).all()
+    assert (fuse.fuse_pair(network, pair) == fuse.fuse_pair(again, pair)).all()
 
 
 def test_one_of_two_images_is_refused(tmp_path):

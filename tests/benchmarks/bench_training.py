@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import backbones, clip, data, losses, prompts, scenes, training
+from clippan_lite import adaptation, backbones, clip, data, fuse, losses, prompts, scenes, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 
 HEIGHT, WIDTH = 832, 1280
@@ -28,7 +28,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def supervisor(pair):
-    return training.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+    return adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
 
 
 def seconds_per_step(pair, config, supervisor=None):
@@ -68,7 +68,7 @@ def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
 def test_a_scene_is_fused_in_six_seconds(name, pair):
     network = backbones.create(name, pair.bands)
     begun = time.perf_counter()
-    training.fuse(network, pair)
+    fuse.fuse_pair(network, pair)
     seconds, cost = time.perf_counter() - begun, backbones.cost(network)
     kmac = cost["MAC per PAN pixel"] / 1000
     print(f"\n{name}: {cost['parameters']} parameters, {kmac:.0f} kMAC per PAN pixel, {seconds:.2f} s")
@@ -79,17 +79,17 @@ def test_adapting_to_a_scene_takes_a_second_per_step_and_two_gib():
     # In a process of its own, for its memory. Not ru_maxrss: a child inherits its parent's.
     code = f"""
 import time
-from clippan_lite import clip, data, prompts, scenes, training
+from clippan_lite import adaptation, clip, data, fuse, prompts, scenes, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 whole = scenes.make_scene(0, {WIDTH}, "WV2")
 pair = data.replace(whole, ms=whole.ms[:, :{HEIGHT // 4}].clone(), pan=whole.pan[:, :{HEIGHT}].clone(), truth=None)
 del whole
 open("/proc/self/clear_refs", "w").write("5")
-guide = training.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+guide = adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
 begun = time.perf_counter()
 network, _ = training.train(pair, TrainConfig(steps=30), guide, progress=False)
 seconds = (time.perf_counter() - begun) / 30
-training.fuse(network, pair)
+fuse.fuse_pair(network, pair)
 print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stage_one import changed
 
-from clippan_lite import data, evaluation, raster, training
+from clippan_lite import data, evaluation, fuse, raster, training
 from clippan_lite.config import TrainConfig, recipe
 
 #: HQNR (decimated) and Q2n to reach, D_rho to stay below (1.25 times the smallest), among GSA, BDSD, BDSD-PC,
@@ -29,11 +29,11 @@ def figures(pair: data.Pair, config: TrainConfig) -> dict[str, float]:
     """What one training gives at full resolution and one scale down, and its minutes."""
     begun = time.perf_counter()
     network, _ = training.train(pair, config, progress=False)
-    fused = training.fuse(network, pair)
+    fused = fuse.fuse_pair(network, pair)
     minutes = (time.perf_counter() - begun) / 60
     low = data.reduced(pair)
     network, _ = training.train(low, config, progress=False)
-    small = training.fuse(network, low)
+    small = fuse.fuse_pair(network, low)
     full, truth = evaluation.at_full_resolution(fused, pair), evaluation.against_truth(small, low)
     return {**full, **truth, "minutes": minutes}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from clip_zero_shot import SCENES
 
-from clippan_lite import clip, instruments, prompts, raster, scenes, training
+from clippan_lite import adaptation, clip, instruments, prompts, raster, scenes
 from clippan_lite.config import AdaptConfig
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         if args.only_adapted:
             views = instruments.held_out_views(pair, model.input_size)
             runs = [AdaptConfig(**{**changed(args.set, AdaptConfig), "seed": s}) for s in seeds]
-            models = [training.adapt(pair, model, prompts.get(args.prompt), c, progress=False)[0] for c in runs]
+            models = [adaptation.adapt(pair, model, prompts.get(args.prompt), c, progress=False)[0] for c in runs]
             rows = {"adapted": [instruments.figures(m, views) for m in models]}
         else:
             rows = instruments.controls(pair, model, prompts.get(args.prompt), config, seeds)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stage_one import load_pairs
 
-from clippan_lite import clip, instruments, prompts, training
+from clippan_lite import adaptation, clip, instruments, prompts
 from clippan_lite.config import AdaptConfig, TrainConfig
 
 PAPER = AdaptConfig(direction=0.0, intra=1.0, examples="BDSD")
@@ -52,9 +52,9 @@ def main() -> None:
             start = time.time()
             words = [prompts.get(p) for p in args.prompts.split(",")]
             if swapped == "before":
-                guides = [training.adapt(pair, model, w, config, progress=False)[0] for w in words]
+                guides = [adaptation.adapt(pair, model, w, config, progress=False)[0] for w in words]
             else:
-                first = training.adapt(pair, model, words[0], config, progress=False)[0]
+                first = adaptation.adapt(pair, model, words[0], config, progress=False)[0]
                 guides = [first.worded(replace(words[0], hrms=w.hrms)) for w in words]
             views = instruments.held_out_views(pair, model.input_size)
             supervisors = dict(zip(args.prompts.split(","), guides, strict=True)) | {"no L_d": None}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from clippan_lite import clip, prompts, scenes, training
+from clippan_lite import adaptation, clip, loop, prompts, scenes, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    device = training.pick_device(args.device)
+    device = loop.pick_device(args.device)
     pair, sentences = scenes.make_scene(0, 1024), prompts.get("wald")
     torch.manual_seed(0)
     model = clip.load_clip("ViT-B-32", device=device, random_weights=True)
@@ -57,7 +57,7 @@ def main() -> None:
     kept = {}
 
     def stage_one(_):
-        kept["supervisor"] = training.adapt(pair, model, sentences, adapt, device, progress=False)[0]
+        kept["supervisor"] = adaptation.adapt(pair, model, sentences, adapt, device, progress=False)[0]
 
     def stage_two(tick):
         training.train(pair, train, kept["supervisor"], device=device, progress=False, on_step=tick)
