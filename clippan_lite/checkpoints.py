@@ -64,10 +64,29 @@ def save_network(path: Path, network: nn.Module, config: TrainConfig) -> None:
 def load_network(path: Path) -> nn.Module:
     """Load what :func:`save_network` wrote, in evaluation mode on the CPU."""
     state, facts = _load(Path(path))
-    config = TrainConfig(**facts["config"])
+    try:
+        config = TrainConfig(**facts["config"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{Path(path).name} holds no fusion network of this version ({error}): train again") from error
     network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
     network.load_state_dict(state)
     return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
+
+
+def find_network(path: str | Path) -> Path:
+    """A fusion network's file: the path itself, or the one in a run folder (with L_d and the lowest seed, if several).
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    seeds = {f: int(f.name.split("seed")[1].split("-")[0]) for f in path.glob("fusion/full-*-l_d-seed*.safetensors")}
+    found = [*path.glob("network.safetensors"), *sorted(seeds, key=lambda f: ("without" in f.name, seeds[f]))]
+    if not found:
+        raise FileNotFoundError(f"{path} is neither a network's .safetensors nor a run folder with one: train first")
+    return found[0]
 
 
 def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Module:
@@ -109,12 +128,16 @@ def _save(path: Path, module: nn.Module, facts: dict) -> None:
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     for file in (path, path.with_suffix(".json")):
         if not file.is_file():
             raise FileNotFoundError(f"checkpoint {file} does not exist; train first")
-    return load_file(path), json.loads(path.with_suffix(".json").read_text())
+    try:
+        return load_file(path), json.loads(path.with_suffix(".json").read_text())
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"checkpoint {path}, or the .json beside it, is damaged ({error}): train again") from error
 
 
 def write_history(path: Path, history: History) -> None:

@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except KeyboardInterrupt:
-        print("clippan-lite: interrupted; --resume with the same --out goes on", file=sys.stderr)
+        how = "--resume with the same --out" if arguments.command is _chain else "the same command"
+        print(f"clippan-lite: interrupted; {how} goes on", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
         print(f"clippan-lite: {_one_line(error)}", file=sys.stderr)
@@ -49,6 +50,32 @@ def _parser() -> argparse.ArgumentParser:
         help="set a parameter of the notebooks, may be repeated",
     )  # fmt: skip
     chain.set_defaults(command=_chain)
+
+    train = commands.add_parser("train", help="train a fusion network on a pair of GeoTIFFs, without truth")
+    fuse = commands.add_parser("fuse", help="fuse a pair of GeoTIFFs of any size into a Cloud-Optimised GeoTIFF")
+    for command in (train, fuse):
+        command.add_argument("pan", metavar="PAN", help="panchromatic GeoTIFF")
+        command.add_argument("ms", metavar="MS", help="multispectral GeoTIFF of the same area")
+        command.add_argument("out", metavar="OUT", help="folder to write" if command is train else "GeoTIFF to write")
+        command.add_argument(
+            "--sensor", required=True, metavar="NAME", help="a name or a TOML file: clippan-lite sensors"
+        )
+        command.add_argument("--convention", default="benchmark", help="benchmark or geo: where MS sits on PAN's grid")
+        command.add_argument("--register", action="store_true", help="shift PAN onto MS first")
+        command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--recipe", default="best", metavar="NAME", help="quick, paper or best (default: best)")
+    train.add_argument("--backbone", metavar="NAME", help="fusion network (default: the recipe's)")
+    train.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the recipe's)")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and patches (default: 0)")
+    train.add_argument("--start", metavar="FILE", help='network to begin with; "bundled" is ours')
+    train.set_defaults(command=_train)
+    how = fuse.add_mutually_exclusive_group(required=True)
+    how.add_argument("--checkpoint", metavar="RUN", help="a network's .safetensors, or a run folder with one")
+    how.add_argument("--method", metavar="NAME", help="a classical method, such as gsa or mtf-glp-fs")
+    fuse.add_argument("--window", type=int, default=2048, metavar="N", help="PAN pixels worked on at once (2048)")
+    fuse.add_argument("--workers", type=int, default=1, metavar="N", help="processes of a local dask cluster (1)")
+    fuse.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
+    fuse.set_defaults(command=_fuse)
 
     check = commands.add_parser("check", help="versions, device, weights, folders, and what is wrong")
     check.set_defaults(command=_check)
@@ -85,6 +112,45 @@ def _chain(arguments: argparse.Namespace) -> int:
     except chain.NotebookFailed as error:
         print(f"clippan-lite: {_one_line(error)}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from clippan_lite import adaptation, checkpoints, clip, loop, prompts, raster, training
+    from clippan_lite.config import recipe
+
+    changes = {name: getattr(arguments, name) for name in ("backbone", "steps", "start") if getattr(arguments, name)}
+    config = recipe(arguments.recipe, seed=arguments.seed, **changes)
+    device, out = loop.pick_device(arguments.device), Path(arguments.out)
+    where = (arguments.pan, arguments.ms, arguments.sensor)
+    pairs = raster.read_parts(*where, convention=arguments.convention, register=arguments.register)
+    supervisor = None
+    if config.direction:
+        supervisor, _ = adaptation.adapt(pairs[0], clip.load_clip(device=device), prompts.get("wald"), device=device)
+    state = out / "state.safetensors"
+    network, history = training.train(pairs, config, supervisor, device=device, checkpoint=state)
+    checkpoints.write_history(out / "history.csv", history)
+    checkpoints.save_network(out / "network.safetensors", network, config)
+    print(f"trained: {out / 'network.safetensors'}; clippan-lite fuse ... --checkpoint {out} applies it")
+    return 0
+
+
+def _fuse(arguments: argparse.Namespace) -> int:
+    from clippan_lite import checkpoints, fuse, loop
+
+    network, tags = None, {}
+    if arguments.checkpoint:
+        path = checkpoints.find_network(arguments.checkpoint)
+        print(f"network: {path}")
+        network, tags = checkpoints.load_network(path), {"CHECKPOINT": path.name}
+    device = loop.pick_device(arguments.device) if network is not None else "cpu"
+    fuse.fuse_scene(
+        arguments.pan, arguments.ms, arguments.out, arguments.sensor, network, arguments.method, arguments.convention,
+        arguments.register, arguments.window, arguments.workers, arguments.scheduler, device, tags=tags,
+    )  # fmt: skip
+    print(f"fused: {arguments.out}")
     return 0
 
 

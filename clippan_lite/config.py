@@ -54,6 +54,7 @@ class TrainConfig:
     spat: float = 1.0  # weight of L_spat
     rho: float = 0.0  # weight of L_rho: local correlation with PAN; our addition, the paper has none
     ds: float = 0.0  # weight of L_Ds: D_s alone, without D_lambda; our addition too
+    ds_floor: float = 0.0  # D_s below which L_Ds does not push: the truth's own, one scale down, is .02 to .07
     qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
     reduced: float = 0.0  # weight of MSE + (1 - SSIM) one scale down, where MS is the truth (Wald's protocol)
     truth: float = 0.0  # weight of the same against the truth, for synthetic scenes, which have one
@@ -72,7 +73,10 @@ RECIPES = {
     "paper": TrainConfig(
         steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1
     ),
-    "best": TrainConfig(steps=300, spat=0.0, rho=0.4, qnr=0.0, direction=0.0),
+    "best": TrainConfig(
+        start="bundled", steps=600, lr=3e-3, spec=2.0, spat=0.0, rho=1.5, ds=0.3, ds_floor=0.04, qnr=0.0, reduced=0.5,
+        direction=0.0,
+    ),
 }  # fmt: skip
 
 

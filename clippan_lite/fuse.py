@@ -1,47 +1,463 @@
-"""Fusing with a trained network: a pair in memory, tile by tile."""
+"""Fusing: a pair in memory tile by tile, or a whole scene on disk window by window, in constant memory.
+
+A scene is read twice. The survey checks all values and gathers what counts for the whole scene: PAN's brightness, the
+statistics of a classical method. Then each window is fused with a margin and kept as a file of its own, so that a
+killed run goes on where it was and several processes work side by side; the parts become one Cloud-Optimised GeoTIFF.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
+import rasterio
+import rasterio.shutil
 import torch
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
 
+from clippan_lite import __version__, classical, files, pair_checks, raster, registration, sensors
+from clippan_lite.checkpoints import fingerprint
+from clippan_lite.classical import windows
+from clippan_lite.classical.common import Sums
+from clippan_lite.config import digest
 from clippan_lite.data import Pair
+
+GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes in them are filled alike
+FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
+TILE = 1024  # PAN pixels: what a network sees at once in a window
+PATIENCE = 30  # seconds to wait for a dask scheduler
+GDAL_TYPES = {
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
+    "float32": "Float32", "float64": "Float64",
+}  # fmt: skip
 
 
 @torch.no_grad()
-def fuse_pair(network: nn.Module, pair: Pair, tile: int = 512, scale: float | None = None) -> torch.Tensor:
-    """Fuse a pair tile by tile.
+def fuse_pair(
+    network: nn.Module,
+    pair: Pair,
+    tile: int = 512,
+    scale: float | None = None,
+    area: tuple[slice, slice] | None = None,
+) -> torch.Tensor:
+    """Fuse a pair, or a part of it, tile by tile.
 
     Args:
-        network: from :func:`train`.
+        network: from :func:`clippan_lite.training.train`.
         pair: any pair with the network's bands, ratio and convention.
         tile: side of a tile in PAN pixels; tiles overlap by the network's reach.
         scale: DN that the network sees as 1; None takes the pair's, which a part of a scene must not do.
+        area: rows and columns to fuse, PAN pixels, beginning at multiples of the ratio and of the network's grid; what
+            lies around them is looked at. None fuses all.
 
     Returns:
         ``(C, H, W)`` float32 in DN on the CPU, clipped to [0, 2^bits - 1]; 0 where the pair is nodata.
+
+    Raises:
+        ValueError: the network takes other bands, another ratio or convention.
     """
     device = next(network.parameters()).device
-    if (network.bands, network.ratio, network.convention) != (pair.bands, pair.ratio, pair.convention):
-        raise ValueError(
-            f"the network takes {network.bands} bands, ratio {network.ratio}, {network.convention!r}; "
-            f"{pair.name} has {pair.bands}, {pair.ratio}, {pair.convention!r}"
-        )
+    check_network(network, pair.name, pair.bands, pair.ratio, pair.convention)
     (height, width), r, scale = pair.pan.shape[-2:], pair.ratio, scale or pair.scale
-    # MS interpolation reaches 6 MS pixels beyond the convolutions' reach, but for weights of less than a thousandth.
-    step = math.lcm(r, network.grid)
-    halo, tile = -(-(network.reach + 6 * r) // step) * step, -(-tile // step) * step
-    out = torch.empty(pair.bands, height, width)
-    for top in range(0, height, tile):
-        for left in range(0, width, tile):
+    rows, cols = area or (slice(0, height), slice(0, width))
+    step, halo = _halo(network)
+    tile = -(-tile // step) * step
+    out = torch.empty(pair.bands, rows.stop - rows.start, cols.stop - cols.start)
+    for top in range(rows.start, rows.stop, tile):
+        for left in range(cols.start, cols.stop, tile):
             r0, r1, c0, c1 = top - halo, top + tile + halo, left - halo, left + tile + halo
             r0, r1, c0, c1 = max(r0, 0), min(r1, height), max(c0, 0), min(c1, width)
             ms = pair.ms[None, :, r0 // r : r1 // r, c0 // r : c1 // r].to(device) / scale
             pan = pair.pan[None, :, r0:r1, c0:c1].to(device) / scale
             part = network(ms, pan)[0].cpu()
-            bottom, right = min(top + tile, height), min(left + tile, width)
-            out[:, top:bottom, left:right] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
+            bottom, right = min(top + tile, rows.stop), min(left + tile, cols.stop)
+            place = (slice(top - rows.start, bottom - rows.start), slice(left - cols.start, right - cols.start))
+            out[:, *place] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
     out = (out * scale).clamp(0, pair.peak)
-    return out if pair.valid is None else out * pair.valid
+    return out if pair.valid is None else out * pair.valid[rows, cols]
+
+
+def check_network(network: nn.Module, name: str, bands: int, ratio: int, convention: str) -> None:
+    """Refuse data of other bands, ratio or convention than the network's, in one line (ValueError)."""
+    if (network.bands, network.ratio, network.convention) != (bands, ratio, convention):
+        raise ValueError(
+            f"the network takes {network.bands} bands, ratio {network.ratio}, {network.convention!r}; "
+            f"{name} has {bands}, {ratio}, {convention!r}"
+        )
+
+
+def _halo(network: nn.Module) -> tuple[int, int]:
+    """Multiples that tiles begin at, and how far beyond them a network looks, in PAN pixels."""
+    step = math.lcm(network.ratio, network.grid)
+    return step, -(-(network.reach + FAR * network.ratio) // step) * step
+
+
+# ---------------------------------------------------------------- a scene on disk
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to work on windows of a scene."""
+
+    grid: raster.Grid
+    folder: Path  # where finished windows go
+    network: nn.Module | None
+    method: str | None
+    device: str
+    window: int  # side, PAN pixels
+    margin: int  # around it, PAN pixels
+    shift: registration.Shift | None  # PAN is moved by it
+    scale: float = 1.0  # DN that the network sees as 1
+    nodata: float | None = None
+    moments: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()  # of the whole scene, what the method asks for
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Top left corners of all windows."""
+        return list(itertools.product(*(range(0, n, self.window) for n in (self.grid.height, self.grid.width))))
+
+    def area(self, place: tuple[int, int]) -> int:
+        """PAN pixels of a window."""
+        return math.prod(
+            min(self.window, n - p) for n, p in zip((self.grid.height, self.grid.width), place, strict=True)
+        )
+
+    def part(self, place: tuple[int, int]) -> Path:
+        """File of a finished window."""
+        return self.folder / f"{place[0]}_{place[1]}.tif"
+
+
+@dataclass
+class Survey:
+    """What a window tells about the scene; ``a + b`` is what both do."""
+
+    values: pair_checks.Values
+    pan: np.ndarray  # how many pixels have each whole DN, 65536 counts
+    sums: list[Sums]
+
+    def __add__(self, other: Survey) -> Survey:
+        both = self.sums and other.sums
+        sums = [a + b for a, b in zip(self.sums, other.sums, strict=True)] if both else self.sums or other.sums
+        return Survey(self.values + other.values, self.pan + other.pan, sums)
+
+    def percentile(self, share: float) -> float:
+        """DN below which a share of valid PAN lies, as NumPy's linear interpolation says."""
+        total = self.pan.cumsum()
+        at = share * (total[-1] - 1)
+        low, high = (int(np.searchsorted(total, math.floor(at) + k, "right")) for k in (0, 1))
+        return low + (at - math.floor(at)) * (min(high, len(total) - 1) - low)
+
+
+def fuse_scene(
+    pan: str | os.PathLike[str],
+    ms: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    sensor: str,
+    network: nn.Module | None = None,
+    method: str | None = None,
+    convention: str = "benchmark",
+    register: bool = False,
+    window: int = 2048,
+    workers: int = 1,
+    scheduler: str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    tags: dict[str, Any] | None = None,
+) -> Path:
+    """Fuse a pair of GeoTIFFs of any size into a Cloud-Optimised GeoTIFF, in constant memory.
+
+    Finished windows lie in ``<out>.parts`` until the end; after a kill, the same call goes on from them.
+
+    Args:
+        pan: one-band raster, DN.
+        ms: raster with the sensor's bands, DN.
+        out: GeoTIFF to write: PAN's grid, MS's bands, data type, nodata and CRS.
+        sensor: name in the sensor table, or a sensor file.
+        network: a fusion network; either this or ``method``.
+        method: a classical method, :data:`clippan_lite.classical.METHODS`.
+        convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
+        register: shift PAN onto MS, by what the most detailed of nine places tells.
+        window: side in PAN pixels, rounded up to a multiple of 64 (and of the network's grid); memory grows with its
+            square.
+        workers: processes; above 1 they are a local cluster of dask.distributed.
+        scheduler: address of a running dask scheduler, whose workers see the same files.
+        device: ``"cpu"`` or a CUDA device.
+        progress: show progress in MPix/s of PAN.
+        tags: further tags of the GeoTIFF.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: files that do not fit together or the sensor, pixels that cannot be, PAN and MS of different places,
+            neither or both of network and method, a network of other bands, settings that cannot be.
+        FileNotFoundError: a file is missing.
+        ImportError: several workers, or a scheduler, without dask.distributed.
+        OSError: a window or the result could not be written, or the scheduler does not answer.
+    """
+    out = Path(out)
+    if (network is None) == (method is None):
+        raise ValueError("expected a network or a method, one of the two")
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
+    if window < GRID or workers < 1:
+        raise ValueError(
+            f"expected a window of {GRID} PAN pixels or more and 1 worker or more, found {window}, {workers}"
+        )
+    grid = raster.inspect(Path(pan), Path(ms), sensors.get(sensor), convention)
+    if out.resolve() in (grid.pan_path.resolve(), grid.ms_path.resolve()):
+        raise ValueError(f"{out} is one of the files to be fused: choose another name")
+    look, shift = _look(grid)
+    if register:
+        moved = registration.correct(look, shift)  # refuses a shift that the images do not tell
+        grid = replace(grid, georef=grid.georef | {"transform": moved.georef.get("transform")})
+    step, reach = (grid.sensor.ratio, 20 + 16 * grid.sensor.ratio) if method else _halo(network)
+    if method:  # its reach: the MTF filter, interpolation twice, and windows of 7 MS pixels
+        classical.find(method)
+    else:
+        check_network(network, grid.name, len(grid.sensor.bands), grid.sensor.ratio, grid.convention)
+        network = network.to("cpu").eval()  # processes get a copy each
+    unit = math.lcm(GRID, step)
+    margin = reach + (registration.SEARCH + registration.HALF if register else 0)
+    window, margin = (-(-n // unit) * unit for n in (window, margin))
+    folder = out.with_name(out.name + ".parts")
+    job = Job(grid, folder, network, method, device, window, margin, shift if register else None)
+    with _processes(workers, scheduler) as run:
+        job = _surveyed(job, run, progress)
+        _begin(job)
+        left = [place for place in job.places if not job.part(place).is_file()]
+        if len(left) < len(job.places):
+            print(f"{len(job.places) - len(left)} of {len(job.places)} windows are there, going on")
+        for _ in _watched(run(fuse_window, job, left), job, left, "fusing", progress):
+            pass
+    told = {"METHOD": method or type(network).__name__, "SENSOR": grid.sensor.name, "CONVENTION": grid.convention}
+    _join(job, out, told | {"SOFTWARE": f"clippan-lite {__version__}"} | (tags or {}))
+    shutil.rmtree(folder)
+    return out
+
+
+def _look(grid: raster.Grid, side: int = 1024) -> tuple[Pair, registration.Shift]:
+    """The most detailed of nine places, and how far MS lies off PAN there; printed.
+
+    Raises:
+        ValueError: PAN and MS show different places.
+    """
+    r, best = grid.sensor.ratio, None
+    spans = []
+    for size in (grid.height, grid.width):
+        length = min(side, size) // r * r
+        spans.append(
+            [(start // r * r, start // r * r + length) for start in np.linspace(0, size - length, 3).astype(int)]
+        )
+    for rows, cols in itertools.product(*(sorted(set(span)) for span in spans)):
+        pair, *ok = raster.read_window(grid, rows, cols)
+        raster.clear_nodata(pair, *ok)
+        detail = float((pair.pan[0][pair.valid]).std()) if pair.valid.sum() > pair.valid.numel() / 2 else 0.0
+        if best is None or detail > best[0]:
+            best = detail, pair
+    shift = registration.estimate(best[1])
+    pair_checks.same_place(best[1], shift)
+    print(pair_checks.alignment(best[1], shift, advise=False))
+    return best[1], shift
+
+
+def _surveyed(job: Job, run: Callable, progress: bool) -> Job:
+    """The job with what counts for the whole scene; values are checked."""
+    found = None
+    for one in _watched(run(survey_window, job, job.places), job, job.places, "survey", progress):
+        found = one if found is None else found + one
+    pair_checks.values(found.values, job.grid.sensor, (job.grid.pan_path, job.grid.ms_path))
+    holes = found.values.valid < job.grid.height * job.grid.width
+    nodata = raster.fill_value(job.grid.georef["nodata"], job.grid.dtype, holes)
+    moments = tuple(sums.moments() for sums in found.sums)
+    return replace(job, scale=found.percentile(0.999) or 1.0, nodata=nodata, moments=moments)
+
+
+def _window(
+    job: Job, place: tuple[int, int], margin: int
+) -> tuple[Pair, tuple[slice, slice], tuple[torch.Tensor, torch.Tensor]]:
+    """A window with its margin; where in it the window lies; pixels that are not nodata in PAN and in MS."""
+    spans, core = [], []
+    for start, size in zip(place, (job.grid.height, job.grid.width), strict=True):
+        first, last, end = max(start - margin, 0), min(start + job.window + margin, size), min(start + job.window, size)
+        spans.append((first, last))
+        core.append(slice(start - first, end - first))
+    pair, *ok = raster.read_window(job.grid, *spans)
+    return pair, tuple(core), tuple(ok)
+
+
+def _ready(
+    job: Job, pair: Pair, core: tuple[slice, slice], ok: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[Pair, tuple[slice, slice]]:
+    """A window as methods take it, and where in it the window lies: nodata is 0, PAN moved onto MS.
+
+    At the scene's border classical methods see its edge repeated: their interpolation would wrap around the window.
+    """
+    raster.clear_nodata(pair, *ok)
+    pair = pair if job.shift is None else registration.correct(pair, job.shift)
+    if not job.method:
+        return pair, core
+    before = [job.margin - part.start for part in core]
+    after = [part.stop + job.margin - size for part, size in zip(core, pair.pan.shape[1:], strict=True)]
+    sides = (before[1], after[1], before[0], after[0])
+
+    def pad(image: torch.Tensor, step: int = 1) -> torch.Tensor:
+        return F.pad(image, [side // step for side in sides], mode="replicate")
+
+    valid = None if pair.valid is None else pad(pair.valid[None].float())[0] > 0
+    pair = replace(pair, ms=pad(pair.ms, pair.ratio), pan=pad(pair.pan), valid=valid, truth=None)
+    return pair, tuple(slice(part.start + n, part.stop + n) for part, n in zip(core, before, strict=True))
+
+
+def survey_window(job: Job, place: tuple[int, int]) -> Survey:
+    """What one window tells about the scene, its margin left out."""
+    pair, core, ok = _window(job, place, job.margin if job.method else 0)
+    r = pair.ratio
+    small = tuple(slice(s.start // r, s.stop // r) for s in core)
+    inner = replace(pair, ms=pair.ms[:, *small], pan=pair.pan[:, *core], valid=pair.valid[core])
+    values = pair_checks.Values(inner, ok[0][core], ok[1][small])
+    light = np.rint(np.nan_to_num(inner.pan[0][inner.valid].numpy())).clip(0, 65535).astype(np.int64)
+    survey = Survey(values, np.bincount(light, minlength=65536), [])
+    if job.method and not any(values.bad.values()) and values.valid:
+        pair, core = _ready(job, pair, core, ok)
+        if pair.valid is None or pair.valid[core].any():
+            survey.sums = windows.gather(classical.find(job.method), pair, core)
+    return survey
+
+
+def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
+    """Fuse one window and keep it as a file; returns its place."""
+    pair, core, ok = _window(job, place, job.margin)
+    pair, core = _ready(job, pair, core, ok)
+    valid = torch.ones(pair.pan.shape[1:], dtype=torch.bool) if pair.valid is None else pair.valid
+    if not valid[core].any():
+        fused = torch.zeros(pair.bands, *valid[core].shape)
+    elif job.method:
+        fused = windows.fuse(classical.find(job.method), pair, list(job.moments))[:, *core]
+    else:
+        fused = fuse_pair(job.network.to(job.device), pair, TILE, job.scale, core)
+    if not torch.isfinite(fused).all():
+        raise ValueError(
+            f"the window at row {place[0]}, column {place[1]} has NaN or infinite pixels: nothing is written"
+        )
+    pixels = raster.as_dtype(fused.double().numpy(), np.dtype(job.grid.dtype), job.nodata, ~valid[core].numpy())
+    profile = {"driver": "GTiff", "count": len(pixels), "height": pixels.shape[1], "width": pixels.shape[2]}
+    profile |= {"dtype": job.grid.dtype, "photometric": "minisblack", "alpha": "no", "tiled": True}
+    try:
+        with files.replacing(job.part(place)) as part, warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(part, "w", **profile) as target:
+                target.write(pixels)
+    except RasterioError as error:
+        raise OSError(f"{job.part(place)} could not be written ({error}): is the disk full?") from error
+    return place
+
+
+@contextlib.contextmanager
+def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callable, Job, list], Iterable]]:
+    """Yield ``run(function, job, places)``, which iterates over results: made here in turn, or by dask's workers."""
+    if workers == 1 and scheduler is None:
+        yield lambda function, job, places: (function(job, place) for place in places)
+        return
+    try:
+        from dask.distributed import Client, as_completed
+    except ImportError as error:
+        raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
+    local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    try:
+        client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
+    except OSError as error:
+        raise OSError(f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`") from error
+
+    def run(function: Callable, job: Job, places: list) -> Iterable:
+        job = client.scatter(job, broadcast=True)
+        tasks = [client.submit(_alone, function, job, place, pure=False) for place in places]
+        return (task.result() for task in as_completed(tasks))
+
+    with client:
+        yield run
+
+
+def _alone(function: Callable, job: Job, place: tuple[int, int]) -> object:
+    """A task of a worker process, one thread each: the processes share the cores."""
+    torch.set_num_threads(1)
+    return function(job, place)
+
+
+def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) -> Iterator:
+    """Pass results on and show the progress in MPix of PAN."""
+    total = sum(map(job.area, places)) / 1e6
+    form = "{desc}: {percentage:3.0f} %|{bar}| {n:.0f}/{total:.0f} MPix [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(total=total, desc=what, unit="MPix", mininterval=1.0, disable=not shown, bar_format=form) as bar:
+        for result in results:
+            bar.update(total / max(len(places), 1))
+            yield result
+
+
+def _begin(job: Job) -> None:
+    """Make the folder for finished windows; windows of another job in it are thrown away, and that is printed."""
+    grid = job.grid
+    stamps = [
+        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (grid.pan_path, grid.ms_path)
+    ]
+    weights = "" if job.network is None else fingerprint(job.network.state_dict().values())
+    facts = (stamps, sensors.to_table(grid.sensor), grid.convention, job.method, weights, job.window, str(job.shift))
+    key, path = digest(facts, job.scale, __version__), job.folder / "job.json"
+    if path.is_file() and json.loads(path.read_text())["key"] != key:
+        print(f"{job.folder} holds windows of other files or settings: they are thrown away")
+        shutil.rmtree(job.folder)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, {"key": key})
+
+
+def _join(job: Job, out: Path, tags: dict[str, Any]) -> None:
+    """One Cloud-Optimised GeoTIFF of all windows, with overviews."""
+    grid = job.grid
+    virtual = ElementTree.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
+    if grid.georef["transform"] is not None:
+        if grid.georef["crs"] is not None:
+            ElementTree.SubElement(virtual, "SRS").text = grid.georef["crs"].to_wkt()
+        numbers = ", ".join(repr(float(v)) for v in grid.georef["transform"].to_gdal())
+        ElementTree.SubElement(virtual, "GeoTransform").text = numbers
+    told = ElementTree.SubElement(virtual, "Metadata")
+    for name, value in tags.items():
+        ElementTree.SubElement(told, "MDI", key=name).text = str(value)
+    for i, name in enumerate(grid.sensor.bands, 1):
+        band = ElementTree.SubElement(virtual, "VRTRasterBand", dataType=GDAL_TYPES[grid.dtype], band=str(i))
+        ElementTree.SubElement(band, "Description").text = name
+        if job.nodata is not None:
+            ElementTree.SubElement(band, "NoDataValue").text = repr(float(job.nodata))
+        ElementTree.SubElement(band, "ColorInterp").text = "Gray" if i == 1 else "Undefined"
+        for top, left in job.places:
+            source = ElementTree.SubElement(band, "SimpleSource")
+            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = job.part((top, left)).name
+            ElementTree.SubElement(source, "SourceBand").text = str(i)
+            size = {"xSize": min(job.window, grid.width - left), "ySize": min(job.window, grid.height - top)}
+            for what, x, y in (("SrcRect", 0, 0), ("DstRect", left, top)):
+                ElementTree.SubElement(source, what, {k: str(v) for k, v in {"xOff": x, "yOff": y, **size}.items()})
+    path = job.folder / "scene.vrt"
+    ElementTree.ElementTree(virtual).write(path)
+    kind = np.dtype(grid.dtype).kind
+    options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT"}
+    options |= {"BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS", "OVERVIEW_RESAMPLING": "AVERAGE"}
+    try:
+        # A small cache: windows are read once, in order.
+        with files.replacing(out) as part, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=128):
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            rasterio.shutil.copy(path, part, driver="COG", **options)
+    except RasterioError as error:
+        raise OSError(f"{out} could not be written ({error}); the windows are kept, the same call goes on") from error

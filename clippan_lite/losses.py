@@ -213,13 +213,14 @@ def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: in
 
 
 def relation_to_pan(
-    fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str
+    fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str, floor: float = 0.0
 ) -> torch.Tensor:
-    """L_Ds: D_s, mean over the images of a batch; arguments and Raises as in :func:`quality`.
+    """L_Ds: D_s, mean over the images of a batch, as far as it is above ``floor``; else as :func:`quality`.
 
-    The half of L_QNR that asks nothing of the relations between bands, where L_QNR buys its score with colour.
+    The half of L_QNR that asks nothing of the relations between bands, where L_QNR buys its score with colour. The
+    truth's own D_s is not 0: what is pushed below it is bought with truth.
     """
-    return _distortions(fused, exp, pan, ratio, convention)[1].mean()
+    return F.relu(_distortions(fused, exp, pan, ratio, convention)[1].mean() - floor)
 
 
 def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -274,6 +275,7 @@ def stage_two(
     supervisor: nn.Module | None = None,
     texts: dict[str, torch.Tensor] | None = None,
     convention: str = "benchmark",
+    ds_floor: float = 0.0,
     **language_options: object,
 ) -> dict[str, torch.Tensor]:
     """Stage-II terms by name, unweighted, those whose weight is above 0.
@@ -289,6 +291,7 @@ def stage_two(
         supervisor: the adapted CLIP, for ``direction``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
+        ds_floor: as in :func:`relation_to_pan`.
         language_options: more arguments of :func:`language`.
 
     Returns:
@@ -302,7 +305,7 @@ def stage_two(
     if weights.get("rho"):
         terms["rho"] = correlation(fused, batch["pan"], sensor.ratio)
     if weights.get("ds"):
-        terms["ds"] = relation_to_pan(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
+        terms["ds"] = relation_to_pan(fused, batch["exp"], batch["pan"], sensor.ratio, convention, ds_floor)
     if weights.get("qnr"):
         terms["qnr"] = quality(fused, batch["exp"], batch["pan"], sensor.ratio, convention)
     if weights.get("truth"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import rasterio
+import torch
 
 from clippan_lite import sensors
 from clippan_lite.data import Pair
@@ -13,6 +15,8 @@ from clippan_lite.registration import SEARCH, Shift
 
 SMALLEST_CROP = 64  # pixels: CLIP's crops, which must fit into PAN after Wald's protocol has divided it by the ratio
 TELLING = 0.3  # PAN pixels: correcting 0.2 changed ERGAS by 0.2 % (IKONOS), 0.8 by 2 % (WV2), 2 by half (GF2)
+DIFFERENT = 0.25  # multiple correlation of gradients; images of different places stay below it
+MANY = 5000  # MS pixels from which chance no longer correlates that much
 UNEVEN = 1.0  # PAN pixels: corners that differ by more are not mended by one shift
 
 
@@ -118,47 +122,70 @@ def dtypes(
     return sensor, None
 
 
-def values(
-    pan: np.ndarray,
-    ms: np.ndarray,
-    pan_ok: np.ndarray,
-    ms_ok: np.ndarray,
-    valid: np.ndarray,
-    sensor: sensors.Sensor,
-    paths: tuple[Path, Path],
-) -> None:
+class Values:
+    """What :func:`values` looks at, of a pair or of one window; ``a + b`` is what it is of both."""
+
+    def __init__(self, pair: Pair, pan_ok: torch.Tensor, ms_ok: torch.Tensor):
+        self.valid = int(pair.valid.sum())
+        self.bad, self.low, self.high = {}, {}, {}
+        for what, image, ok in (("PAN", pair.pan, pan_ok), ("MS", pair.ms, ms_ok)):
+            pixels = image[:, ok].numpy()
+            finite = np.isfinite(pixels)
+            self.bad[what] = int((~finite).any(0).sum())
+            self.low[what] = pixels.min(1, initial=np.inf, where=finite)
+            self.high[what] = pixels.max(1, initial=-np.inf, where=finite)
+
+    def __add__(self, other: Values) -> Values:
+        both = copy.copy(self)
+        both.valid = self.valid + other.valid
+        both.bad = {what: self.bad[what] + other.bad[what] for what in self.bad}
+        both.low = {what: np.minimum(self.low[what], other.low[what]) for what in self.low}
+        both.high = {what: np.maximum(self.high[what], other.high[what]) for what in self.high}
+        return both
+
+
+def values(seen: Values, sensor: sensors.Sensor, paths: tuple[Path, Path]) -> None:
     """Finite digital numbers within the sensor's bit depth, and something to see in them.
 
     Args:
-        pan: ``(1, H, W)`` DN.
-        ms: ``(C, h, w)`` DN.
-        pan_ok: ``(H, W)`` bool, not nodata.
-        ms_ok: ``(h, w)`` bool, not nodata in any band.
-        valid: ``(H, W)`` bool, not nodata in either image.
+        seen: of the whole pair.
         sensor: gives the bit depth.
         paths: of PAN and MS, for the message.
 
     Raises:
         ValueError: if not.
     """
-    if not valid.any():
+    if not seen.valid:
         raise ValueError(f"{paths[0]} and {paths[1]} have no pixel in common that is not nodata: give another area")
     peak = 2**sensor.bits - 1
-    for what, image, ok in (("PAN", pan, pan_ok), ("MS", ms, ms_ok)):
-        pixels = image[:, ok]
-        bad = int((~np.isfinite(pixels)).any(0).sum())
-        if bad:
-            raise ValueError(f"{what} has {bad} NaN or infinite pixels that are not nodata: mark or fill them first")
-        low, high = float(pixels.min()), float(pixels.max())
+    for what in ("PAN", "MS"):
+        if seen.bad[what]:
+            raise ValueError(
+                f"{what} has {seen.bad[what]} NaN or infinite pixels that are not nodata: mark or fill them"
+            )
+        low, high = float(seen.low[what].min()), float(seen.high[what].max())
         if low < 0 or high > peak:
             raise ValueError(
                 f"{what} has values from {low:.6g} to {high:.6g}, {sensor.name} gives 0 to {peak} ({sensor.bits} bit): "
                 "give unscaled digital numbers, or set the nodata value of the file"
             )
-        if (pixels.min(1) == pixels.max(1)).all():
+        if (seen.low[what] == seen.high[what]).all():
             raise ValueError(f"{what} holds one value only ({high:.6g}): nothing can be fused, give another file")
         if high <= 1:
             raise ValueError(f"{what} has values up to {high:.4g} only: give digital numbers (0 to {peak}), not 0 to 1")
+
+
+def same_place(pair: Pair, shift: Shift) -> None:
+    """PAN and MS show one place: where their gradients have nothing in common, they do not.
+
+    Raises:
+        ValueError: if not.
+    """
+    if pair.ms[0].numel() >= MANY and 0 < shift.correlation < DIFFERENT:
+        raise ValueError(
+            f"PAN and MS of {pair.name} do not show the same place within {SEARCH} PAN pixels (multiple correlation "
+            f"{shift.correlation:.2f}, real pairs have .75 and more): give files of one place"
+        )
 
 
 def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from clippan_lite import checkpoints, evaluation, fuse, scenes, training
-from clippan_lite.config import TrainConfig
+from clippan_lite.config import recipe
 from clippan_lite.data import Pair
 
 #: Sensors whose scenes a network of so many bands sees, at ratio 4: different gains, bands and bit depths.
@@ -38,9 +38,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("bundled_fusion"), help="folder for the weights")
     args = parser.parse_args()
-    config = TrainConfig(
-        backbone=args.backbone, steps=args.steps, lr=3e-3, stride=1, truth=1.0, spec=0.0, spat=0.0, qnr=0.0, direction=0
-    )
+    # The truth, and the terms that will adapt the network later, so that it does not begin by unlearning.
+    config = recipe("best", backbone=args.backbone, steps=args.steps, start="", stride=1, truth=2.0, reduced=0.0)
     path = args.out / f"{args.backbone}_{args.bands}.safetensors"
     begun = time.monotonic()
     network, history = training.train(

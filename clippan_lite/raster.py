@@ -7,12 +7,14 @@ what was expected, what was found and what to do.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import math
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,62 @@ def read_pair(
     """
     pair = _read(Path(pan_path), Path(ms_path), sensors.get(sensor_name), name, convention)
     shift = registration.estimate(pair)
+    pair_checks.same_place(pair, shift)
     print(pair_checks.alignment(pair, shift, advise=not register))
     if not register:
         return pair
     pair = registration.correct(pair, shift)
     print(f"Registration: PAN shifted {registration.Shift(*pair.pan_shift, shift.correlation)} onto MS")
     return pair
+
+
+def read_parts(
+    pan_path: str | os.PathLike[str],
+    ms_path: str | os.PathLike[str],
+    sensor_name: str,
+    convention: str = "benchmark",
+    register: bool = False,
+    side: int = 1024,
+    count: int = 3,
+) -> list[Pair]:
+    """A pair as :func:`read_pair` gives it, or, of one too large for that, parts to train on.
+
+    Args:
+        pan_path: as in `read_pair`, as are the next four.
+        ms_path: MS.
+        sensor_name: sensor.
+        convention: resampling convention.
+        register: shift PAN onto MS, by what the most detailed part tells.
+        side: of a part, PAN pixels.
+        count: parts each way; pairs of at most ``side * count`` PAN pixels each way are read whole.
+
+    Returns:
+        One pair, or up to ``count`` squared parts, evenly spread; parts that are mostly nodata are left out.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_pair`.
+    """
+    grid = inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
+    if max(grid.height, grid.width) <= side * count:
+        return [read_pair(pan_path, ms_path, sensor_name, convention=convention, register=register)]
+    r, pairs, seen = grid.sensor.ratio, [], None
+    for place in itertools.product(*(np.linspace(0, n - min(n, side), count) for n in (grid.height, grid.width))):
+        top, left = (int(p) // r * r for p in place)
+        spans = ((top, top + min(side, grid.height)), (left, left + min(side, grid.width)))
+        pair, *ok = read_window(grid, *spans)
+        values = pair_checks.Values(pair, *ok)
+        seen = values if seen is None else seen + values
+        clear_nodata(pair, *ok)
+        if pair.valid.double().mean() > 0.5:
+            pairs.append(pair)
+    pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
+    if not pairs:
+        raise ValueError(f"{grid.pan_path} is mostly nodata in {count**2} parts of {side} PAN pixels: crop it first")
+    shift = registration.estimate(max(pairs, key=lambda pair: float(pair.pan.std())))
+    pair_checks.same_place(pairs[0], shift)
+    print(pair_checks.alignment(pairs[0], shift, advise=not register))
+    print(f"{grid.name}: PAN {grid.height} x {grid.width}, {len(pairs)} parts of {side} x {side} stand for it")
+    return [registration.correct(pair, shift) for pair in pairs] if register else pairs
 
 
 def read_scene(folder: str | os.PathLike[str]) -> Pair:
@@ -192,8 +244,34 @@ def _sensor(facts: dict[str, Any], path: Path) -> sensors.Sensor:
     return sensors.get(facts["sensor"]) if table is None else sensors.from_table(facts["sensor"], table, str(path))
 
 
-def _read(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, name: str | None, convention: str) -> Pair:
-    """Read and check a pair of a known sensor."""
+@dataclass(frozen=True)
+class Grid:
+    """What is known of two files before their pixels are read; :func:`inspect` makes it."""
+
+    pan_path: Path
+    ms_path: Path
+    sensor: sensors.Sensor  # with the bit depth of the files
+    convention: str
+    height: int  # PAN pixels
+    width: int
+    dtype: str  # of MS
+    georef: dict[str, Any]
+    where: str  # its CRS, or that there is none
+
+    @property
+    def name(self) -> str:
+        """PAN's file name, or its folder's where that says nothing about the scene."""
+        path = self.pan_path
+        return path.parent.resolve().name if path.stem.lower() in GENERIC_NAMES else path.stem
+
+
+def inspect(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, convention: str = "benchmark") -> Grid:
+    """Check all of two files that can be checked without reading pixels; notes are printed.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the files are no rasters, or do not fit together or the sensor.
+    """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention {convention!r} is unknown: choose one of {', '.join(CONVENTIONS)}")
     with _opened(pan_path, "PAN") as pan_file, _opened(ms_path, "MS") as ms_file:
@@ -201,35 +279,75 @@ def _read(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, name: str | Non
         pair_checks.sizes(pan_file, ms_file, sensor)
         where, note = pair_checks.grids(pan_file, ms_file, sensor)
         sensor, bits_note = pair_checks.dtypes(pan_file, ms_file, sensor)
-        pan, pan_ok = _pixels(pan_file, "PAN"), _mask(pan_file, "PAN")
-        ms, ms_ok = _pixels(ms_file, "MS"), _mask(ms_file, "MS")
-        dtype = ms_file.dtypes[0]
         georef = {"crs": ms_file.crs, "transform": pan_file.transform, "nodata": ms_file.nodata}
         georef["ms_transform"] = ms_file.transform
         if where == "no georeference":
             georef.update(crs=None, transform=None, ms_transform=None)
-    valid = pan_ok & _enlarged(ms_ok, sensor.ratio) & ~((pan[0] == 0) & _enlarged((ms == 0).all(0), sensor.ratio))
-    pair_checks.values(pan, ms, pan_ok, ms_ok, valid, sensor, (pan_path, ms_path))
-    pan[:, ~pan_ok] = 0  # fill values (often NaN, -9999 or 65535) would spread through every filter
-    ms[:, ~ms_ok] = 0
-    name = name or (pan_path.parent.resolve().name if pan_path.stem.lower() in GENERIC_NAMES else pan_path.stem)
+        grid = Grid(pan_path, ms_path, sensor, convention, *pan_file.shape, ms_file.dtypes[0], georef, where)
     for line in filter(None, (note, bits_note)):
         print(line)
-    share = "all pixels valid" if valid.all() else f"{100 * valid.mean():.1f} % of pixels valid"
-    print(
-        f"Read {name}: {sensor.name}, PAN {pan.shape[1]} x {pan.shape[2]}, MS {ms.shape[1]} x {ms.shape[2]} with "
-        f"{ms.shape[0]} bands, ratio {sensor.ratio}, {dtype}, {sensor.bits} bit, {where}, {share}"
-    )
-    return Pair(
+    return grid
+
+
+def read_window(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[Pair, torch.Tensor, torch.Tensor]:
+    """Read a part of a pair.
+
+    Args:
+        grid: the files.
+        rows: first and behind the last, PAN pixels, multiples of the ratio.
+        cols: the same for columns.
+
+    Returns:
+        The pair, with a ``valid`` even where all is valid, and 0 where either file has nodata; and the pixels that
+        are not nodata in PAN ``(H, W)`` and in MS ``(h, w)``, bool.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    r = grid.sensor.ratio
+    fine = Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0])
+    coarse = Window(cols[0] // r, rows[0] // r, fine.width // r, fine.height // r)
+    with _opened(grid.pan_path, "PAN") as pan_file, _opened(grid.ms_path, "MS") as ms_file:
+        pan, pan_ok = _pixels(pan_file, "PAN", fine), _mask(pan_file, "PAN", fine)
+        ms, ms_ok = _pixels(ms_file, "MS", coarse), _mask(ms_file, "MS", coarse)
+    valid = pan_ok & _enlarged(ms_ok, r) & ~((pan[0] == 0) & _enlarged((ms == 0).all(0), r))
+    pair = Pair(
         ms=torch.from_numpy(ms),
         pan=torch.from_numpy(pan),
-        sensor=sensor,
-        name=name,
-        convention=convention,
-        valid=None if valid.all() else torch.from_numpy(valid),
-        dtype=dtype,
-        georef=georef,
+        sensor=grid.sensor,
+        name=grid.name,
+        convention=grid.convention,
+        valid=torch.from_numpy(valid),
+        dtype=grid.dtype,
+        georef=grid.georef,
     )
+    return pair, torch.from_numpy(pan_ok), torch.from_numpy(ms_ok)
+
+
+def clear_nodata(pair: Pair, pan_ok: torch.Tensor, ms_ok: torch.Tensor) -> None:
+    """Set nodata to 0, in place: fill values (often NaN, -9999 or 65535) would spread through every filter."""
+    pair.pan[:, ~pan_ok] = 0
+    pair.ms[:, ~ms_ok] = 0
+
+
+def _read(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, name: str | None, convention: str) -> Pair:
+    """Read and check a pair of a known sensor."""
+    grid = inspect(pan_path, ms_path, sensor, convention)
+    pair, pan_ok, ms_ok = read_window(grid, (0, grid.height), (0, grid.width))
+    seen = pair_checks.Values(pair, pan_ok, ms_ok)
+    pair_checks.values(seen, grid.sensor, (pan_path, ms_path))
+    clear_nodata(pair, pan_ok, ms_ok)
+    pair.name = name or grid.name
+    all_valid = bool(pair.valid.all())
+    share = "all pixels valid" if all_valid else f"{100 * pair.valid.double().mean():.1f} % of pixels valid"
+    (_, height, width), (bands, h, w) = pair.pan.shape, pair.ms.shape
+    print(
+        f"Read {pair.name}: {pair.sensor.name}, PAN {height} x {width}, MS {h} x {w} with {bands} bands, "
+        f"ratio {pair.ratio}, {pair.dtype}, {pair.sensor.bits} bit, {grid.where}, {share}"
+    )
+    if all_valid:
+        pair.valid = None
+    return pair
 
 
 @contextlib.contextmanager
@@ -248,24 +366,24 @@ def _opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
         yield source
 
 
-def _pixels(source: rasterio.DatasetReader, what: str) -> np.ndarray:
+def _pixels(source: rasterio.DatasetReader, what: str, window: Window | None = None) -> np.ndarray:
     """All bands as float32, ``(C, H, W)``."""
     try:
-        return source.read(out_dtype="float32")
+        return source.read(out_dtype="float32", window=window)
     except RasterioError:
         message = "cannot be read to its end, it is truncated or damaged: copy or download it again"
         raise ValueError(f"{what}: {source.name} {message}") from None
 
 
-def _mask(source: rasterio.DatasetReader, what: str) -> np.ndarray:
+def _mask(source: rasterio.DatasetReader, what: str, window: Window | None = None) -> np.ndarray:
     """True where no band is nodata, ``(H, W)``; knows nodata values and mask bands."""
     # GDAL takes the fourth of four 8-bit bands for transparency. Here it is a band (NIR): the count was checked.
     if any(MaskFlags.alpha in flags for flags in source.mask_flag_enums):
-        return np.ones(source.shape, bool)
+        return np.ones(source.shape if window is None else (window.height, window.width), bool)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NodataShadowWarning)  # the same misreading, with a nodata value that wins
-            return (source.read_masks() > 0).all(0)
+            return (source.read_masks(window=window) > 0).all(0)
     except RasterioError:
         raise ValueError(f"{what}: the mask of {source.name} cannot be read: copy or download it again") from None
 
@@ -275,15 +393,14 @@ def _enlarged(mask: np.ndarray, ratio: int) -> np.ndarray:
     return mask.repeat(ratio, axis=0).repeat(ratio, axis=1)
 
 
-def _fill_value(pair: Pair) -> float | None:
+def fill_value(nodata: float | None, dtype: str, holes: bool) -> float | None:
     """Nodata for files made from a pair: MS's own, or 0 where there are holes without a value for them."""
-    nodata = pair.georef.get("nodata")
-    dtype = np.dtype(pair.dtype)
-    if nodata is not None and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
+    kind = np.dtype(dtype)
+    if nodata is not None and kind.kind in "iu":
+        limits = np.iinfo(kind)
         if math.isnan(nodata) or not limits.min <= nodata <= limits.max:
             nodata = None  # GDAL lets files name a value that their type cannot hold; writing it would fail
-    return 0 if nodata is None and pair.valid is not None else nodata
+    return 0 if nodata is None and holes else nodata
 
 
 def _write(
@@ -296,7 +413,7 @@ def _write(
     tags: dict[str, Any],
 ) -> None:
     """Write ``(C, H, W)`` strip by strip, so that only the strip is held a second time in memory."""
-    nodata = _fill_value(pair)
+    nodata = fill_value(pair.georef.get("nodata"), pair.dtype, pair.valid is not None)
     dtype = np.dtype(pair.dtype)
     profile: dict[str, Any] = {"driver": "GTiff", "count": image.shape[0], "dtype": dtype.name, "nodata": nodata}
     profile.update(height=image.shape[1], width=image.shape[2], tiled=True, blockxsize=BLOCK, blockysize=BLOCK)
@@ -312,11 +429,11 @@ def _write(
             for top in range(0, image.shape[1], BLOCK):
                 strip = image[:, top : top + BLOCK].detach().cpu().double().numpy()
                 holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
-                strip = _as_dtype(strip, dtype, nodata, holes)
+                strip = as_dtype(strip, dtype, nodata, holes)
                 target.write(strip, window=Window(0, top, strip.shape[2], strip.shape[1]))
 
 
-def _as_dtype(strip: np.ndarray, dtype: np.dtype, nodata: float | None, holes: np.ndarray | None) -> np.ndarray:
+def as_dtype(strip: np.ndarray, dtype: np.dtype, nodata: float | None, holes: np.ndarray | None) -> np.ndarray:
     """Round, clip and cast ``(C, h, W)``; holes become nodata, and nothing else does."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)

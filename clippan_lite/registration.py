@@ -210,7 +210,7 @@ def correct(pair: Pair, shift: Shift) -> Pair:
         pan=pan.clamp(0, pair.peak) * measured,
         valid=None if valid.all() else valid,
         name=f"{pair.name}_registered",
-        georef=pair.georef | _ms_place(pair),
+        georef=pair.georef | ms_place(pair),
         pan_shift=(pair.pan_shift[0] + moves[0], pair.pan_shift[1] + moves[1]),
     )
 
@@ -233,7 +233,7 @@ def _move(image: torch.Tensor, whole: int, fraction: float, axis: int) -> torch.
     return lines.movedim(1, 0).movedim(-1, axis)
 
 
-def _ms_place(pair: Pair) -> dict[str, Affine]:
+def ms_place(pair: Pair) -> dict[str, Affine]:
     """PAN's transform from MS's, so that MS pixels lie on PAN's grid where the convention says."""
     transform, ms = pair.georef.get("transform"), pair.georef.get("ms_transform")
     if transform is None:

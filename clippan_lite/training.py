@@ -163,7 +163,7 @@ def train(
                 look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": scene.known}
                 terms = losses.stage_two(
                     images["full"], batch, scene.pair.sensor, scene.to_pan, weights, supervisor, texts,
-                    scene.pair.convention, **look,
+                    scene.pair.convention, config.ds_floor, **look,
                 )  # fmt: skip
             if config.reduced:
                 terms["reduced"] = losses.mse_ssim(images["reduced"], low["truth"])

@@ -1,4 +1,4 @@
-"""``python -m data_download list`` and ``python -m data_download get NAME``."""
+"""``python -m data_download list``, ``get NAME`` and ``check``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_download import fetch
-from data_download.registry import ENTRIES, Entry
+from data_download import scenes as scenes_
+from data_download.registry import ENTRIES, Chips, Entry, Synthetic, Window
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,25 +29,112 @@ def main(argv: Sequence[str] | None = None) -> int:
     get.add_argument("name", metavar="NAME")
     get.add_argument("--out", metavar="DIR", type=Path, help="where to put it (default: CLIPPAN_HOME/data/NAME)")
     get.add_argument("--offline", action="store_true", help="only use what is there already")
+    get.add_argument("--chip", type=int, metavar="N", help="number of a chip (default: the first)")
+    for what in ("row", "col", "size"):
+        get.add_argument(f"--{what}", type=int, metavar="N", help="of a window, PAN pixels")
+    commands.add_parser("check", help="what is there, and whether it is whole")
     arguments = parser.parse_args(argv)
+    home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser() / "data"
     try:
         if arguments.command == "list":
             for name, entry in ENTRIES.items():
                 print(f"{name}\n  {entry.sensor}: {entry.content}\n  licence: {entry.licence}")
-            return 0
-        if arguments.name not in ENTRIES:
-            raise ValueError(f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}")
-        home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser()
-        get_entry(
-            arguments.name, ENTRIES[arguments.name], arguments.out or home / "data" / arguments.name, arguments.offline
-        )
+        elif arguments.command == "check":
+            return check(home)
+        else:
+            if arguments.name not in ENTRIES:
+                raise ValueError(f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}")
+            options = {
+                n: getattr(arguments, n) for n in ("chip", "row", "col", "size") if getattr(arguments, n) is not None
+            }
+            get_any(
+                arguments.name,
+                ENTRIES[arguments.name],
+                arguments.out or home / arguments.name,
+                arguments.offline,
+                options,
+            )
     except KeyboardInterrupt:
-        print("data_download: interrupted, nothing was kept", file=sys.stderr)
+        print("data_download: interrupted; the same command goes on", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"data_download: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+def get_any(
+    name: str, entry: Entry | Chips | Window | Synthetic, out: Path, offline: bool = False, options: dict | None = None
+) -> Path:
+    """Get one entry of any kind.
+
+    Args:
+        name: its key in the registry.
+        entry: what to get.
+        out: folder for it.
+        offline: do not use the network.
+        options: ``chip`` of :class:`Chips`; ``row``, ``col``, ``size`` of :class:`Window`.
+
+    Returns:
+        The scene folder; of an :class:`Entry` the file, or the folder of its archive.
+
+    Raises:
+        FileNotFoundError: offline and not there.
+        ValueError: an option that this kind does not have, or what the kind itself refuses.
+        OSError: the download failed.
+    """
+    allowed = {Chips: ("chip",), Window: ("row", "col", "size")}.get(type(entry), ())
+    for option in options or {}:
+        if option not in allowed:
+            raise ValueError(
+                f"{name} takes no --{option}: {', '.join(f'--{a}' for a in allowed) or 'it has no choices'}"
+            )
+    if isinstance(entry, Entry):
+        return get_entry(name, entry, out, offline)
+    print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
+    if options:  # choices beside each other
+        out = out.with_name("-".join([out.name, *map(str, options.values())]))
+    if (out / "scene.json").is_file():
+        print(f"there already: {out}")
+        return out
+    if isinstance(entry, Synthetic):
+        from clippan_lite import raster, scenes  # the one place where the two packages meet in code
+
+        pair = scenes.make_scene(entry.seed, entry.size, entry.sensor)
+        raster.write_pair(out, pair, source="clippan_lite.scenes", licence=entry.licence)
+    elif offline:
+        urls = [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
+        raise FileNotFoundError(
+            f"{out} is not there: get it without --offline, or put pan.tif, ms.tif (from {', '.join(urls)}) and a "
+            f'scene.json like {{"sensor": "{entry.sensor}", "bits": {entry.bits}}} there by hand'
+        )
+    elif isinstance(entry, Chips):
+        scenes_.get_chip(name, entry, out, (options or {}).get("chip"))
+    else:
+        window = {"row": entry.row, "col": entry.col, "size": entry.size} | (options or {})
+        scenes_.get_window(name, entry, out, **window)
+    print(f"scene: {out}")
+    return out
+
+
+def check(home: Path) -> int:
+    """Print what is below a folder and whether it is whole; returns 1 if something is not."""
+    bad = 0
+    for name, entry in ENTRIES.items():
+        for folder in sorted(home.glob(f"{name}*")) if home.is_dir() else []:
+            if isinstance(entry, Entry):
+                file = folder / entry.filename
+                state = "missing" if not file.is_file() else "no checksum is published" if not entry.md5 else "whole"
+                if state == "whole" and fetch.md5_of(file) != entry.md5:
+                    state = "DAMAGED: remove it and get it again"
+            else:
+                whole = all((folder / part).is_file() for part in ("pan.tif", "ms.tif", "scene.json"))
+                state = "whole" if whole else "incomplete: the same get goes on"
+            bad += state not in ("whole", "no checksum is published")
+            print(f"{folder.name}: {state}")
+    if not (home.is_dir() and any(home.iterdir())):
+        print(f"nothing in {home} yet: python -m data_download list")
+    return 1 if bad else 0
 
 
 def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path:
@@ -73,7 +161,9 @@ def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path
             raise ValueError(f"{target} has MD5 {found}, expected {entry.md5}: remove it and get it again")
         print(f"there already: {target}")
     elif offline:
-        raise FileNotFoundError(f"{target} is not there: run python -m data_download get {name} without --offline")
+        raise FileNotFoundError(
+            f"{target} is not there: run python -m data_download get {name} without --offline, or put {entry.url} there"
+        )
     else:
         fetch.download(entry.url, target, entry.md5)
         print(f"downloaded: {target}{'' if entry.md5 else ' (no checksum is published for it)'}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
+import json
 import os
 import shutil
 import stat
@@ -13,12 +15,12 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import pooch
 from tqdm import tqdm
 
 CHUNK = 1 << 20
@@ -45,53 +47,142 @@ def check_url(url: str) -> None:
     raise ValueError(f"{url} is not an https address: use https, so that nobody can change the file on its way")
 
 
-def download(url: str, target: Path, md5: str | None = None, timeout: float = 60.0) -> Path:
+def download(url: str, target: Path, md5: str | None = None, timeout: float = 60.0, tries: int = 3) -> Path:
     """Download to ``target``, which appears only when it is complete and its checksum fits.
+
+    What was received before the connection broke is kept beside it, under a hidden name, and the next try or the next
+    call goes on from there, if the server says that the file is still the same.
 
     Args:
         url: https address.
         target: file to write.
         md5: expected hex digest; None skips the check.
         timeout: seconds to wait for the server's next bytes.
+        tries: connections made before giving up.
 
     Returns:
         ``target``.
 
     Raises:
         ValueError: not an https address, or another checksum.
-        OSError: the server cannot be reached, answers with an error or breaks off.
+        OSError: the server cannot be reached, answers with an error or breaks off, or the disk is full.
     """
     check_url(url)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}.part")
-    request = urllib.request.Request(url, headers={"User-Agent": "clippan-lite data_download"})
+    part = target.with_name(f".{target.name}.part")
+
+    def receive(address: str, temporary: str, _: object) -> None:
+        for attempt in range(1, tries + 1):
+            try:
+                _receive(address, part, target.name, timeout)
+                break
+            except urllib.error.HTTPError as error:
+                raise OSError(f"{url} cannot be downloaded ({error}): it may have moved, or try later") from None
+            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+                if attempt == tries:
+                    kept = ", what came is kept: the same command goes on" if part.exists() else ""
+                    raise OSError(f"{url} cannot be downloaded ({error}){kept}; check the network") from None
+        os.replace(part, temporary)
+
+    pooch.get_logger().setLevel("WARNING")
     try:
-        with urllib.request.build_opener(_HttpsOnly).open(request, timeout=timeout) as answer, part.open("wb") as file:
-            found = _copy(answer, file, target.name)
-        if md5 and found != md5:
-            raise ValueError(f"{target.name} has MD5 {found}, expected {md5}: damaged or changed, try again later")
-        os.replace(part, target)
-    except (urllib.error.URLError, http.client.HTTPException) as error:
-        raise OSError(f"{url} cannot be downloaded ({error}): check the network, or try later") from None
+        pooch.retrieve(url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive)
+    except ValueError as error:
+        if "hash" not in str(error):  # a redirect that is not https
+            raise
+        raise ValueError(f"{target.name} has another MD5, expected {md5}: damaged or changed, try again") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _forget(part)
+            raise OSError(f"the disk is full: {target.name} was not kept; make room and call again") from None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        if not part.exists():
+            _forget(part)
     return target
 
 
-def _copy(answer: IO[bytes], file: IO[bytes], name: str) -> str:
-    """Copy the body with a progress bar; returns its MD5."""
-    announced = answer.headers.get("Content-Length")  # type: ignore[attr-defined]
-    total = int(announced) if announced else None
-    digest, size = hashlib.md5(usedforsecurity=False), 0
-    with tqdm(total=total, unit="B", unit_scale=True, desc=name, disable=None) as bar:
-        while block := answer.read(CHUNK):
-            file.write(block)
-            digest.update(block)
-            size += len(block)
-            bar.update(len(block))
-    if total is not None and size != total:
-        raise OSError(f"{name}: the server sent {size} of {total} bytes: try again")
-    return digest.hexdigest()
+def read(url: str, timeout: float = 60.0, most: int = 1 << 24) -> bytes:
+    """A small answer, such as a listing, into memory.
+
+    Raises:
+        ValueError: not an https address.
+        OSError: no answer, or more than ``most`` bytes.
+    """
+    check_url(url)
+    try:
+        with urllib.request.build_opener(_HttpsOnly).open(_request(url), timeout=timeout) as answer:
+            content = answer.read(most + 1)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise OSError(f"{url} does not answer ({error}): check the network, or try later") from None
+    if len(content) > most:
+        raise OSError(f"{url} answers with more than {most} bytes: it is not what was expected")
+    return content
+
+
+def head(url: str, timeout: float = 60.0) -> None:
+    """Make sure that a file is there, without reading it.
+
+    Raises:
+        OSError: it is not, or the server cannot be reached.
+    """
+    try:
+        with urllib.request.build_opener(_HttpsOnly).open(_request(url, "HEAD"), timeout=timeout):
+            pass
+    except urllib.error.HTTPError as error:
+        raise OSError(f"{url} is not there ({error}): this acquisition lacks it, choose another data set") from None
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise OSError(f"{url} cannot be reached ({error}): check the network, or try later") from None
+
+
+def _request(url: str, method: str = "GET", **headers: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"User-Agent": "clippan-lite data_download", **headers}, method=method)
+
+
+def _forget(part: Path) -> None:
+    for file in (part, part.with_suffix(".json")):
+        file.unlink(missing_ok=True)
+
+
+def _receive(url: str, part: Path, name: str, timeout: float) -> None:
+    """Write a file's bytes to ``part``, going on from what is there if the server still has the same file."""
+    note = part.with_suffix(".json")
+    known = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
+    headers = {}
+    if known.get("url") == url:
+        headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": known["stamp"]}
+    opener = urllib.request.build_opener(_HttpsOnly)
+    try:
+        answer = opener.open(_request(url, **headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # asked for what lies behind the end: begin anew
+            raise
+        _forget(part)
+        answer = opener.open(_request(url), timeout=timeout)
+    with answer:
+        resumed = answer.status == 206
+        start = part.stat().st_size if resumed else 0
+        stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        announced = answer.headers.get("Content-Length")
+        total = start + int(announced) if announced else None
+        if stamp and not stamp.startswith("W/"):  # weak tags do not promise the same bytes
+            note.write_text(json.dumps({"url": url, "stamp": stamp}))
+        size = start
+        try:
+            with (
+                part.open("ab" if resumed else "wb") as file,
+                tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None) as bar,
+            ):
+                while block := answer.read(CHUNK):
+                    file.write(block)
+                    size += len(block)
+                    bar.update(len(block))
+            if total is not None and size != total:
+                raise ConnectionError(f"the server sent {size} of {total} bytes")
+        except BaseException:
+            if not note.is_file():  # no way to tell later whether it is the same file
+                _forget(part)
+            raise
 
 
 def md5_of(path: Path) -> str:

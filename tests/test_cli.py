@@ -138,3 +138,53 @@ def test_module_runs_as_a_program(tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """PAN and MS of a small synthetic scene, and where."""
+    from clippan_lite import raster, scenes
+
+    folder = raster.write_pair(tmp_path_factory.mktemp("scene"), scenes.make_scene(2, 256, "WV2"))
+    return [str(folder / "pan.tif"), str(folder / "ms.tif")]
+
+
+def test_train_and_fuse_a_pair(capsys, files, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "fused.tif"
+    assert cli.main(["train", *files, str(run), "--sensor", "WV2", "--steps", "3", "--device", "cpu"]) == 0
+    assert sorted(p.name for p in run.iterdir()) == ["history.csv", "network.json", "network.safetensors"]
+    assert cli.main(["fuse", *files, str(out), "--sensor", "WV2", "--checkpoint", str(run), "--device", "cpu"]) == 0
+    import rasterio
+
+    with rasterio.open(out) as file:
+        assert (file.count, file.shape) == (8, (256, 256)) and file.tags()["CHECKPOINT"] == "network.safetensors"
+    assert cli.main(["fuse", *files, str(tmp_path / "gsa.tif"), "--sensor", "WV2", "--method", "gsa"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--recipe", "fast"], "unknown recipe 'fast'"),
+        (["train", "--start", "nowhere"], "nowhere does not exist"),
+        (["fuse", "--method", "best"], "unknown method 'best'"),
+        (["fuse", "--checkpoint", "nowhere"], "nowhere is neither a network's .safetensors nor a run folder"),
+        (
+            ["fuse", "--method", "gsa", "--scheduler", "tcp://127.0.0.1:9"],
+            "no dask scheduler answers at tcp://127.0.0.1:9",
+        ),
+    ],
+)
+def test_train_and_fuse_refuse_in_one_line(capsys, files, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr("clippan_lite.fuse.PATIENCE", 1)
+    command, *options = arguments
+    code = cli.main([command, *files, str(tmp_path / "o.tif"), "--sensor", "WV2", "--device", "cpu", *options])
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.strip().count("\n") == 0
+    assert not list(tmp_path.glob("o.tif/*"))
+
+
+def test_a_damaged_checkpoint_is_one_line(capsys, files, tmp_path):
+    (tmp_path / "network.safetensors").write_bytes(b"not weights")
+    (tmp_path / "network.json").write_text("{}")
+    options = ["--sensor", "WV2", "--checkpoint", str(tmp_path)]
+    assert "is damaged" in refused(capsys, "fuse", *files, str(tmp_path / "o.tif"), *options)[1]

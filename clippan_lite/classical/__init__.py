@@ -43,6 +43,7 @@ __all__ = [
     "bdsd_pc",
     "brovey",
     "exp",
+    "find",
     "fuse",
     "gihs",
     "gs",
@@ -57,21 +58,30 @@ __all__ = [
 ]
 
 
+def find(name: str) -> Callable[..., torch.Tensor]:
+    """The method of that name, whatever its case; ``_`` and ``-`` are one.
+
+    Raises:
+        ValueError: unknown name (the message lists the known ones).
+    """
+    known = {key.lower(): method for key, method in METHODS.items()}
+    method = known.get(str(name).lower().replace("_", "-"))
+    if method is None:
+        raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
+    return method
+
+
 def fuse(name: str, pair: Pair) -> torch.Tensor:
     """Fuse a pair by the method of that name, in the pair's own convention and with its nodata left out.
 
     Args:
-        name: a key of `METHODS`, whatever its case; ``_`` and ``-`` are one.
+        name: as in `find`.
         pair: images in DN.
 
     Returns:
         ``(C, H, W)`` float32, DN; 0 where the pair holds nodata.
 
     Raises:
-        ValueError: unknown name (the message lists the known ones), or what the method itself refuses.
+        ValueError: unknown name, or what the method itself refuses.
     """
-    known = {key.lower(): method for key, method in METHODS.items()}
-    method = known.get(str(name).lower().replace("_", "-"))
-    if method is None:
-        raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
-    return method(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
+    return find(name)(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -118,11 +119,54 @@ def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Ten
     while True:
         usable = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)[0] == 0
         count = int(usable.sum())
-        if reach == 0 and count < 2 * unknowns:
+        if reach == 0 and count < 2 * unknowns and INSTEAD.get() is None:  # other windows may have more
             raise ValueError(f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}")
         if reach == 0 or count >= 20 * unknowns:
             return usable
         reach //= 2
+
+
+class Sums:
+    """Sums from which means and covariances follow; those of two windows add up to those of both."""
+
+    def __init__(self, shift: Tensor):
+        self.shift, self.count = shift, 0  # near their mean, squares lose no digits
+        self.total, self.squares = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+
+    def add(self, part: Tensor) -> None:
+        """Take pixels ``(bands, N)`` in."""
+        part = part.double() - self.shift
+        self.count += part.shape[1]
+        self.total += part.sum(1, keepdim=True)
+        self.squares += part @ part.T
+
+    def __add__(self, other: Sums) -> Sums:
+        both, move = Sums(self.shift), other.shift - self.shift
+        both.count = self.count + other.count
+        both.total = self.total + other.total + other.count * move
+        cross = other.total @ move.T
+        both.squares = self.squares + other.squares + cross + cross.T + other.count * (move @ move.T)
+        return both
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Means and covariances."""
+        mean = self.total / max(self.count, 1)
+        return (mean + self.shift)[:, 0], self.squares / max(self.count, 1) - mean @ mean.T
+
+
+def sums(*images: Tensor, valid: Tensor | None = None) -> Sums:
+    """Sums over all bands of some images of one size, see `moments`."""
+    height, width = images[0].shape[1:]
+    rows = max(1, 2**17 // width)  # strips keep the float64 copies small
+    found = Sums(torch.cat([image.mean((1, 2)) for image in images]).double()[:, None])
+    for top in range(0, height, rows):
+        part = torch.cat([image[:, top : top + rows] for image in images])
+        found.add(part.flatten(1) if valid is None else part[:, valid[top : top + rows]])
+    return found
+
+
+#: Set while a scene is fused in windows, see `clippan_lite.classical.windows`: stands in for `moments`.
+INSTEAD: ContextVar[Callable[..., tuple[Tensor, Tensor]] | None] = ContextVar("INSTEAD", default=None)
 
 
 def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -135,20 +179,8 @@ def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tenso
     Returns:
         Means ``(sum C_i,)`` and covariances (divided by the number of pixels) ``(sum C_i, sum C_i)``.
     """
-    height, width = images[0].shape[1:]
-    rows = max(1, 2**17 // width)  # strips keep the float64 copies small
-    shift = torch.cat([image.mean((1, 2)) for image in images]).double()[:, None]
-    count = 0
-    total, squares = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
-    for top in range(0, height, rows):
-        part = torch.cat([image[:, top : top + rows] for image in images])
-        part = part.flatten(1) if valid is None else part[:, valid[top : top + rows]]
-        part = part.double() - shift  # near their mean, squares lose no digits
-        count += part.shape[1]
-        total += part.sum(1, keepdim=True)
-        squares += part @ part.T
-    mean = total / count
-    return (mean + shift)[:, 0], squares / count - mean @ mean.T
+    instead = INSTEAD.get()
+    return instead(*images, valid=valid) if instead else sums(*images, valid=valid).moments()
 
 
 def solve(gram: Tensor, right: Tensor) -> Tensor:
@@ -166,7 +198,7 @@ def column(values: Tensor) -> Tensor:
     return values.float()[:, None, None]
 
 
-def matching(up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+def matching(up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Gains and offsets that give PAN each band's mean, and ``spread`` each band's deviation.
 
     Args:
@@ -176,13 +208,13 @@ def matching(up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None) -> t
         valid: pixels that count, ``(H, W)`` bool or None.
 
     Returns:
-        Gains and offsets, ``(C, 1, 1)`` each.
+        Gains, offsets and the bands' means, ``(C, 1, 1)`` each.
     """
     n = len(up)
     mean, cov = moments(up, pan, spread, valid=valid)
     deviation = cov.diagonal().clamp_min(0).sqrt()
     gain = quotient(deviation[:n], deviation[n + 1], FLAT * mean[n + 1].abs())
-    return column(gain), column(mean[:n] - gain * mean[n])
+    return column(gain), column(mean[:n] - gain * mean[n]), column(mean[:n])
 
 
 def blurred(pan: Tensor, ratio: int) -> Tensor:
@@ -207,7 +239,6 @@ def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -
     return low.expand(len(gains), -1, -1) if len(unique) == 1 else low[[unique.index(g) for g in gains]]
 
 
-def modulation(high: Tensor, low: Tensor) -> Tensor:
+def modulation(high: Tensor, low: Tensor, mean: Tensor) -> Tensor:
     """``high / low``, and 1 where low is below a thousandth of its mean: there is no light that could be modulated."""
-    floor = 1e-3 * low.abs().mean((1, 2), keepdim=True)
-    return torch.where(low > floor, high / low, 1.0)
+    return torch.where(low > 1e-3 * mean.abs(), high / low, 1.0)

@@ -72,7 +72,7 @@ def hpf(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", 
     """
     ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
+    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
     return finish(torch.addcmul(up, gain, pan - _box(pan, 2 * sensor.ratio + 1)), ms, sensor, valid)
 
 
@@ -86,7 +86,8 @@ def sfim(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark",
     """
     ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    return finish(up * modulation(pan, _box(pan, 2 * sensor.ratio + 1)), ms, sensor, valid)
+    level = column(moments(pan, valid=valid)[0])
+    return finish(up * modulation(pan, _box(pan, 2 * sensor.ratio + 1), level), ms, sensor, valid)
 
 
 def mtf_glp(
@@ -101,7 +102,7 @@ def mtf_glp(
     """
     ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
+    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
     detail = pan - low_pass(pan, sensor.mtf_ms, sensor.ratio, convention)
     return finish(torch.addcmul(up, gain, detail), ms, sensor, valid)
 
@@ -118,9 +119,9 @@ def mtf_glp_hpm(
     """
     ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, offset = matching(up, pan, blurred(pan, sensor.ratio), valid)
+    gain, offset, mean = matching(up, pan, blurred(pan, sensor.ratio), valid)
     low = gain * low_pass(pan, sensor.mtf_ms, sensor.ratio, convention) + offset
-    return finish(up * modulation(gain * pan + offset, low), ms, sensor, valid)
+    return finish(up * modulation(gain * pan + offset, low, mean), ms, sensor, valid)
 
 
 def mtf_glp_fs(

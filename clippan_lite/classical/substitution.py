@@ -40,8 +40,8 @@ def brovey(
     ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
     intensity = up.mean(0, keepdim=True)
-    gain, offset = matching(intensity, pan, pan, valid)
-    return finish(up * modulation(gain * pan + offset, intensity), ms, sensor, valid)
+    gain, offset, mean = matching(intensity, pan, pan, valid)
+    return finish(up * modulation(gain * pan + offset, intensity, mean), ms, sensor, valid)
 
 
 def _substitute(

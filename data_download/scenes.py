@@ -1,0 +1,184 @@
+"""Scene folders ``pan.tif, ms.tif, scene.json`` from chips on a bucket, or from windows of large remote images."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as Pixels
+
+from data_download import fetch
+from data_download.registry import Chips, Window
+
+REMOTE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.TIF",
+    "GDAL_HTTP_TIMEOUT": "60", "GDAL_HTTP_CONNECTTIMEOUT": "20", "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+}  # fmt: skip
+
+
+def keys(bucket: str, prefix: str, timeout: float = 60.0) -> Iterator[str]:
+    """Keys in a bucket that begin with a prefix (S3's ListObjectsV2, page by page).
+
+    Raises:
+        OSError: the server cannot be reached, or its answer is no listing.
+    """
+    token = None
+    while True:
+        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+        url = f"{bucket}/?{urllib.parse.urlencode(query)}"
+        try:
+            page = ElementTree.fromstring(fetch.read(url, timeout))
+        except ElementTree.ParseError as error:
+            raise OSError(f"{url} did not answer with a listing ({error}): it may have moved") from None
+        space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
+        for item in page.iter(f"{space}Contents"):
+            yield item.findtext(f"{space}Key", "")
+        token = page.findtext(f"{space}NextContinuationToken")
+        if not token:
+            return
+
+
+def chips(entry: Chips) -> dict[int, tuple[str, str]]:
+    """Chips of which PAN and MS are there: number -> their addresses.
+
+    Raises:
+        OSError: as in :func:`keys`, or no chip has both.
+    """
+    found = []
+    for prefix in (entry.pan, entry.ms):
+        numbers = {}
+        for key in keys(entry.bucket, prefix):
+            tail = key.removeprefix(prefix).removesuffix(".tif")
+            if tail.isdigit():
+                numbers[int(tail)] = f"{entry.bucket}/{urllib.parse.quote(key)}"
+        found.append(numbers)
+    both = {number: (found[0][number], found[1][number]) for number in sorted(found[0].keys() & found[1].keys())}
+    if not both:
+        raise OSError(f"{entry.bucket} lists no chips under {entry.pan} and {entry.ms}: they may have moved")
+    return both
+
+
+def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> Path:
+    """Download one chip as a scene folder.
+
+    Args:
+        name: the entry's name, for ``scene.json``.
+        entry: where to look.
+        out: scene folder to make.
+        number: of the chip; None takes the first.
+
+    Raises:
+        ValueError: there is no such chip.
+        OSError: the download failed.
+    """
+    there = chips(entry)
+    if number is not None and number not in there:
+        near = sorted(there, key=lambda n: abs(n - number))[:5]
+        raise ValueError(
+            f"{name} has no chip {number}: of {len(there)}, the nearest are {', '.join(map(str, sorted(near)))}"
+        )
+    number = next(iter(there)) if number is None else number
+    pan, ms = there[number]
+    fetch.download(pan, out / "pan.tif")
+    fetch.download(ms, out / "ms.tif")
+    return _describe(out, f"{name}-{number}", entry, [pan, ms])
+
+
+def get_window(name: str, entry: Window, out: Path, row: int, col: int, size: int) -> Path:
+    """Read a window of PAN, and of MS what lies on the same ground, into a scene folder.
+
+    Args:
+        name: the entry's name, for ``scene.json``.
+        entry: where the images are.
+        out: scene folder to make.
+        row: top of the window, PAN pixels.
+        col: its left side.
+        size: its side, a multiple of the ratio.
+
+    Raises:
+        ValueError: a window outside the image or of nodata only, or images that do not fit together.
+        OSError: an image is not there, or the server broke off.
+    """
+    for url in (entry.pan, *entry.ms):
+        fetch.check_url(url)
+        fetch.head(url)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(rasterio.Env(**REMOTE))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            pan = stack.enter_context(rasterio.open(entry.pan))
+            bands = [stack.enter_context(rasterio.open(url)) for url in entry.ms]
+            windows = _windows(pan, bands[0], row, col, size)
+            images = {"pan.tif": (pan, pan.read(window=windows[0])), "ms.tif": (bands[0], _stack(bands, windows[1]))}
+        except RasterioError as error:
+            raise OSError(f"{entry.pan} cannot be read ({error}): check the network, or try later") from None
+        if not all(image.any() for _, image in images.values()):
+            raise ValueError(f"the window at row {row}, column {col} of {name} holds nodata only: choose another")
+        out.mkdir(parents=True, exist_ok=True)
+        for (file, (source, image)), window in zip(images.items(), windows, strict=True):
+            profile = {"driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2]}
+            profile |= {"dtype": image.dtype, "crs": source.crs, "transform": source.window_transform(window)}
+            profile |= {"nodata": source.nodata, "compress": "deflate", "photometric": "minisblack", "alpha": "no"}
+            scratch = out / f".{file}.part.tif"
+            try:
+                with rasterio.open(scratch, "w", **profile) as target:
+                    target.write(image)
+                os.replace(scratch, out / file)
+            except RasterioError as error:
+                raise OSError(f"{out / file} could not be written ({error}): is the disk full?") from None
+            finally:
+                scratch.unlink(missing_ok=True)
+    return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms])
+
+
+def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int) -> list[Pixels]:
+    """The window on PAN's and on MS's grid, by the geotransforms; their corners lie within half an MS pixel."""
+    ratio = round(ms.transform.a / pan.transform.a)
+    if pan.crs != ms.crs or ratio < 1 or abs(ms.transform.a / pan.transform.a - ratio) > 1e-3:
+        raise ValueError(f"PAN ({pan.crs}) and MS ({ms.crs}) lie on grids that do not fit: choose another data set")
+    if size < 64 * ratio or size % ratio:
+        raise ValueError(f"size must be a multiple of the ratio {ratio} and at least {64 * ratio}, found {size}")
+    if not (0 <= row <= pan.height - size and 0 <= col <= pan.width - size):
+        raise ValueError(
+            f"a window of {size} at row {row}, column {col} leaves the image of {pan.height} x {pan.width} PAN pixels"
+        )
+    x, y = ~ms.transform * (pan.transform * (col, row))
+    left, top = round(x), round(y)
+    low = size // ratio
+    if not (0 <= top <= ms.height - low and 0 <= left <= ms.width - low):
+        raise ValueError(f"MS does not reach to row {row}, column {col}: choose a window further inside")
+    # PAN follows MS's pixels, so that both begin at the same place as nearly as their grids allow.
+    x, y = ~pan.transform * (ms.transform * (left, top))
+    col, row = min(max(round(x), 0), pan.width - size), min(max(round(y), 0), pan.height - size)
+    return [Pixels(col, row, size, size), Pixels(left, top, low, low)]
+
+
+def _stack(bands: list[rasterio.DatasetReader], window: Pixels) -> np.ndarray:
+    return np.concatenate([band.read(window=window) for band in bands])
+
+
+def _describe(out: Path, name: str, entry: Chips | Window, urls: list[str]) -> Path:
+    """Write ``scene.json`` last: its presence means that the images beside it are complete."""
+    facts = {
+        "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo", "source": urls,
+        "licence": entry.licence, "citation": entry.citation,
+    }  # fmt: skip
+    with tempfile.NamedTemporaryFile("w", dir=out, suffix=".part", delete=False, encoding="utf-8") as file:
+        json.dump(facts, file, indent=1)
+    shutil.move(file.name, out / "scene.json")
+    return out

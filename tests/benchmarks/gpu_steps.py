@@ -1,0 +1,116 @@
+"""Speed, memory and achieved FLOP/s of Stage II at the paper's batch (32 patches of 256), and what bounds it.
+
+Run: python tests/benchmarks/gpu_steps.py [--device cuda] [--steps 20] [--batch 32] [--patch 256] [--json FILE]
+Both CLIPs: ours, and a ViT-B/32 with random weights, which cost what trained ones do. Each in single precision, with
+the network in bfloat16, and with the network compiled; without L_d beside them.
+"""
+
+import argparse
+import json
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from clippan_lite import adaptation, clip, loop, prompts, scenes, training
+from clippan_lite.config import AdaptConfig, recipe
+
+
+def ceiling(device: str, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product: what the chip gives at best."""
+    size = 8192 if device.startswith("cuda") else 1024
+    a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
+    (a @ b).sum().item()
+    begun, count = time.perf_counter(), 10
+    for _ in range(count):
+        c = a @ b
+    c.sum().item()  # waits
+    return 2 * size**3 * count / (time.perf_counter() - begun)
+
+
+def measured(train, steps: int, batch: int, device: str) -> dict[str, float]:
+    """Figures of one kind of training; ``train(steps, on_step)`` runs it."""
+    cuda, ticks = device.startswith("cuda"), []
+
+    def tick(*_):
+        if cuda:
+            torch.cuda.synchronize()
+        ticks.append(time.perf_counter())
+
+    train(3, None)  # compiles, picks algorithms, fills caches
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    train(steps, tick)
+    seconds = (ticks[-1] - ticks[1]) / (len(ticks) - 2)
+    if cuda:
+        memory = torch.cuda.max_memory_allocated() / 2**30
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process, so far
+    found = {"images per second": batch / seconds, "seconds per step": seconds, "peak GiB": memory}
+    if cuda:
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            begun = time.perf_counter()
+            train(5, None)
+            torch.cuda.synchronize()
+            wall = time.perf_counter() - begun
+        busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
+        found["share of time the GPU computes"] = busy / wall
+    return found
+
+
+def main() -> None:
+    """Print, and keep as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--patch", type=int, default=256)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    device = loop.pick_device(args.device)
+    pair, sentences = scenes.make_scene(0, 1024), prompts.get("wald")
+    peaks = {str(kind).removeprefix("torch."): ceiling(device, kind) for kind in (torch.float32, torch.bfloat16)}
+    everything = {
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU", "torch": torch.__version__,
+        "batch": args.batch, "patch": args.patch, "matrix product FLOP/s": peaks,
+    }  # fmt: skip
+    config = recipe("paper", ship=0.0, batch=args.batch, patch=args.patch, steps=args.steps)
+    torch.manual_seed(0)
+    models = {
+        "bundled": clip.load_clip("bundled", device=device),
+        "ViT-B/32, random weights": clip.load_clip("ViT-B-32", device=device, random_weights=True),
+    }
+    bf16 = {"accelerator": Accelerator(cpu=device == "cpu", mixed_precision="bf16")}
+    for name, model in models.items():
+        few = AdaptConfig(steps=2, batch=min(args.batch, 12))
+        supervisor, _ = adaptation.adapt(pair, model, sentences, few, device, progress=False)
+        for kind, options in {"fp32": {}, "bf16": bf16, "compiled": {"compiled": True}, "without L_d": {}}.items():
+            setting = replace(config, direction=0.0 if kind == "without L_d" else 1.0)
+
+            def train(steps, on_step, setting=setting, options=options, guide=supervisor):
+                setting = replace(setting, steps=steps)
+                return training.train(
+                    pair, setting, guide, device=device, progress=False, on_step=on_step, **options
+                )  # fmt: skip
+
+            found = measured(train, args.steps, args.batch, device)
+            if kind == "fp32":
+                with FlopCounterMode(display=False) as counter:
+                    train(2, None)
+                flops = counter.get_total_flops() / 2
+                found["FLOP/s"], found["share of the ceiling"] = (
+                    flops / found["seconds per step"], flops / found["seconds per step"] / peaks["float32"],
+                )  # fmt: skip
+            everything[f"{name}, {kind}"] = found
+            print(name, kind, {k: round(v, 4) for k, v in found.items()}, flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()

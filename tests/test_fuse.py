@@ -1,0 +1,213 @@
+"""Whole scenes in windows: the same as in one piece, whatever lies in the files, and after a kill."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from clippan_lite import backbones, classical, data, fuse, raster, registration
+from clippan_lite.scenes import make_scene
+
+SENSOR = "WV2"
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return make_scene(seed=3, size=640, sensor=SENSOR)
+
+
+@pytest.fixture(scope="module")
+def scene(pair, tmp_path_factory):
+    return raster.write_pair(tmp_path_factory.mktemp("scene"), pair)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    made = backbones.create("fusionnet", 8)
+    for parameter in made.parameters():  # far from EXP, and looking as far as it can
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return made.eval()
+
+
+def fused(scene, out, **options):
+    fuse.fuse_scene(scene / "pan.tif", scene / "ms.tif", out, SENSOR, progress=False, **options)
+    with rasterio.open(out) as file:
+        return torch.from_numpy(file.read().astype(np.float32)), file.profile, file.tags(), file.descriptions
+
+
+def apart(parts, whole, border=32):
+    """Largest difference, without the border, where the toolbox's interpolation wraps around, unlike the windows'."""
+    return (parts - whole)[:, border:-border, border:-border].abs().max()
+
+
+def test_windows_give_the_whole(pair, scene, network, tmp_path):
+    parts, profile, tags, names = fused(scene, tmp_path / "f.tif", network=network, window=256)
+    whole = fuse.fuse_pair(network, pair)
+    assert (whole - fuse.fuse_pair(backbones.create("fusionnet", 8), pair)).abs().mean() > 20  # not just EXP
+    assert (parts - whole).abs().max() <= 1.0
+    assert (profile["dtype"], profile["count"], profile["interleave"]) == ("uint16", 8, "pixel")
+    assert profile["transform"] == pair.georef["transform"] and profile["crs"] == pair.georef["crs"]
+    assert (tags["METHOD"], tags["SENSOR"]) == ("FusionNet", "WV2") and names == pair.sensor.bands
+    assert [f.name for f in tmp_path.iterdir()] == ["f.tif"]
+    with rasterio.open(tmp_path / "f.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG" and file.overviews(1)
+
+
+@pytest.mark.parametrize("method", classical.METHODS)
+def test_windows_give_the_whole_for_every_classical_method(method, pair, scene, tmp_path):
+    parts, *_ = fused(scene, tmp_path / "f.tif", method=method, window=256)
+    whole = classical.fuse(method, pair)
+    if method == "MTF-GLP-HPM":  # at dark pixels it divides by almost nothing, and feels the statistics' fourth digit
+        alone, *_ = fused(scene, tmp_path / "g.tif", method=method, window=640)
+        assert (parts - alone).abs().max() <= 1.0
+        assert ((parts - whole)[:, 32:-32, 32:-32].abs() > 1.5).double().mean() < 1e-3
+    else:
+        assert apart(parts, whole) <= 1.5  # one digital number, and half of one by rounding
+
+
+def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
+    valid = torch.ones(640, 640, dtype=torch.bool)
+    valid[200:330, 240:300] = False
+    valid[:, 600:] = False
+    holed = data.replace(pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None)
+    scene = raster.write_pair(tmp_path / "scene", holed)
+    holed = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
+    for options in ({"network": network}, {"method": "GSA"}, {"method": "MTF-GLP-CBD"}):
+        parts, profile, *_ = fused(scene, tmp_path / "f.tif", window=192, **options)
+        untiled = classical.fuse if "method" in options else fuse.fuse_pair
+        whole = untiled(next(iter(options.values())), holed)
+        assert profile["nodata"] == 0
+        assert torch.equal((parts != 0).any(0), holed.valid)
+        assert apart(parts, whole) <= 1.5, options
+
+
+def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
+    moved = data.replace(pair, pan=torch.roll(pair.pan, (2, -1), (1, 2)), truth=None)
+    scene = raster.write_pair(tmp_path / "scene", moved)
+    whole = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR, register=True)
+    parts, profile, *_ = fused(scene, tmp_path / "f.tif", network=network, window=256, register=True)
+    # The look is at the whole of this small scene, so both estimate the same shift.
+    assert profile["transform"] == whole.georef["transform"] != pair.georef["transform"]
+    assert apart(parts, fuse.fuse_pair(network, whole)) <= 2.0  # PAN moved in pieces: rounding
+
+
+KILLED = """
+import os, signal, sys
+from clippan_lite import fuse
+
+done, whole = [], fuse.fuse_window
+
+def stop(job, place):
+    if len(done) == 2:
+        (job.folder / ".half.part.tif").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    done.append(whole(job, place))
+
+fuse.fuse_window = stop
+scene, out = sys.argv[1:]
+fuse.fuse_scene(scene + "/pan.tif", scene + "/ms.tif", out, "WV2", method="GSA", window=256, progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "f.tif"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(scene), str(out)], timeout=120, check=False)
+    assert done.returncode == -9 and not out.exists()
+    assert len(list((tmp_path / "f.tif.parts").glob("[0-9]*.tif"))) == 2
+    made = []
+    keep = fuse.fuse_window
+    monkeypatch.setattr(fuse, "fuse_window", lambda job, place: made.append(place) or keep(job, place))
+    parts, *_ = fused(scene, out, method="GSA", window=256)
+    assert len(made) == 7 and "2 of 9 windows are there, going on" in capsys.readouterr().out
+    assert not (tmp_path / "f.tif.parts").exists()
+    monkeypatch.undo()
+    whole, *_ = fused(scene, tmp_path / "g.tif", method="GSA", window=256)
+    assert torch.equal(parts, whole)
+
+
+def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "f.tif.parts"
+    monkeypatch.setattr(fuse, "_join", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        fused(scene, tmp_path / "f.tif", network=network, window=320)
+    assert len(list(folder.glob("*.tif"))) == 4
+    monkeypatch.undo()
+    fused(scene, tmp_path / "f.tif", method="EXP", window=320)
+    assert "other files or settings: they are thrown away" in capsys.readouterr().out
+    assert not folder.exists()
+
+
+def test_workers_give_the_same(scene, network, tmp_path):
+    pytest.importorskip("distributed")
+    alone, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)
+    both, *_ = fused(scene, tmp_path / "g.tif", network=network, window=320, workers=2)
+    assert (alone - both).abs().max() <= 1.0  # another number of threads may round otherwise
+
+
+def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
+    grid = raster.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
+    job = fuse.Job(grid, scene, network, None, "cpu", 192, 64, None)
+    survey = sum((fuse.survey_window(job, p) for p in job.places[1:]), fuse.survey_window(job, job.places[0]))
+    for share in (0.5, 0.999, 0.9):
+        assert survey.percentile(share) == pytest.approx(np.percentile(pair.pan.numpy(), 100 * share), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "expected a network or a method"),
+        ({"method": "GSA", "window": 8}, "expected a window of 64 PAN pixels or more"),
+        ({"method": "GSA", "workers": 0}, "1 worker or more"),
+        ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
+        ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
+        ({"method": "GSA", "convention": "half"}, "convention 'half' is unknown"),
+    ],
+)
+def test_what_cannot_be_is_one_line(scene, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        fused(scene, tmp_path / "f.tif", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_cannot_be_leave_nothing_behind(pair, scene, tmp_path):
+    def broken(name):
+        folder = tmp_path / name
+        shutil.copytree(scene, folder)
+        return folder
+
+    truncated = broken("truncated")
+    whole = (truncated / "ms.tif").read_bytes()
+    (truncated / "ms.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"truncated or damaged|not a raster"):
+        fused(truncated, tmp_path / "f.tif", method="GSA")
+    elsewhere = broken("elsewhere")
+    other = make_scene(seed=8, size=640, sensor=SENSOR)
+    raster.write_pair(elsewhere, data.replace(other, pan=pair.pan, truth=None))
+    with pytest.raises(ValueError, match="do not show the same place"):
+        fused(elsewhere, tmp_path / "f.tif", method="GSA")
+    bright = broken("bright")
+    raster.write_pair(bright, data.replace(pair, ms=pair.ms * 20, truth=None))
+    with pytest.raises(ValueError, match=r"MS has values from .* WV2 gives 0 to 2047"):
+        fused(bright, tmp_path / "f.tif", method="GSA")
+    with pytest.raises(ValueError, match="is one of the files to be fused"):
+        fused(scene, scene / "pan.tif", method="GSA")
+    with pytest.raises(ValueError, match=r"must end in \.tif"):
+        fused(scene, tmp_path / "f.png", method="GSA")
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        fused(tmp_path, tmp_path / "f.tif", method="GSA")
+    assert not (tmp_path / "f.tif").exists()
+
+
+def test_float_data_keeps_its_type(pair, tmp_path):
+    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, dtype="float32", truth=None))
+    parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=320)
+    assert profile["dtype"] == "float32"
+    assert apart(parts, classical.fuse("GSA", pair)) <= 0.5
+    assert json.loads((scene / "scene.json").read_text())["sensor"] == "WV2"
+    assert registration.SEARCH == 6

@@ -1,0 +1,151 @@
+"""Benchmark files of the published layouts, made here, and what happens to damaged ones."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy import io
+
+from clippan_lite import readers
+from clippan_lite.config import TrainConfig
+from clippan_lite.scenes import make_scene
+from clippan_lite.training import train
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(seed=2, size=256, sensor="WV3")
+
+
+def h5(path, scene, count=3, keys=("ms", "pan", "gt", "lms")):
+    images = {"ms": scene.ms, "pan": scene.pan, "gt": scene.truth, "lms": scene.truth}
+    with h5py.File(path, "w") as file:
+        for key in keys:
+            file[key] = np.stack([images[key].numpy() / (i + 1) for i in range(count)])
+    return path
+
+
+def test_pancollection_reduced_full_and_lazy(scene, tmp_path, monkeypatch):
+    reduced = readers.read_h5(h5(tmp_path / "test_wv3.h5", scene), "WV3")
+    assert len(reduced) == 3 and [len(reduced[1:]), len(reduced[::2])] == [2, 2]
+    pair = reduced[1:][0]
+    torch.testing.assert_close(pair.ms, scene.ms / 2)
+    torch.testing.assert_close(pair.truth, scene.truth / 2)
+    assert (pair.name, pair.convention, pair.sensor.name) == ("test_wv3_1", "benchmark", "WV3")
+    full = readers.read_h5(h5(tmp_path / "full.h5", scene, keys=("ms", "pan")), "WV3")
+    assert full[-1].truth is None and len(list(full)) == 3
+    with pytest.raises(IndexError):
+        full[3]
+    read = []
+    get = h5py.Dataset.__getitem__
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: read.append(key) or get(self, key))
+    _ = reduced[2]
+    assert read == [2, 2, 2]  # one sample of ms, pan and gt, never an array as a whole
+
+
+def test_a_network_trains_on_samples(scene, tmp_path):
+    samples = readers.read_h5(h5(tmp_path / "a.h5", scene), "WV3")
+    config = TrainConfig(steps=2, batch=2, patch=64, direction=0.0, qnr=0.0)
+    _, history = train(samples[:2], config, progress=False)
+    assert len(history) == 2
+
+
+def test_matlab_files_together_and_apart(scene, tmp_path):
+    bands_last = {"imgMS": np.moveaxis(scene.ms.numpy(), 0, 2).astype(np.uint16)}
+    pan = {"imgPAN": scene.pan[0].numpy().astype(np.uint16)}
+    for folder, content in (("MS_256", bands_last), ("PAN_1024", pan)):
+        (tmp_path / "nbu" / folder).mkdir(parents=True)
+        for number in (1, 2, 10):
+            io.savemat(tmp_path / "nbu" / folder / f"{number}.mat", content)
+    (tmp_path / "nbu" / "PAN_1024" / "2.mat").unlink()
+    samples = readers.read_nbu(tmp_path, "WV3")
+    assert [pair.name for pair in samples] == ["1", "10"]
+    assert torch.equal(samples[0].ms, scene.ms) and torch.equal(samples[0].pan, scene.pan)
+    io.savemat(tmp_path / "both.mat", {"I_MS": bands_last["imgMS"], "I_PAN": pan["imgPAN"]})
+    assert torch.equal(readers.read_mat(tmp_path / "both.mat", None, "WV3").pan, scene.pan)
+    with pytest.raises(ValueError, match="has no PAN: expected one of pan, imgPAN"):
+        readers.read_mat(tmp_path / "nbu" / "MS_256" / "1.mat", None, "WV3")
+    with pytest.raises(ValueError, match=r"holds no MS_256/\*\.mat"):
+        readers.read_nbu(tmp_path / "none", "WV3")
+
+
+def test_npz_with_truth(scene, tmp_path):
+    np.savez(tmp_path / "a.npz", ms=scene.ms, pan=scene.pan, truth=scene.truth)
+    pair = readers.read_npz(tmp_path / "a.npz", "WV3")
+    assert torch.equal(pair.truth, scene.truth) and pair.name == "a"
+
+
+def broken(scene, **changes):
+    arrays = {"ms": scene.ms.numpy(), "pan": scene.pan.numpy(), "truth": scene.truth.numpy()} | changes
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sensor", "message"),
+    [
+        ({}, "QB", r"has shape \(8, 64, 64\), expected 4 bands: choose the sensor"),
+        ({"pan": np.ones((1, 128, 128))}, "WV3", "PAN is 128 x 128 and MS 64 x 64 pixels, WV3 has a ratio of 4"),
+        ({"truth": np.ones((8, 64, 64))}, "WV3", "the truth is"),
+        ({"ms": np.full((8, 64, 64), 4000.0)}, "WV3", "MS has values from 4000 to 4000, WV3 gives 0 to 2047"),
+        ({"ms": np.full((8, 64, 64), np.nan)}, "WV3", "MS has 4096 NaN"),
+        ({"pan": np.random.default_rng(0).random((1, 256, 256))}, "WV3", "values up to .* only: give digital numbers"),
+        ({"pan": np.zeros((1, 0, 0))}, "WV3", "expected 1 bands"),
+        ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "expected numbers"),
+        ({"pan": None}, "WV3", "has no PAN"),
+        ({}, "WV9", "WV9"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(scene, tmp_path, changes, sensor, message):
+    np.savez(tmp_path / "a.npz", **broken(scene, **changes))
+    with pytest.raises(ValueError, match=message) as told:
+        readers.read_npz(tmp_path / "a.npz", sensor)
+    assert "\n" not in str(told.value)
+
+
+def test_h5_that_does_not_fit(scene, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        readers.read_h5(tmp_path / "none.h5", "WV3")
+    with pytest.raises(ValueError, match="holds gt: expected ms and pan"):
+        readers.read_h5(h5(tmp_path / "gt.h5", scene, keys=("gt",)), "WV3")
+    with h5py.File(tmp_path / "uneven.h5", "w") as file:
+        file["ms"], file["pan"] = np.zeros((2, 8, 16, 16)), np.zeros((3, 1, 64, 64))
+    with pytest.raises(ValueError, match="expected as many samples of each"):
+        readers.read_h5(tmp_path / "uneven.h5", "WV3")
+
+
+@pytest.fixture(scope="module")
+def whole(scene, tmp_path_factory):
+    """A folder with one small file of each kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    small = make_scene(seed=2, size=64, sensor="WV3")
+    h5(folder / "a.h5", small, count=1)
+    np.savez(folder / "a.npz", ms=small.ms, pan=small.pan)
+    io.savemat(folder / "a.mat", {"ms": small.ms.numpy(), "pan": small.pan.numpy()}, do_compression=True)
+    return folder  # not the bytes, which hypothesis would print
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["h5", "npz", "mat"]),
+    cut=st.floats(0, 1),
+    spots=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+)
+def test_damaged_files_are_one_line_or_pairs(whole, kind, cut, spots):
+    """Cut anywhere, bytes changed anywhere: a ValueError of ours or a pair, never another error."""
+    content = (whole / f"a.{kind}").read_bytes()
+    content = bytearray(content[: max(1, int(len(content) * cut))])
+    for place, value in spots:
+        content[int(place * (len(content) - 1))] = value
+    path = whole / f"damaged.{kind}"
+    path.write_bytes(content)
+    try:
+        if kind == "h5":
+            samples = readers.read_h5(path, "WV3")
+            pairs = [samples[0]] if len(samples) else []
+        else:
+            pairs = [readers.read_npz(path, "WV3") if kind == "npz" else readers.read_mat(path, None, "WV3")]
+        assert all(pair.ms.shape[0] == 8 for pair in pairs)
+    except ValueError as error:
+        assert "\n" not in str(error)
