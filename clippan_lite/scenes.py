@@ -10,7 +10,7 @@ Two steps, so that one landscape can be looked at by several sensors:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -286,12 +286,41 @@ def observe(land: Landscape, sensor: sensors.Sensor) -> tuple[np.ndarray, np.nda
     return image[:-1], image[-1:]
 
 
+def traffic(land: Landscape, seed: int, count: int, step: float) -> Landscape:
+    """A copy of a landscape with cars on its roads, each ``step`` PAN pixels further along its road.
+
+    Args:
+        land: the landscape; where it has no road, cars drive on asphalt and concrete.
+        seed: of places, directions and colours; the same in two calls means the same cars.
+        count: cars.
+        step: how far they have driven, PAN pixels.
+    """
+    busy = replace(land, **{f.name: getattr(land, f.name).copy() for f in fields(land)})
+    rng = np.random.default_rng([seed, 2])
+    places = np.argwhere(land.landuse == _L["road"])
+    if not len(places):
+        places = np.argwhere((land.first == _M["asphalt"]) | (land.first == _M["concrete"]))
+    for _ in range(count if len(places) else 0):
+        place = places[rng.integers(len(places))]
+        near = places[np.abs(places - place).max(1) <= 12] - place
+        along = np.linalg.eigh(near.T @ near)[1][:, -1]  # the road's direction here: (row, column), either way
+        along, paint = along * rng.choice([-1, 1]), rng.choice(["red car", "metal roof", "blue roof"])
+        angle = np.arctan2(-along[0], along[1])  # `box_at` is longest along (-sin, cos)
+        _building(busy, rng, tuple(place + step * along), (1.5, 3.5), angle, paint, False)
+    return busy
+
+
 def make_scene(
     seed: int = 0,
     size: int = 512,
     sensor: str | sensors.Sensor = "WV2",
     convention: str = "benchmark",
     snr: float = 120,
+    haze: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    cars: int = 0,
+    speed: float = 8.0,
+    saturated: float = 0.0,
 ) -> Pair:
     """Make a synthetic PAN / MS pair with its full-resolution truth.
 
@@ -301,16 +330,45 @@ def make_scene(
         sensor: sensor or its name (:mod:`clippan_lite.sensors`).
         convention: ``"benchmark"`` or ``"geo"``, see :mod:`clippan_lite.degrade`.
         snr: mean signal divided by the standard deviation of the noise in MS; PAN has the same.
+        haze: share of the ground's light that the air takes away, and gives back as its own, bluish, in [0, 1).
+        shift: PAN pixels (down, right) that MS lies off PAN, as in :mod:`clippan_lite.registration`; up to 16.
+        cars: moving cars; PAN sees them earlier than MS does.
+        speed: PAN pixels that they drive between the two.
+        saturated: share of PAN that is as bright as the sensor can tell, in [0, 0.5].
 
     Returns:
-        Pair: DN; ``truth`` is the noise-free MS on PAN's grid, unquantised.
+        Pair: DN; ``truth`` is the noise-free MS on PAN's grid, unquantised, where and when MS sees it, under the same
+        haze and as bright.
+
+    Raises:
+        ValueError: a size that is no multiple of the ratio, or a knob out of its range.
     """
     sensor = sensors.get(sensor) if isinstance(sensor, str) else sensor
     if size % sensor.ratio:
         raise ValueError(f"size must be a multiple of the ratio {sensor.ratio}, found {size}")
-    bands, pan = observe(make_landscape(seed, size), sensor)
+    for name, value, most in (("haze", haze, 0.99), ("saturated", saturated, 0.5), ("cars", cars, size * size)):
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} must be 0 to {most}, found {value}")
+    if max(map(abs, shift)) > 16 or snr <= 0:
+        raise ValueError(f"expected a shift of at most 16 PAN pixels and an snr above 0, found {shift}, {snr}")
+    land = make_landscape(seed, size)
+    bands, pan = observe(land, sensor)
+    if cars:
+        pan = observe(traffic(land, seed, cars, 0.0), sensor)[1]
+        bands = observe(traffic(land, seed, cars, speed), sensor)[0]
+    if haze:
+        low, high = sensor.pan_nm
+        air = 0.35 * (np.append(sensor.wavelengths_nm, (low + high) / 2) / 450.0) ** -1.3
+        bands, pan = (
+            image * (1 - haze) + haze * light[:, None, None].astype(np.float32)
+            for image, light in ((bands, air[:-1]), (pan, air[-1:]))
+        )
+    if any(shift):
+        pan = ndimage.shift(pan, (0, -shift[0], -shift[1]), order=3, mode="nearest")
     peak = 2**sensor.bits - 1
     gain = 0.85 * peak / 0.62  # reflectance 0.62 (bright roof in sun) fills 85 % of the range
+    if saturated:
+        gain = peak / float(np.quantile(pan, 1 - saturated))
     truth, pan = torch.from_numpy(bands * gain), torch.from_numpy(pan * gain)
     rng = np.random.default_rng([seed, 1])
     ms = degrade.degrade(truth[None], sensor.mtf_ms, sensor.ratio, convention)[0]

@@ -187,6 +187,14 @@ def get_pair(setup: Setup) -> Pair:
     return raster.read_scene(folder)
 
 
+def scene_files(setup: Setup) -> tuple[Path, Path]:
+    """PAN's and MS's GeoTIFFs: the given ones, or the synthetic scene's, which :func:`get_pair` keeps."""
+    if setup.pan:
+        return Path(setup.pan), Path(setup.ms)
+    folder = setup.run / f"scene-{digest(setup.scene_key())}"
+    return folder / "pan.tif", folder / "ms.tif"
+
+
 def get_clip(setup: Setup) -> clips.Clip:
     """The frozen CLIP that the parameters name."""
     return clips.load_clip(setup.clip, setup.clip_pretrained or None, setup.on)

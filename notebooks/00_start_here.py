@@ -80,6 +80,7 @@ print("problems:", problems or "none")
 # | `03_full_resolution_training` | Stage II: can a sentence train a network? | fusion networks, `fused.tif` |
 # | `04_evaluation` | is the result any good, and who says so? | `results.json` |
 # | `05_failure_analysis` | when does it break? | failures with figures |
+# | `06_your_own_scene` | where do I get images, and how do I fuse a large one? | GeoTIFFs, fused in windows |
 #
 # Each notebook runs alone: it loads what the one before left, or makes it, and prints which. `clippan-lite chain`
 # runs all of them with one set of parameters into one folder and writes a report page.

@@ -18,6 +18,7 @@ COURSE = [
     "03_full_resolution_training",
     "04_evaluation",
     "05_failure_analysis",
+    "06_your_own_scene",
 ]
 HEADINGS = ("What you will learn", "Prerequisites", "Questions", "Summary")
 ABSOLUTE = re.compile(r"(?<![\w.~/:])/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\?Users")

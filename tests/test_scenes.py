@@ -58,3 +58,52 @@ def test_bad_sizes_are_refused():
         scenes.make_scene(0, 130, "WV2")
     with pytest.raises(ValueError, match="at least 64"):
         scenes.make_landscape(0, 32)
+
+
+def test_haze_takes_contrast_and_adds_blue():
+    clear, hazy = (scenes.make_scene(3, 256, "WV2", haze=h) for h in (0.0, 0.5))
+    blue, nir = clear.sensor.bands.index("B"), clear.sensor.bands.index("NIR1")
+    for band in (blue, nir):
+        assert hazy.truth[band].std() == pytest.approx(float(clear.truth[band].std()) / 2, rel=0.05)
+    added = [float(hazy.truth[b].mean() - clear.truth[b].mean() / 2) for b in (blue, nir)]
+    assert added[0] > 1.5 * added[1] > 0
+
+
+def test_a_shifted_scene_is_found_shifted_by_registration():
+    from clippan_lite import registration
+
+    for shift in ((1.5, -2.0), (-0.75, 0.5)):
+        found = registration.estimate(scenes.make_scene(3, 512, "WV2", shift=shift))
+        assert (found.down, found.right) == pytest.approx(shift, abs=0.15)
+
+
+def test_cars_are_elsewhere_in_ms_than_in_pan():
+    still, busy = (scenes.make_scene(3, 256, "WV2", cars=n, snr=1e6) for n in (0, 40))
+    seen_pan = (busy.pan - still.pan).abs()[0] > 50
+    seen_ms = (busy.truth - still.truth).abs().amax(0) > 50
+    assert seen_pan.sum() > 200 and seen_ms.sum() > 200
+    assert (seen_pan & ~seen_ms).sum() > 0.4 * seen_pan.sum()  # they have left their places
+    parked = scenes.make_scene(3, 256, "WV2", cars=40, speed=0.0, snr=1e6)
+    same = (parked.truth - still.truth).abs().amax(0) > 50
+    assert (seen_pan & ~same).sum() < 0.2 * seen_pan.sum()
+
+
+def test_saturation_is_the_share_asked_for():
+    pair = scenes.make_scene(3, 256, "WV2", saturated=0.1)
+    assert float((pair.pan == pair.peak).double().mean()) == pytest.approx(0.1, abs=0.02)
+    assert pair.truth.max() <= pair.peak
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        ({"haze": 1.0}, r"haze must be 0 to 0\.99, found 1\.0"),
+        ({"saturated": -0.1}, "saturated must be 0 to"),
+        ({"cars": -1}, "cars must be 0 to"),
+        ({"shift": (20, 0)}, "shift of at most 16 PAN pixels"),
+        ({"snr": 0}, "snr above 0"),
+    ],
+)
+def test_knobs_out_of_range_are_one_line(knob, message):
+    with pytest.raises(ValueError, match=message):
+        scenes.make_scene(0, 64, **knob)

@@ -1,0 +1,197 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 Your own scene
+#
+# ## What you will learn
+#
+# 1. *Where imagery comes from*: what can be had without a login, and under which licence,
+# 2. *Two files*: what is checked before anything is computed,
+# 3. *Fusing in windows*: a scene of any size in constant memory, and whether its seams show,
+# 4. *The product*: what a Cloud-Optimised GeoTIFF brings, and how to look at it.
+#
+# ## Prerequisites
+#
+# | you need | how much |
+# |---|---|
+# | `03_full_resolution_training` | its network; trained here if it is not there |
+# | GeoTIFF | you know what a transform and a CRS are |
+# | hardware, time | a laptop; 10 minutes of reading, 30 seconds of computing; a large scene of yours takes longer |
+
+# %% tags=["parameters"]
+run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+ms = ""  # path of the MS GeoTIFF of the same place
+sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
+convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
+register = False  # shift PAN onto MS by the estimated fraction before anything else
+scene_size = 512  # side of the synthetic scene in PAN pixels
+scene_seed = 0  # which synthetic scene
+backbone = "fusionnet"  # fusion network
+recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
+train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
+seeds = "0,1,2"  # seeds of Stage II, the first one is used here
+device = "auto"  # "auto", "cpu" or "cuda"
+window = 256  # PAN pixels fused at once; small here, so that a small scene has seams to look for
+
+# %%
+import numpy as np
+import rasterio
+import torch
+from IPython.display import Markdown, display
+
+from clippan_lite import degrade, fuse, plotting, raster, steps, widgets
+from data_download.registry import ENTRIES
+
+setup = steps.Setup(
+    run_dir=run_dir,
+    pan=pan,
+    ms=ms,
+    sensor=sensor,
+    convention=convention,
+    register=register,
+    scene_size=scene_size,
+    scene_seed=scene_seed,
+    backbone=backbone,
+    recipe=recipe,
+    train_steps=train_steps,
+    seeds=seeds,
+    device=device,
+)
+setup.check()
+plotting.use_style()
+
+# %% [markdown]
+# ## Where imagery comes from
+#
+# `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and
+# `scene.json`; the rest stays as published and is read by `clippan_lite.readers`.
+
+# %%
+rows = [
+    f"| `{name}` | {e.sensor} | {type(e).__name__.lower()} | {e.content} | {e.licence} |" for name, e in ENTRIES.items()
+]
+display(Markdown("\n".join(["| name | sensor | kind | content | licence |", "|---|---|---|---|---|", *rows])))
+
+# %% [markdown]
+# **What you see.** Two of the sources are free for any use but for naming them (SpaceNet: under the same terms; Landsat: public domain), one
+# excludes commercial use (Maxar Open Data), and the benchmark files state no licence at all: compute with them, but do not
+# publish them. **What it does not show:** whether an address still answers today.
+#
+# ## Two files
+#
+# From here on the scene is two GeoTIFFs on disk: yours (`pan`, `ms`), or the embedded one. Before a pixel is read, sizes,
+# CRS, transforms and bands are held against each other and against the sensor.
+
+# %%
+pair = steps.get_pair(setup)
+files = steps.scene_files(setup)
+grid = raster.inspect(*files, pair.sensor, setup.convention)
+count = -(-grid.height // window) * -(-grid.width // window)
+print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} windows of {window}")
+
+# %% [markdown]
+# ## Fusing in windows
+#
+# `fuse.fuse_scene` reads a scene twice: once to survey it (checks of all values, PAN's brightness, a classical method's means
+# and covariances), once to fuse window by window, each with a margin as wide as the method looks.
+
+# %%
+network = steps.get_network(setup, pair, None, with_l_d=False, seed=setup.seed_list[0])
+products = {"GSA": {"method": "GSA"}, "network": {"network": network}}
+options = {"convention": setup.convention, "window": window, "device": setup.on, "progress": False}
+if setup.pan:  # the embedded scene is kept as it was registered
+    options["register"] = setup.register
+for name, how in products.items():
+    out = setup.run / f"06_{name.lower()}.tif"
+    fuse.fuse_scene(*files, out, setup.sensor, **how, **options)
+    print(f"{out.name}: {out.stat().st_size / 1e6:.1f} MB")
+
+# %%
+with rasterio.open(setup.run / "06_network.tif") as file:
+    parts = torch.from_numpy(file.read().astype(np.float32))
+    tags, levels = file.tags(), file.overviews(1)
+whole = fuse.fuse_pair(network, pair)
+seam = float((parts - whole).abs().max())
+print(f"largest difference to the result in one piece: {seam:.2f} DN, of {pair.peak:.0f}")
+print("overviews:", levels, "| tags:", {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")})
+assert seam <= 1.0 or setup.register  # a shift found in one window may differ in its second decimal
+
+# %% [markdown]
+# **What you see.** Half a digital number is what rounding to whole numbers does; windows add nothing to it. A kill half way would lose
+# one window: the finished ones lie in `*.tif.parts`, and the same call goes on from them. **What it does not show:** the frame of 32 pixels at
+# the scene's border, where classical methods in one piece wrap around the image and windows do not.
+#
+# ## The product
+#
+# A Cloud-Optimised GeoTIFF holds smaller copies of itself (overviews) and is stored in tiles: a viewer, or a browser over the
+# network, reads only what it shows.
+
+# %%
+rgb = pair.sensor.rgb
+images = {"EXP": degrade.upsample(pair.ms, pair.ratio, pair.convention)}
+for name in products:
+    with rasterio.open(setup.run / f"06_{name.lower()}.tif") as file:
+        images[name] = torch.from_numpy(file.read().astype(np.float32))
+bounds = plotting.limits(images["EXP"], rgb, pair.mask)
+pictures = {"PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0], pair.mask))}
+pictures |= {name: plotting.picture(image, rgb, bounds) for name, image in images.items()}
+plotting.show(
+    plotting.panels(pictures, zoom=plotting.busiest(pair.pan, 128)),
+    setup.run,
+    "06_products",
+    "PAN, MS interpolated (EXP), GSA and the network, fused in windows; below, the marked window.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** Both products have PAN's edges in MS's colours, and no line at multiples of the window's side.
+#
+# With a running kernel, the next cell lets you swipe between any two of the pictures.
+
+# %%
+widgets.swipe({name: picture for name, picture in pictures.items() if name != "PAN"} | {"PAN": pictures["PAN"]})
+
+# %%
+half = widgets.composite(pictures["EXP"], pictures["network"], 0.5)
+plotting.show(
+    plotting.panels({"EXP | network": half / 255}, side=6),
+    setup.run,
+    "06_swipe",
+    "The swipe with its border in the middle: EXP on the left, the network on the right.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** The same ground left and right of the line: colours go on unbroken, details begin at it. **What it does not show:** whether
+# the details are true. Notebook 04 measures that; a swipe only persuades.
+#
+# ## Exercises
+#
+# 1. Set `window=64`, then `window=512`. *Expected:* the same largest difference, other times: with small windows the margins are most of
+#    what is computed.
+# 2. `python -m data_download get spacenet3-paris-chip`, then run this notebook with its `pan.tif`, `ms.tif` and `sensor="WV3"`. *Expected:* the line
+#    "Registration" tells how far its MS lies off PAN.
+#
+# ## Questions
+#
+# 1. Why must a classical method's statistics be those of the whole scene, not of each window?
+# 2. What would a network trained on one window do wrong in the others?
+# 3. Why is the margin of a window as wide as the network's reach and not a fixed number?
+# 4. What does a nodata stripe do to the windows around it?
+# 5. Which of the sources above may appear in a paper's figure?
+#
+# ## Summary
+#
+# Two GeoTIFFs became a georeferenced product in windows, equal to the result in one piece. On the command line:
+# `clippan-lite train PAN MS RUN --sensor NAME`, then `clippan-lite fuse PAN MS OUT --sensor NAME --checkpoint RUN`.
