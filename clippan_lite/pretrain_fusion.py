@@ -16,10 +16,10 @@ from clippan_lite.data import Pair
 
 #: Sensors whose scenes a network of so many bands sees, at ratio 4: different gains, bands and bit depths.
 SENSORS = {4: ("IKONOS", "QB", "GE1", "GF2", "PLEIADES"), 8: ("WV2", "WV3")}
-HELD_OUT = 1000  # seeds from here on are for measuring
+FIRST, HELD_OUT = 100, 1000  # seeds from here on are for training, and for measuring; the notebooks use smaller ones
 
 
-def scenes_of(bands: int, count: int, size: int, first: int = 0) -> list[Pair]:
+def scenes_of(bands: int, count: int, size: int, first: int = FIRST) -> list[Pair]:
     """Synthetic scenes ``first``, ``first + 1`` ..., the sensors in turn, noise from little to much."""
     names = SENSORS[bands]
     return [
