@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -36,9 +36,13 @@ from clippan_lite.classical.common import Sums
 from clippan_lite.config import digest
 from clippan_lite.data import Pair
 
+if TYPE_CHECKING:
+    from dask.distributed import Future
+
 GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes in them are filled alike
 FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
 TILE = 1024  # PAN pixels: what a network sees at once in a window
+CACHE = 64  # MB of blocks that GDAL keeps; its default, a twentieth of the memory, would be most of what is used
 PATIENCE = 30  # seconds to wait for a dask scheduler
 GDAL_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
@@ -236,7 +240,7 @@ def fuse_scene(
     window, margin = (-(-n // unit) * unit for n in (window, margin))
     folder = out.with_name(out.name + ".parts")
     job = Job(grid, folder, network, method, device, window, margin, shift if register else None)
-    with _processes(workers, scheduler) as run:
+    with _processes(workers, scheduler) as run, rasterio.Env(GDAL_CACHEMAX=CACHE):
         job = _surveyed(job, run, progress)
         _begin(job)
         left = [place for place in job.places if not job.part(place).is_file()]
@@ -354,7 +358,11 @@ def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(
             f"the window at row {place[0]}, column {place[1]} has NaN or infinite pixels: nothing is written"
         )
-    pixels = raster.as_dtype(fused.double().numpy(), np.dtype(job.grid.dtype), job.nodata, ~valid[core].numpy())
+    pixels, holes = np.empty(fused.shape, job.grid.dtype), ~valid[core].numpy()
+    for top in range(0, len(holes), GRID):  # strips keep the float64 copies small
+        rows = slice(top, top + GRID)
+        strip = fused[:, rows].double().numpy()
+        pixels[:, rows] = raster.as_dtype(strip, pixels.dtype, job.nodata, holes[rows])
     profile = {"driver": "GTiff", "count": len(pixels), "height": pixels.shape[1], "width": pixels.shape[2]}
     profile |= {"dtype": job.grid.dtype, "photometric": "minisblack", "alpha": "no", "tiled": True}
     try:
@@ -385,17 +393,25 @@ def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callab
 
     def run(function: Callable, job: Job, places: list) -> Iterable:
         job = client.scatter(job, broadcast=True)
-        tasks = [client.submit(_alone, function, job, place, pure=False) for place in places]
-        return (task.result() for task in as_completed(tasks))
+        tasks = as_completed([client.submit(_alone, function, job, place, pure=False) for place in places])
+        return (_taken(task) for task in tasks)
 
     with client:
         yield run
 
 
+def _taken(task: Future) -> object:
+    """A task's result, which its worker need not keep any longer."""
+    result = task.result()
+    task.release()
+    return result
+
+
 def _alone(function: Callable, job: Job, place: tuple[int, int]) -> object:
     """A task of a worker process, one thread each: the processes share the cores."""
     torch.set_num_threads(1)
-    return function(job, place)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE):
+        return function(job, place)
 
 
 def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) -> Iterator:
@@ -455,8 +471,7 @@ def _join(job: Job, out: Path, tags: dict[str, Any]) -> None:
     options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT"}
     options |= {"BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS", "OVERVIEW_RESAMPLING": "AVERAGE"}
     try:
-        # A small cache: windows are read once, in order.
-        with files.replacing(out) as part, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=128):
+        with files.replacing(out) as part, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             rasterio.shutil.copy(path, part, driver="COG", **options)
     except RasterioError as error:
