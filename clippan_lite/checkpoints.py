@@ -108,7 +108,10 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Mo
     if not config.start:
         return fresh
     state, facts = _load(path)
-    then = (facts["config"]["backbone"], facts["bands"], facts["ratio"], facts["config"]["options"])
+    try:
+        then = (facts["config"]["backbone"], facts["bands"], facts["ratio"], facts["config"]["options"])
+    except KeyError as error:
+        raise ValueError(f"{path.name} holds no fusion network ({error} is missing): give another file") from error
     if then != (config.backbone, bands, ratio, config.options):
         raise ValueError(
             f"{path.name} holds {then[0]} for {then[1]} bands, ratio {then[2]}, options {then[3]}; wanted "

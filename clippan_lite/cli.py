@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = "--resume with the same --out" if arguments.command is _chain else "the same command"
         print(f"clippan-lite: interrupted; {how} goes on", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"clippan-lite: {_one_line(error)}", file=sys.stderr)
         return 2
 
@@ -119,16 +119,26 @@ def _train(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from clippan_lite import adaptation, checkpoints, clip, loop, prompts, raster, training
-    from clippan_lite.config import recipe
+    from clippan_lite.config import AdaptConfig, recipe
 
-    changes = {name: getattr(arguments, name) for name in ("backbone", "steps", "start") if getattr(arguments, name)}
+    changes = {name: getattr(arguments, name) for name in ("backbone", "steps", "start")}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("steps", 1) < 1:
+        raise ValueError(f"--steps must be at least 1, found {changes['steps']}")
     config = recipe(arguments.recipe, seed=arguments.seed, **changes)
     device, out = loop.pick_device(arguments.device), Path(arguments.out)
     where = (arguments.pan, arguments.ms, arguments.sensor)
     pairs = raster.read_parts(*where, convention=arguments.convention, register=arguments.register)
     supervisor = None
     if config.direction:
-        supervisor, _ = adaptation.adapt(pairs[0], clip.load_clip(device=device), prompts.get("wald"), device=device)
+        # Kept for the training that goes on after an interruption: on a GPU another one would not be the same.
+        key = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
+        path, model, adapt = out / f"supervisor-{key}.safetensors", clip.load_clip(device=device), AdaptConfig()
+        if path.is_file() and path.with_suffix(".json").is_file():
+            supervisor = checkpoints.load_supervisor(path, model)
+        else:
+            supervisor, _ = adaptation.adapt(pairs[0], model, prompts.get("wald"), adapt, device)
+            checkpoints.save_supervisor(path, supervisor, adapt, pairs[0].sensor.name)
     state = out / "state.safetensors"
     network, history = training.train(pairs, config, supervisor, device=device, checkpoint=state)
     checkpoints.write_history(out / "history.csv", history)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import shutil
@@ -39,7 +38,7 @@ from clippan_lite.data import Pair
 if TYPE_CHECKING:
     from dask.distributed import Future
 
-GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes in them are filled alike
+GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes up to that size are filled alike
 FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
 TILE = 1024  # PAN pixels: what a network sees at once in a window
 CACHE = 64  # MB of blocks that GDAL keeps; its default, a twentieth of the memory, would be most of what is used
@@ -150,7 +149,7 @@ class Survey:
     """What a window tells about the scene; ``a + b`` is what both do."""
 
     values: pair_checks.Values
-    pan: np.ndarray  # how many pixels have each whole DN, 65536 counts
+    pan: np.ndarray  # 65536 counts of PAN pixels, in bins of one DN or of `_step`
     sums: list[Sums]
 
     def __add__(self, other: Survey) -> Survey:
@@ -159,7 +158,7 @@ class Survey:
         return Survey(self.values + other.values, self.pan + other.pan, sums)
 
     def percentile(self, share: float) -> float:
-        """DN below which a share of valid PAN lies, as NumPy's linear interpolation says."""
+        """Bin below which a share of valid PAN lies, as NumPy's linear interpolation says."""
         total = self.pan.cumsum()
         at = share * (total[-1] - 1)
         low, high = (int(np.searchsorted(total, math.floor(at) + k, "right")) for k in (0, 1))
@@ -213,17 +212,21 @@ def fuse_scene(
         ImportError: several workers, or a scheduler, without dask.distributed.
         OSError: a window or the result could not be written, or the scheduler does not answer.
     """
-    out = Path(out)
+    out = Path(out).resolve()  # workers may run in another folder
     if (network is None) == (method is None):
         raise ValueError("expected a network or a method, one of the two")
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
+    if scheduler and workers > 1:
+        raise ValueError(f"{workers} workers and a scheduler are both given: a scheduler has its own workers")
     if window < GRID or workers < 1:
         raise ValueError(
             f"expected a window of {GRID} PAN pixels or more and 1 worker or more, found {window}, {workers}"
         )
-    grid = raster.inspect(Path(pan), Path(ms), sensors.get(sensor), convention)
-    if out.resolve() in (grid.pan_path.resolve(), grid.ms_path.resolve()):
+    grid = raster.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
+    if grid.dtype not in GDAL_TYPES:
+        raise ValueError(f"MS holds {grid.dtype}, expected one of {', '.join(GDAL_TYPES)}: convert it")
+    if out in (grid.pan_path, grid.ms_path):
         raise ValueError(f"{out} is one of the files to be fused: choose another name")
     look, shift = _look(grid)
     if register:
@@ -250,7 +253,7 @@ def fuse_scene(
             pass
     told = {"METHOD": method or type(network).__name__, "SENSOR": grid.sensor.name, "CONVENTION": grid.convention}
     _join(job, out, told | {"SOFTWARE": f"clippan-lite {__version__}"} | (tags or {}))
-    shutil.rmtree(folder)
+    _clear(folder)
     return out
 
 
@@ -269,6 +272,9 @@ def _look(grid: raster.Grid, side: int = 1024) -> tuple[Pair, registration.Shift
         )
     for rows, cols in itertools.product(*(sorted(set(span)) for span in spans)):
         pair, *ok = raster.read_window(grid, rows, cols)
+        values = pair_checks.Values(pair, *ok)
+        if any(values.bad.values()):
+            pair_checks.values(values, grid.sensor, (grid.pan_path, grid.ms_path))  # NaN would end in the estimate
         raster.clear_nodata(pair, *ok)
         detail = float((pair.pan[0][pair.valid]).std()) if pair.valid.sum() > pair.valid.numel() / 2 else 0.0
         if best is None or detail > best[0]:
@@ -287,8 +293,12 @@ def _surveyed(job: Job, run: Callable, progress: bool) -> Job:
     pair_checks.values(found.values, job.grid.sensor, (job.grid.pan_path, job.grid.ms_path))
     holes = found.values.valid < job.grid.height * job.grid.width
     nodata = raster.fill_value(job.grid.georef["nodata"], job.grid.dtype, holes)
+    for sums in found.sums:
+        least = 2 * len(sums.total)
+        if sums.count < least:
+            raise ValueError(f"nodata leaves {sums.count} pixels for {job.method}, expected {least}: give another area")
     moments = tuple(sums.moments() for sums in found.sums)
-    return replace(job, scale=found.percentile(0.999) or 1.0, nodata=nodata, moments=moments)
+    return replace(job, scale=found.percentile(0.999) * _step(job) or 1.0, nodata=nodata, moments=moments)
 
 
 def _window(
@@ -327,6 +337,12 @@ def _ready(
     return pair, tuple(slice(part.start + n, part.stop + n) for part, n in zip(core, before, strict=True))
 
 
+def _step(job: Job) -> float:
+    """Width in DN of the bins that PAN is counted in: whole DN, or finer where numbers are none or more than 65536."""
+    peak = 2.0**job.grid.sensor.bits - 1
+    return 1.0 if np.dtype(job.grid.dtype).kind in "iu" and peak <= 65535 else peak / 65535
+
+
 def survey_window(job: Job, place: tuple[int, int]) -> Survey:
     """What one window tells about the scene, its margin left out."""
     pair, core, ok = _window(job, place, job.margin if job.method else 0)
@@ -334,9 +350,11 @@ def survey_window(job: Job, place: tuple[int, int]) -> Survey:
     small = tuple(slice(s.start // r, s.stop // r) for s in core)
     inner = replace(pair, ms=pair.ms[:, *small], pan=pair.pan[:, *core], valid=pair.valid[core])
     values = pair_checks.Values(inner, ok[0][core], ok[1][small])
-    light = np.rint(np.nan_to_num(inner.pan[0][inner.valid].numpy())).clip(0, 65535).astype(np.int64)
+    light = np.nan_to_num(inner.pan[0][inner.valid].numpy()) / _step(job)
+    light = np.rint(light).clip(0, 65535).astype(np.int64)
     survey = Survey(values, np.bincount(light, minlength=65536), [])
-    if job.method and not any(values.bad.values()) and values.valid:
+    finite = all(torch.isfinite(image[:, good]).all() for image, good in ((pair.pan, ok[0]), (pair.ms, ok[1])))
+    if job.method and finite and values.valid:
         pair, core = _ready(job, pair, core, ok)
         if pair.valid is None or pair.valid[core].any():
             survey.sums = windows.gather(classical.find(job.method), pair, core)
@@ -389,7 +407,8 @@ def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callab
     try:
         client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
     except OSError as error:
-        raise OSError(f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`") from error
+        told = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
+        raise OSError(told if scheduler else f"the local dask cluster did not start ({error})") from error
 
     def run(function: Callable, job: Job, places: list) -> Iterable:
         job = client.scatter(job, broadcast=True)
@@ -402,7 +421,12 @@ def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callab
 
 def _taken(task: Future) -> object:
     """A task's result, which its worker need not keep any longer."""
-    result = task.result()
+    from dask.distributed import KilledWorker
+
+    try:
+        result = task.result()
+    except KilledWorker as error:
+        raise OSError(f"a worker was killed ({error}): had it too little memory? take a smaller window") from error
     task.release()
     return result
 
@@ -433,11 +457,20 @@ def _begin(job: Job) -> None:
     weights = "" if job.network is None else fingerprint(job.network.state_dict().values())
     facts = (stamps, sensors.to_table(grid.sensor), grid.convention, job.method, weights, job.window, str(job.shift))
     key, path = digest(facts, job.scale, __version__), job.folder / "job.json"
-    if path.is_file() and json.loads(path.read_text())["key"] != key:
+    then = path.read_text() if path.is_file() else ""
+    if job.folder.exists() and key not in then:
         print(f"{job.folder} holds windows of other files or settings: they are thrown away")
-        shutil.rmtree(job.folder)
+        _clear(job.folder)
     job.folder.mkdir(parents=True, exist_ok=True)
     files.write_json(path, {"key": key})
+
+
+def _clear(folder: Path) -> None:
+    """Remove the finished windows; ``job.json``, which says whose they are, last."""
+    for file in folder.iterdir():
+        if file.name != "job.json":
+            file.unlink()
+    shutil.rmtree(folder)
 
 
 def _join(job: Job, out: Path, tags: dict[str, Any]) -> None:
@@ -471,8 +504,10 @@ def _join(job: Job, out: Path, tags: dict[str, Any]) -> None:
     options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT"}
     options |= {"BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS", "OVERVIEW_RESAMPLING": "AVERAGE"}
     try:
-        with files.replacing(out) as part, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE):
+        part = job.folder / "scene.tif"  # among the windows: what a kill leaves is cleared by the next call
+        with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             rasterio.shutil.copy(path, part, driver="COG", **options)
+        os.replace(part, out)
     except RasterioError as error:
         raise OSError(f"{out} could not be written ({error}); the windows are kept, the same call goes on") from error

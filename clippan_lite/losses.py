@@ -215,12 +215,12 @@ def quality(fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: in
 def relation_to_pan(
     fused: torch.Tensor, exp: torch.Tensor, pan: torch.Tensor, ratio: int, convention: str, floor: float = 0.0
 ) -> torch.Tensor:
-    """L_Ds: D_s, mean over the images of a batch, as far as it is above ``floor``; else as :func:`quality`.
+    """L_Ds: D_s of each image as far as it is above ``floor``, mean over the batch; else as :func:`quality`.
 
     The half of L_QNR that asks nothing of the relations between bands, where L_QNR buys its score with colour. The
     truth's own D_s is not 0: what is pushed below it is bought with truth.
     """
-    return F.relu(_distortions(fused, exp, pan, ratio, convention)[1].mean() - floor)
+    return F.relu(_distortions(fused, exp, pan, ratio, convention)[1] - floor).mean()
 
 
 def pseudo(fused: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

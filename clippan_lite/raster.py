@@ -103,10 +103,12 @@ def read_parts(
     grid = inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
     if max(grid.height, grid.width) <= side * count:
         return [read_pair(pan_path, ms_path, sensor_name, convention=convention, register=register)]
-    r, pairs, seen = grid.sensor.ratio, [], None
-    for place in itertools.product(*(np.linspace(0, n - min(n, side), count) for n in (grid.height, grid.width))):
-        top, left = (int(p) // r * r for p in place)
-        spans = ((top, top + min(side, grid.height)), (left, left + min(side, grid.width)))
+    r, pairs, seen, axes = grid.sensor.ratio, [], None, []
+    for size in (grid.height, grid.width):
+        length = min(size, side // r * r)
+        starts = {int(start) // r * r for start in np.linspace(0, size - length, count)}  # one where it all fits
+        axes.append([(start, start + length) for start in sorted(starts)])
+    for spans in itertools.product(*axes):
         pair, *ok = read_window(grid, *spans)
         values = pair_checks.Values(pair, *ok)
         seen = values if seen is None else seen + values
@@ -115,7 +117,7 @@ def read_parts(
             pairs.append(pair)
     pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
     if not pairs:
-        raise ValueError(f"{grid.pan_path} is mostly nodata in {count**2} parts of {side} PAN pixels: crop it first")
+        raise ValueError(f"{grid.pan_path} is mostly nodata in all parts of {side} PAN pixels seen: crop it first")
     shift = registration.estimate(max(pairs, key=lambda pair: float(pair.pan.std())))
     pair_checks.same_place(pairs[0], shift)
     print(pair_checks.alignment(pairs[0], shift, advise=not register))
@@ -440,6 +442,8 @@ def as_dtype(strip: np.ndarray, dtype: np.dtype, nodata: float | None, holes: np
         strip = np.clip(np.rint(np.nan_to_num(strip)), limits.min, limits.max)
         if nodata is not None:  # a measured 0 must not turn into a hole
             strip[strip == nodata] = nodata + 1 if nodata < limits.max else nodata - 1
+    elif nodata is not None:
+        strip[strip == nodata] = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
     if holes is not None:
         strip[:, holes] = 0 if nodata is None else nodata
     return strip.astype(dtype)

@@ -296,11 +296,11 @@ def traffic(land: Landscape, seed: int, count: int, step: float) -> Landscape:
         step: how far they have driven, PAN pixels.
     """
     busy = replace(land, **{f.name: getattr(land, f.name).copy() for f in fields(land)})
-    rng = np.random.default_rng([seed, 2])
     places = np.argwhere(land.landuse == _L["road"])
     if not len(places):
         places = np.argwhere((land.first == _M["asphalt"]) | (land.first == _M["concrete"]))
-    for _ in range(count if len(places) else 0):
+    for i in range(count if len(places) else 0):
+        rng = np.random.default_rng([seed, 2, i])  # of its own: a car that leaves the map must not change the others
         place = places[rng.integers(len(places))]
         near = places[np.abs(places - place).max(1) <= 12] - place
         along = np.linalg.eigh(near.T @ near)[1][:, -1]  # the road's direction here: (row, column), either way

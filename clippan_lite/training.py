@@ -16,7 +16,7 @@ from clippan_lite import checkpoints, data, degrade, fuse, losses
 from clippan_lite.adaptation import check_native
 from clippan_lite.adapter import Supervisor
 from clippan_lite.checkpoints import History, fingerprint, interruptible, keep_state, restore_state
-from clippan_lite.config import TrainConfig
+from clippan_lite.config import TrainConfig, digest
 from clippan_lite.data import Pair, Patches
 from clippan_lite.loop import progress_bar, weighted_sum
 
@@ -112,8 +112,8 @@ def train(
     checkpoint = Path(checkpoint) if checkpoint else None
     device = accelerator.device if accelerator else device
     if config.ship and teacher is None:
-        print(f"teacher for L_ship: none given, training one now, one scale down ({config.steps} steps)")
-        teacher = teach(pairs, config, device=device, progress=progress, accelerator=accelerator, compiled=compiled)
+        options = {"progress": progress, "every": every, "accelerator": accelerator, "compiled": compiled}
+        teacher = _teacher(pairs, config, checkpoint, device=device, **options)
     share = _share(config.batch, accelerator)
     torch.manual_seed(config.seed)
     network = checkpoints.start(config, pairs[0].bands, pairs[0].ratio, pairs[0].convention)
@@ -186,7 +186,8 @@ def train(
             if stop:
                 raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
     if checkpoint and main:
-        checkpoint.unlink(missing_ok=True)
+        for file in (checkpoint, *checkpoint.parent.glob(f"{checkpoint.stem}-teacher-*")):
+            file.unlink(missing_ok=True)
     return network.eval(), history
 
 
@@ -200,6 +201,23 @@ def teach(pair: Pair | Sequence[Pair], config: TrainConfig, **options: object) -
     """
     alone = replace(config, **{**dict.fromkeys(TERMS, 0.0), "reduced": 1.0})
     return train(pair, alone, **options)[0]
+
+
+def _teacher(pairs: list[Pair], config: TrainConfig, checkpoint: Path | None, **options: object) -> nn.Module:
+    """The teacher of a training that was given none, kept beside the training's state so that it is trained once."""
+    path = None
+    if checkpoint:
+        key = digest(asdict(config), fingerprint(image for p in pairs for image in (p.ms, p.pan, p.mask)))
+        path = checkpoint.with_name(f"{checkpoint.stem}-teacher-{key}.safetensors")
+        if path.is_file() and path.with_suffix(".json").is_file():
+            print(f"teacher for L_ship: loaded {path.name}")
+            return checkpoints.load_network(path).to(options["device"])
+    print(f"teacher for L_ship: none given, training one now, one scale down ({config.steps} steps)")
+    teacher = teach(pairs, config, checkpoint=path.with_suffix(".state") if path else None, **options)
+    accelerator = options.get("accelerator")
+    if path and (accelerator is None or accelerator.is_main_process):
+        checkpoints.save_network(path, teacher, config)
+    return teacher
 
 
 def _part(batch: dict[str, torch.Tensor], share: slice) -> dict[str, torch.Tensor]:

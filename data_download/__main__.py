@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -44,16 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             if arguments.name not in ENTRIES:
                 raise ValueError(f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}")
-            options = {
-                n: getattr(arguments, n) for n in ("chip", "row", "col", "size") if getattr(arguments, n) is not None
-            }
-            get_any(
-                arguments.name,
-                ENTRIES[arguments.name],
-                arguments.out or home / arguments.name,
-                arguments.offline,
-                options,
-            )
+            options = {n: getattr(arguments, n) for n in ("chip", "row", "col", "size")}
+            options = {name: value for name, value in options.items() if value is not None}
+            beside = "".join(f"-{name}{value}" for name, value in options.items())  # choices lie beside each other
+            out = arguments.out or home / (arguments.name + beside)
+            get_any(arguments.name, ENTRIES[arguments.name], out, arguments.offline, options)
     except KeyboardInterrupt:
         print("data_download: interrupted; the same command goes on", file=sys.stderr)
         return 130
@@ -92,9 +88,10 @@ def get_any(
     if isinstance(entry, Entry):
         return get_entry(name, entry, out, offline)
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
-    if options:  # choices beside each other
-        out = out.with_name("-".join([out.name, *map(str, options.values())]))
     if (out / "scene.json").is_file():
+        there = json.loads((out / "scene.json").read_text(encoding="utf-8")).get("chosen", {})
+        if options and there != options:
+            raise ValueError(f"{out} holds another choice ({there or 'the default'}): give another --out")
         print(f"there already: {out}")
         return out
     if isinstance(entry, Synthetic):
@@ -111,8 +108,7 @@ def get_any(
     elif isinstance(entry, Chips):
         scenes_.get_chip(name, entry, out, (options or {}).get("chip"))
     else:
-        window = {"row": entry.row, "col": entry.col, "size": entry.size} | (options or {})
-        scenes_.get_window(name, entry, out, **window)
+        scenes_.get_window(name, entry, out, options or {})
     print(f"scene: {out}")
     return out
 
@@ -120,8 +116,10 @@ def get_any(
 def check(home: Path) -> int:
     """Print what is below a folder and whether it is whole; returns 1 if something is not."""
     bad = 0
-    for name, entry in ENTRIES.items():
-        for folder in sorted(home.glob(f"{name}*")) if home.is_dir() else []:
+    for folder in sorted(home.iterdir()) if home.is_dir() else []:
+        names = [name for name in ENTRIES if folder.name.startswith(name)]
+        if names:
+            entry = ENTRIES[max(names, key=len)]
             if isinstance(entry, Entry):
                 file = folder / entry.filename
                 state = "missing" if not file.is_file() else "no checksum is published" if not entry.md5 else "whole"

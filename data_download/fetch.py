@@ -7,15 +7,16 @@ import errno
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import shutil
 import stat
 import tarfile
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -147,7 +148,10 @@ def _forget(part: Path) -> None:
 def _receive(url: str, part: Path, name: str, timeout: float) -> None:
     """Write a file's bytes to ``part``, going on from what is there if the server still has the same file."""
     note = part.with_suffix(".json")
-    known = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
+    try:
+        known = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
+    except ValueError:  # killed while it was written
+        known = {}
     headers = {}
     if known.get("url") == url:
         headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": known["stamp"]}
@@ -208,7 +212,9 @@ def unpack(archive: Path, folder: Path) -> Path:
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it first, or choose another --out")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    scratch = folder.with_name(f".{folder.name}.part")  # one name, so that a killed run leaves no second one
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
     try:
         for name, is_folder, source in _members(archive):
             place = scratch / _safe(name, archive)
@@ -219,8 +225,9 @@ def unpack(archive: Path, folder: Path) -> Path:
             with source as read, place.open("xb") as write:
                 shutil.copyfileobj(read, write, CHUNK)
         os.replace(scratch, folder)
-        folder.chmod(0o755)  # mkdtemp makes it private
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise OSError(f"the disk is full: {archive} was not unpacked; make room and call again") from None
         raise ValueError(f"{archive} cannot be unpacked ({error}): download it again") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

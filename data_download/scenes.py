@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -91,28 +89,29 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
         raise ValueError(
             f"{name} has no chip {number}: of {len(there)}, the nearest are {', '.join(map(str, sorted(near)))}"
         )
-    number = next(iter(there)) if number is None else number
+    first = number is None
+    number = next(iter(there)) if first else number
     pan, ms = there[number]
     fetch.download(pan, out / "pan.tif")
     fetch.download(ms, out / "ms.tif")
-    return _describe(out, f"{name}-{number}", entry, [pan, ms])
+    return _describe(out, f"{name}-{number}", entry, [pan, ms], {} if first else {"chip": number})
 
 
-def get_window(name: str, entry: Window, out: Path, row: int, col: int, size: int) -> Path:
+def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> Path:
     """Read a window of PAN, and of MS what lies on the same ground, into a scene folder.
 
     Args:
         name: the entry's name, for ``scene.json``.
         entry: where the images are.
         out: scene folder to make.
-        row: top of the window, PAN pixels.
-        col: its left side.
-        size: its side, a multiple of the ratio.
+        options: ``row``, ``col`` and ``size`` of the window in PAN pixels, the side a multiple of the ratio; what is
+            left out is the entry's.
 
     Raises:
         ValueError: a window outside the image or of nodata only, or images that do not fit together.
         OSError: an image is not there, or the server broke off.
     """
+    row, col, size = (options.get(what, getattr(entry, what)) for what in ("row", "col", "size"))
     for url in (entry.pan, *entry.ms):
         fetch.check_url(url)
         fetch.head(url)
@@ -143,7 +142,7 @@ def get_window(name: str, entry: Window, out: Path, row: int, col: int, size: in
                 raise OSError(f"{out / file} could not be written ({error}): is the disk full?") from None
             finally:
                 scratch.unlink(missing_ok=True)
-    return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms])
+    return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms], options)
 
 
 def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int) -> list[Pixels]:
@@ -172,13 +171,13 @@ def _stack(bands: list[rasterio.DatasetReader], window: Pixels) -> np.ndarray:
     return np.concatenate([band.read(window=window) for band in bands])
 
 
-def _describe(out: Path, name: str, entry: Chips | Window, urls: list[str]) -> Path:
+def _describe(out: Path, name: str, entry: Chips | Window, urls: list[str], chosen: dict[str, int]) -> Path:
     """Write ``scene.json`` last: its presence means that the images beside it are complete."""
     facts = {
         "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo", "source": urls,
-        "licence": entry.licence, "citation": entry.citation,
+        "licence": entry.licence, "citation": entry.citation, "chosen": chosen,
     }  # fmt: skip
-    with tempfile.NamedTemporaryFile("w", dir=out, suffix=".part", delete=False, encoding="utf-8") as file:
-        json.dump(facts, file, indent=1)
-    shutil.move(file.name, out / "scene.json")
+    part = out / ".scene.json.part"
+    part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    os.replace(part, out / "scene.json")
     return out

@@ -364,10 +364,13 @@ def test_a_chip_becomes_a_scene_folder(running, tmp_path, capsys):
     facts = json.loads((folder / "scene.json").read_text())
     assert (facts["name"], facts["sensor"], facts["bits"], facts["licence"]) == ("city-7", "WV3", 11, "CC BY")
     assert sorted(p.name for p in folder.iterdir()) == ["ms.tif", "pan.tif", "scene.json"]
-    other = command.get_any("city", entry, tmp_path / "city", options={"chip": 40})
-    assert other.name == "city-40" and json.loads((other / "scene.json").read_text())["name"] == "city-40"
+    with pytest.raises(ValueError, match="holds another choice"):
+        command.get_any("city", entry, tmp_path / "city", options={"chip": 40})
+    other = command.get_any("city", entry, tmp_path / "other", options={"chip": 40})
+    assert json.loads((other / "scene.json").read_text())["name"] == "city-40"
+    command.get_any("city", entry, tmp_path / "other", options={"chip": 40})
     with pytest.raises(ValueError, match="has no chip 8: of 2, the nearest are 7, 40"):
-        command.get_any("city", entry, tmp_path / "city", options={"chip": 8})
+        command.get_any("city", entry, tmp_path / "third", options={"chip": 8})
     capsys.readouterr()
     command.get_any("city", entry, tmp_path / "city", offline=True)
     assert "there already" in capsys.readouterr().out
@@ -412,7 +415,7 @@ def test_a_window_is_read_by_ranges_and_by_geotransforms(running, tmp_path, monk
         ({"chip": 3}, "takes no --chip: --row, --col, --size"),
     ):
         with pytest.raises(ValueError, match=message):
-            command.get_any("event", entry, tmp_path / "event", options=options)
+            command.get_any("event", entry, tmp_path / "wrong", options=options)
     gone = registry.Window(entry.pan, (f"{running.url}/b-ms.tif",), 0, 0, 256, "WV3", "", "x", "x", 14)
     with pytest.raises(OSError, match="this acquisition lacks it"):
         command.get_any("gone", gone, tmp_path / "gone")
@@ -450,6 +453,23 @@ def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     with pytest.raises(ValueError, match="holds nodata only: choose another"):
         command.get_any("empty", entry, tmp_path / "empty")
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
+
+
+def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, capsys, monkeypatch):
+    image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
+    image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
+    urls = f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",)
+    window = registry.Window(*urls, 0, 0, 256, "WV3", "window", "CC BY-NC", "x", 14)
+    file = registry.Entry(f"{running.url}/image.h5", "WV3", "h5", "CC0", "x")
+    monkeypatch.setattr(command, "ENTRIES", {"city": file, "city-window": window})
+    monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
+    for options in ([], ["--row", "256"], ["--col", "256"]):
+        assert command.main(["get", "city-window", *options]) == 0
+    found = sorted(p.name for p in (tmp_path / "data").iterdir())
+    assert found == ["city-window", "city-window-col256", "city-window-row256"]
+    capsys.readouterr()
+    assert command.main(["check"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{name}: whole" for name in found]
 
 
 def test_synthetic_scenes_need_no_network(tmp_path):

@@ -285,11 +285,10 @@ def test_l_qnr_is_one_minus_the_metric_of_each_image(convention):
     found = losses.relation_to_pan(fused, exp, pan, 4, convention)
     assert found.item() == pytest.approx(float(torch.stack(d_s).mean()), abs=1e-5)
     # Below the floor nothing is asked of the image, above it as much as before.
-    fused, whole = fused.requires_grad_(), found.item()
-    assert losses.relation_to_pan(fused, exp, pan, 4, convention, whole / 2).item() == pytest.approx(
-        whole / 2, abs=1e-5
-    )
-    losses.relation_to_pan(fused, exp, pan, 4, convention, whole + 0.01).backward()
+    fused, middle = fused.requires_grad_(), float(torch.stack(d_s).median())
+    floored = losses.relation_to_pan(fused, exp, pan, 4, convention, middle)
+    assert floored.item() == pytest.approx(float((torch.stack(d_s) - middle).clamp_min(0).mean()), abs=1e-5)
+    losses.relation_to_pan(fused, exp, pan, 4, convention, float(max(d_s)) + 0.01).backward()
     assert fused.grad.abs().max() == 0
 
 

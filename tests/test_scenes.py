@@ -83,7 +83,11 @@ def test_cars_are_elsewhere_in_ms_than_in_pan():
     seen_ms = (busy.truth - still.truth).abs().amax(0) > 50
     assert seen_pan.sum() > 200 and seen_ms.sum() > 200
     assert (seen_pan & ~seen_ms).sum() > 0.4 * seen_pan.sum()  # they have left their places
+    # However far they drive, whatever leaves the map: PAN shows the same cars at the same places.
+    assert torch.equal(busy.pan, scenes.make_scene(3, 256, "WV2", cars=40, speed=60.0, snr=1e6).pan)
     parked = scenes.make_scene(3, 256, "WV2", cars=40, speed=0.0, snr=1e6)
+    near, far = (scenes.make_scene(3, 256, "WV2", cars=n, speed=60.0, snr=1e6).truth for n in (39, 40))
+    assert (near != far).any(0).sum() < 200  # one car more changes one place
     same = (parked.truth - still.truth).abs().amax(0) > 50
     assert (seen_pan & ~same).sum() < 0.2 * seen_pan.sum()
 

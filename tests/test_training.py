@@ -557,7 +557,7 @@ def test_balanced_weights_push_in_proportion(small_pair):
     assert plain[1]["loss"] != scaled[1]["loss"] and plain[0]["loss"] == scaled[0]["loss"]
 
 
-def test_the_paper_needs_one_call_which_makes_its_teacher(small_pair, random_clip, capsys):
+def test_the_paper_needs_one_call_which_makes_its_teacher(small_pair, random_clip, capsys, tmp_path):
     supervisor, _ = adaptation.adapt(
         small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=2, batch=2), progress=False
     )
@@ -565,6 +565,14 @@ def test_the_paper_needs_one_call_which_makes_its_teacher(small_pair, random_cli
     _, history = training.train(small_pair, paper, supervisor, progress=False)
     assert "none given, training one now" in capsys.readouterr().out
     assert {"spec", "spat", "qnr", "ship", "direction"} < set(history[0])
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        stop = {"on_step": lambda *_: signal.raise_signal(signal.SIGINT)}
+        training.train(small_pair, paper, supervisor, progress=False, checkpoint=state, **stop)
+    assert len(list(tmp_path.glob("state-teacher-*.safetensors"))) == 1 and state.is_file()
+    _, resumed = training.train(small_pair, paper, supervisor, progress=False, checkpoint=state)
+    assert "loaded state-teacher-" in capsys.readouterr().out and len(resumed) == 3
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_previews_show_pan_exp_and_the_network(small_pair, tmp_path):
