@@ -16,7 +16,7 @@ from clippan_lite.registration import SEARCH, Shift
 SMALLEST_CROP = 64  # pixels: CLIP's crops, which must fit into PAN after Wald's protocol has divided it by the ratio
 TELLING = 0.3  # PAN pixels: correcting 0.2 changed ERGAS by 0.2 % (IKONOS), 0.8 by 2 % (WV2), 2 by half (GF2)
 DIFFERENT = 0.25  # multiple correlation of gradients; images of different places stay below it
-MANY = 128 * 128  # MS pixels: with fewer, chance correlates too
+MANY = 150 * 150  # MS pixels: with fewer, chance correlates too
 UNEVEN = 1.0  # PAN pixels: corners that differ by more are not mended by one shift
 
 

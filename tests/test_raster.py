@@ -273,7 +273,7 @@ def test_nothing_half_written_stays(pair_files, tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(raster, "_as_dtype", fail)
+    monkeypatch.setattr(raster, "as_dtype", fail)
     with pytest.raises(error):
         raster.write_fused(out / "fused.tif", torch.full((4, H, W), 4.0), pair)
     assert [p.name for p in out.iterdir()] == ["fused.tif"] and (out / "fused.tif").read_bytes() == before
