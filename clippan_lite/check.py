@@ -26,6 +26,10 @@ REQUIRED = {
     "rasterio": "rasterio",
     "safetensors": "safetensors",
     "tqdm": "tqdm",
+    "accelerate": "accelerate",
+    "pooch": "pooch",
+    "h5py": "h5py",
+    "filelock": "filelock",
 }
 FOR_NOTEBOOKS = {
     "matplotlib": "matplotlib",

@@ -403,6 +403,7 @@ def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callab
         from dask.distributed import Client, as_completed
     except ImportError as error:
         raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
+    before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS=1, and leaves it to all later processes
     local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     try:
         client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
@@ -415,8 +416,12 @@ def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callab
         tasks = as_completed([client.submit(_alone, function, job, place, pure=False) for place in places])
         return (_taken(task) for task in tasks)
 
-    with client:
-        yield run
+    try:
+        with client:
+            yield run
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _taken(task: Future) -> object:

@@ -1,5 +1,6 @@
 """Whole scenes in windows: the same as in one piece, whatever lies in the files, and after a kill."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -145,7 +146,9 @@ def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, mon
 def test_workers_give_the_same(scene, network, tmp_path):
     pytest.importorskip("distributed")
     alone, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)
+    before = dict(os.environ)
     both, *_ = fused(scene, tmp_path / "g.tif", network=network, window=320, workers=2)
+    assert dict(os.environ) == before
     assert (alone - both).abs().max() <= 1.0  # another number of threads may round otherwise
 
 
