@@ -63,11 +63,7 @@ def save_network(path: Path, network: nn.Module, config: TrainConfig) -> None:
 
 def load_network(path: Path) -> nn.Module:
     """Load what :func:`save_network` wrote, in evaluation mode on the CPU."""
-    state, facts = _load(Path(path))
-    try:
-        config = TrainConfig(**facts["config"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{Path(path).name} holds no fusion network of this version ({error}): train again") from error
+    state, config, facts = _load_network(Path(path))
     network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
     network.load_state_dict(state)
     return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
@@ -107,11 +103,8 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Mo
             return fresh
     if not config.start:
         return fresh
-    state, facts = _load(path)
-    try:
-        then = (facts["config"]["backbone"], facts["bands"], facts["ratio"], facts["config"]["options"])
-    except KeyError as error:
-        raise ValueError(f"{path.name} holds no fusion network ({error} is missing): give another file") from error
+    state, other, facts = _load_network(path)
+    then = (other.backbone, facts["bands"], facts["ratio"], other.options)
     if then != (config.backbone, bands, ratio, config.options):
         raise ValueError(
             f"{path.name} holds {then[0]} for {then[1]} bands, ratio {then[2]}, options {then[3]}; wanted "
@@ -141,6 +134,15 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
         return load_file(path), json.loads(path.with_suffix(".json").read_text())
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"checkpoint {path}, or the .json beside it, is damaged ({error}): train again") from error
+
+
+def _load_network(path: Path) -> tuple[dict[str, torch.Tensor], TrainConfig, dict]:
+    """Weights, settings and ``bands, ratio, convention`` of a fusion network's file."""
+    state, facts = _load(path)
+    try:
+        return state, TrainConfig(**facts["config"]), {name: facts[name] for name in ("bands", "ratio", "convention")}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} holds no fusion network of this version ({error}): train again") from error
 
 
 def write_history(path: Path, history: History) -> None:

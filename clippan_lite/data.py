@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -172,6 +173,28 @@ class Patches:
             step, side = (self.ratio, self.size // self.ratio) if name == "ms" else (1, self.size)
             batch[name] = torch.stack([image[:, r // step :, c // step :][:, :side, :side] for r, c in picks])
         return batch
+
+
+def split_scenes(pairs: Sequence[Pair], held_out: float = 0.25, gap: int = 0) -> tuple[Sequence[Pair], Sequence[Pair]]:
+    """Scenes to train on, and scenes to be judged on, which no training saw; nothing is read.
+
+    Benchmark files hold neighbouring patches of a few images side by side, so the last ones are held out, not random
+    ones, which would overlap what was trained on. Within one scene, `Patches` splits by block.
+
+    Args:
+        pairs: a list, or :class:`clippan_lite.readers.Samples`, which stay unread.
+        held_out: share of the scenes, rounded up.
+        gap: scenes between the two parts that neither gets.
+
+    Raises:
+        ValueError: a share that cannot be, or too few scenes.
+    """
+    if not 0 < held_out < 1 or gap < 0:
+        raise ValueError(f"held_out must lie between 0 and 1 and gap be 0 or more, found {held_out}, {gap}")
+    first = len(pairs) - math.ceil(len(pairs) * held_out)
+    if first - gap < 1:
+        raise ValueError(f"{len(pairs)} scenes cannot be split with {held_out} held out and a gap of {gap}: give more")
+    return pairs[: first - gap], pairs[first:]
 
 
 def largest_valid(pair: Pair) -> Pair:

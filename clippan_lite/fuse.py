@@ -7,46 +7,32 @@ killed run goes on where it was and several processes work side by side; the par
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from typing import Any
 
 import numpy as np
-import rasterio
-import rasterio.shutil
 import torch
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from clippan_lite import __version__, classical, files, pair_checks, raster, registration, sensors
+from clippan_lite import __version__, classical, files, grids, mosaic, pair_checks, raster, registration, sensors
 from clippan_lite.checkpoints import fingerprint
 from clippan_lite.classical import windows
 from clippan_lite.classical.common import Sums
 from clippan_lite.config import digest
 from clippan_lite.data import Pair
-
-if TYPE_CHECKING:
-    from dask.distributed import Future
+from clippan_lite.workers import Run, processes
 
 GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes up to that size are filled alike
 FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
 TILE = 1024  # PAN pixels: what a network sees at once in a window
-CACHE = 64  # MB of blocks that GDAL keeps; its default, a twentieth of the memory, would be most of what is used
-PATIENCE = 30  # seconds to wait for a dask scheduler
-GDAL_TYPES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "float32": "Float32", "float64": "Float64",
-}  # fmt: skip
 
 
 @torch.no_grad()
@@ -116,7 +102,7 @@ def _halo(network: nn.Module) -> tuple[int, int]:
 class Job:
     """All that a process needs to work on windows of a scene."""
 
-    grid: raster.Grid
+    grid: grids.Grid
     folder: Path  # where finished windows go
     network: nn.Module | None
     method: str | None
@@ -223,15 +209,15 @@ def fuse_scene(
         raise ValueError(
             f"expected a window of {GRID} PAN pixels or more and 1 worker or more, found {window}, {workers}"
         )
-    grid = raster.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
-    if grid.dtype not in GDAL_TYPES:
-        raise ValueError(f"MS holds {grid.dtype}, expected one of {', '.join(GDAL_TYPES)}: convert it")
+    grid = grids.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
+    if grid.dtype not in mosaic.GDAL_TYPES:
+        raise ValueError(f"MS holds {grid.dtype}, expected one of {', '.join(mosaic.GDAL_TYPES)}: convert it")
     if out in (grid.pan_path, grid.ms_path):
         raise ValueError(f"{out} is one of the files to be fused: choose another name")
-    look, shift = _look(grid)
-    if register:
-        moved = registration.correct(look, shift)  # refuses a shift that the images do not tell
-        grid = replace(grid, georef=grid.georef | {"transform": moved.georef.get("transform")})
+    shift = _shift(grid, register)
+    if shift is not None:
+        place = registration.ms_place(grid.georef, grid.sensor.ratio, grid.convention)
+        grid = replace(grid, georef=grid.georef | place)
     step, reach = (grid.sensor.ratio, 20 + 16 * grid.sensor.ratio) if method else _halo(network)
     if method:  # its reach: the MTF filter, interpolation twice, and windows of 7 MS pixels
         classical.find(method)
@@ -239,11 +225,11 @@ def fuse_scene(
         check_network(network, grid.name, len(grid.sensor.bands), grid.sensor.ratio, grid.convention)
         network = network.to("cpu").eval()  # processes get a copy each
     unit = math.lcm(GRID, step)
-    margin = reach + (registration.SEARCH + registration.HALF if register else 0)
+    margin = reach + (registration.SEARCH + registration.HALF if shift is not None else 0)
     window, margin = (-(-n // unit) * unit for n in (window, margin))
     folder = out.with_name(out.name + ".parts")
-    job = Job(grid, folder, network, method, device, window, margin, shift if register else None)
-    with _processes(workers, scheduler) as run, rasterio.Env(GDAL_CACHEMAX=CACHE):
+    job = Job(grid, folder, network, method, device, window, margin, shift)
+    with processes(workers, scheduler) as run:
         job = _surveyed(job, run, progress)
         _begin(job)
         left = [place for place in job.places if not job.part(place).is_file()]
@@ -252,40 +238,35 @@ def fuse_scene(
         for _ in _watched(run(fuse_window, job, left), job, left, "fusing", progress):
             pass
     told = {"METHOD": method or type(network).__name__, "SENSOR": grid.sensor.name, "CONVENTION": grid.convention}
-    _join(job, out, told | {"SOFTWARE": f"clippan-lite {__version__}"} | (tags or {}))
+    told |= {"SOFTWARE": f"clippan-lite {__version__}"} | (tags or {})
+    mosaic.join(grid, {place: job.part(place) for place in job.places}, window, out, job.nodata, told)
     _clear(folder)
     return out
 
 
-def _look(grid: raster.Grid, side: int = 1024) -> tuple[Pair, registration.Shift]:
-    """The most detailed of nine places, and how far MS lies off PAN there; printed.
+def _shift(grid: grids.Grid, register: bool) -> registration.Shift | None:
+    """How far PAN is to be moved: not at all, by what the geotransforms say, or by what the images tell.
 
     Raises:
-        ValueError: PAN and MS show different places.
+        ValueError: PAN and MS show different places, or do not tell their shift.
     """
-    r, best = grid.sensor.ratio, None
-    spans = []
-    for size in (grid.height, grid.width):
-        length = min(side, size) // r * r
-        spans.append(
-            [(start // r * r, start // r * r + length) for start in np.linspace(0, size - length, 3).astype(int)]
-        )
-    for rows, cols in itertools.product(*(sorted(set(span)) for span in spans)):
-        pair, *ok = raster.read_window(grid, rows, cols)
-        values = pair_checks.Values(pair, *ok)
-        if any(values.bad.values()):
-            pair_checks.values(values, grid.sensor, (grid.pan_path, grid.ms_path))  # NaN would end in the estimate
-        raster.clear_nodata(pair, *ok)
-        detail = float((pair.pan[0][pair.valid]).std()) if pair.valid.sum() > pair.valid.numel() / 2 else 0.0
-        if best is None or detail > best[0]:
-            best = detail, pair
-    shift = registration.estimate(best[1])
-    pair_checks.same_place(best[1], shift)
-    print(pair_checks.alignment(best[1], shift, advise=False))
-    return best[1], shift
+    pairs = grids.parts(grid)
+    if not pairs:
+        if register:
+            raise ValueError(f"{grid.name} is mostly nodata at all places seen: crop it, or leave register off")
+        print(f"{grid.name} is mostly nodata at all places seen: whether PAN and MS fit is not checked")
+        return grid.offset
+    pair = grids.most_detailed(pairs)
+    if grid.offset is not None and not register:
+        pair = registration.correct(pair, grid.offset)
+    shift = pair_checks.shift_of(pair, advise=not register)
+    if not register:
+        return grid.offset
+    registration.check(shift, grid.name)
+    return shift
 
 
-def _surveyed(job: Job, run: Callable, progress: bool) -> Job:
+def _surveyed(job: Job, run: Run, progress: bool) -> Job:
     """The job with what counts for the whole scene; values are checked."""
     found = None
     for one in _watched(run(survey_window, job, job.places), job, job.places, "survey", progress):
@@ -310,7 +291,7 @@ def _window(
         first, last, end = max(start - margin, 0), min(start + job.window + margin, size), min(start + job.window, size)
         spans.append((first, last))
         core.append(slice(start - first, end - first))
-    pair, *ok = raster.read_window(job.grid, *spans)
+    pair, *ok = grids.read_window(job.grid, *spans)
     return pair, tuple(core), tuple(ok)
 
 
@@ -321,7 +302,7 @@ def _ready(
 
     At the scene's border classical methods see its edge repeated: their interpolation would wrap around the window.
     """
-    raster.clear_nodata(pair, *ok)
+    grids.clear_nodata(pair, *ok)
     pair = pair if job.shift is None else registration.correct(pair, job.shift)
     if not job.method:
         return pair, core
@@ -376,71 +357,8 @@ def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
         raise ValueError(
             f"the window at row {place[0]}, column {place[1]} has NaN or infinite pixels: nothing is written"
         )
-    pixels, holes = np.empty(fused.shape, job.grid.dtype), ~valid[core].numpy()
-    for top in range(0, len(holes), GRID):  # strips keep the float64 copies small
-        rows = slice(top, top + GRID)
-        strip = fused[:, rows].double().numpy()
-        pixels[:, rows] = raster.as_dtype(strip, pixels.dtype, job.nodata, holes[rows])
-    profile = {"driver": "GTiff", "count": len(pixels), "height": pixels.shape[1], "width": pixels.shape[2]}
-    profile |= {"dtype": job.grid.dtype, "photometric": "minisblack", "alpha": "no", "tiled": True}
-    try:
-        with files.replacing(job.part(place)) as part, warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(part, "w", **profile) as target:
-                target.write(pixels)
-    except RasterioError as error:
-        raise OSError(f"{job.part(place)} could not be written ({error}): is the disk full?") from error
+    raster.write_image(job.part(place), fused, job.grid.dtype, job.nodata, valid[core], compress=False)
     return place
-
-
-@contextlib.contextmanager
-def _processes(workers: int, scheduler: str | None) -> Iterator[Callable[[Callable, Job, list], Iterable]]:
-    """Yield ``run(function, job, places)``, which iterates over results: made here in turn, or by dask's workers."""
-    if workers == 1 and scheduler is None:
-        yield lambda function, job, places: (function(job, place) for place in places)
-        return
-    try:
-        from dask.distributed import Client, as_completed
-    except ImportError as error:
-        raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
-    before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS=1, and leaves it to all later processes
-    local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-    try:
-        client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
-    except OSError as error:
-        told = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
-        raise OSError(told if scheduler else f"the local dask cluster did not start ({error})") from error
-
-    def run(function: Callable, job: Job, places: list) -> Iterable:
-        job = client.scatter(job, broadcast=True)
-        tasks = as_completed([client.submit(_alone, function, job, place, pure=False) for place in places])
-        return (_taken(task) for task in tasks)
-
-    try:
-        with client:
-            yield run
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _taken(task: Future) -> object:
-    """A task's result, which its worker need not keep any longer."""
-    from dask.distributed import KilledWorker
-
-    try:
-        result = task.result()
-    except KilledWorker as error:
-        raise OSError(f"a worker was killed ({error}): had it too little memory? take a smaller window") from error
-    task.release()
-    return result
-
-
-def _alone(function: Callable, job: Job, place: tuple[int, int]) -> object:
-    """A task of a worker process, one thread each: the processes share the cores."""
-    torch.set_num_threads(1)
-    with rasterio.Env(GDAL_CACHEMAX=CACHE):
-        return function(job, place)
 
 
 def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) -> Iterator:
@@ -456,9 +374,7 @@ def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) 
 def _begin(job: Job) -> None:
     """Make the folder for finished windows; windows of another job in it are thrown away, and that is printed."""
     grid = job.grid
-    stamps = [
-        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (grid.pan_path, grid.ms_path)
-    ]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (grid.pan_path, grid.ms_path)]
     weights = "" if job.network is None else fingerprint(job.network.state_dict().values())
     facts = (stamps, sensors.to_table(grid.sensor), grid.convention, job.method, weights, job.window, str(job.shift))
     key, path = digest(facts, job.scale, __version__), job.folder / "job.json"
@@ -476,43 +392,3 @@ def _clear(folder: Path) -> None:
         if file.name != "job.json":
             file.unlink()
     shutil.rmtree(folder)
-
-
-def _join(job: Job, out: Path, tags: dict[str, Any]) -> None:
-    """One Cloud-Optimised GeoTIFF of all windows, with overviews."""
-    grid = job.grid
-    virtual = ElementTree.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    if grid.georef["transform"] is not None:
-        if grid.georef["crs"] is not None:
-            ElementTree.SubElement(virtual, "SRS").text = grid.georef["crs"].to_wkt()
-        numbers = ", ".join(repr(float(v)) for v in grid.georef["transform"].to_gdal())
-        ElementTree.SubElement(virtual, "GeoTransform").text = numbers
-    told = ElementTree.SubElement(virtual, "Metadata")
-    for name, value in tags.items():
-        ElementTree.SubElement(told, "MDI", key=name).text = str(value)
-    for i, name in enumerate(grid.sensor.bands, 1):
-        band = ElementTree.SubElement(virtual, "VRTRasterBand", dataType=GDAL_TYPES[grid.dtype], band=str(i))
-        ElementTree.SubElement(band, "Description").text = name
-        if job.nodata is not None:
-            ElementTree.SubElement(band, "NoDataValue").text = repr(float(job.nodata))
-        ElementTree.SubElement(band, "ColorInterp").text = "Gray" if i == 1 else "Undefined"
-        for top, left in job.places:
-            source = ElementTree.SubElement(band, "SimpleSource")
-            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = job.part((top, left)).name
-            ElementTree.SubElement(source, "SourceBand").text = str(i)
-            size = {"xSize": min(job.window, grid.width - left), "ySize": min(job.window, grid.height - top)}
-            for what, x, y in (("SrcRect", 0, 0), ("DstRect", left, top)):
-                ElementTree.SubElement(source, what, {k: str(v) for k, v in {"xOff": x, "yOff": y, **size}.items()})
-    path = job.folder / "scene.vrt"
-    ElementTree.ElementTree(virtual).write(path)
-    kind = np.dtype(grid.dtype).kind
-    options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT"}
-    options |= {"BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS", "OVERVIEW_RESAMPLING": "AVERAGE"}
-    try:
-        part = job.folder / "scene.tif"  # among the windows: what a kill leaves is cleared by the next call
-        with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            rasterio.shutil.copy(path, part, driver="COG", **options)
-        os.replace(part, out)
-    except RasterioError as error:
-        raise OSError(f"{out} could not be written ({error}); the windows are kept, the same call goes on") from error

@@ -11,7 +11,7 @@ import torch
 
 from clippan_lite import sensors
 from clippan_lite.data import Pair
-from clippan_lite.registration import SEARCH, Shift
+from clippan_lite.registration import SEARCH, Shift, estimate
 
 SMALLEST_CROP = 64  # pixels: CLIP's crops, which must fit into PAN after Wald's protocol has divided it by the ratio
 TELLING = 0.3  # PAN pixels: correcting 0.2 changed ERGAS by 0.2 % (IKONOS), 0.8 by 2 % (WV2), 2 by half (GF2)
@@ -58,21 +58,22 @@ def sizes(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: senso
         )
 
 
-def grids(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor) -> tuple[str, str | None]:
+def grids(
+    pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor
+) -> tuple[str, tuple[float, float]]:
     """Both files lie on north-up grids of one place, with pixel sizes in the sensor's ratio.
 
     Origins may differ by up to one MS pixel: Landsat's grids are half a PAN pixel apart by design.
 
     Returns:
-        Where the pair lies (its CRS), and a line to print, if any.
+        Where the pair lies (its CRS), and how far right of and below PAN's MS's first pixel starts, PAN pixels.
 
     Raises:
         ValueError: if not.
     """
     has = [source.crs is not None or not source.transform.is_identity for source in (pan, ms)]
     if not any(has):
-        note = "Neither file has a georeference: both are taken to cover the same area, the result will have none."
-        return "no georeference", note
+        return "no georeference", (0.0, 0.0)
     if not all(has):
         raise ValueError(f"only {'PAN' if has[0] else 'MS'} has a georeference: give it to both files or to neither")
     if pan.crs != ms.crs:
@@ -93,10 +94,7 @@ def grids(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: senso
             f"MS starts {apart[0]:.1f} PAN pixels right of and {apart[1]:.1f} below PAN, expected less than one MS "
             f"pixel ({sensor.ratio}): crop both to the same area"
         )
-    note = None
-    if max(map(abs, apart)) > 0.01:
-        note = f"MS starts ({apart[0]:.2f}, {apart[1]:.2f}) PAN pixels (right, down) off PAN: taken as aligned."
-    return str(pan.crs or "no CRS"), note
+    return str(pan.crs or "no CRS"), apart
 
 
 def dtypes(
@@ -175,17 +173,20 @@ def values(seen: Values, sensor: sensors.Sensor, paths: tuple[Path, Path]) -> No
             raise ValueError(f"{what} has values up to {high:.4g} only: give digital numbers (0 to {peak}), not 0 to 1")
 
 
-def same_place(pair: Pair, shift: Shift) -> None:
-    """PAN and MS show one place: where their gradients have nothing in common, they do not.
+def shift_of(pair: Pair, advise: bool = True) -> Shift:
+    """How far MS lies off PAN; printed, with what to do about it unless ``advise`` is off.
 
     Raises:
-        ValueError: if not.
+        ValueError: PAN and MS show different places: their gradients have nothing in common.
     """
+    shift = estimate(pair)
     if pair.ms[0].numel() >= MANY and 0 < shift.correlation < DIFFERENT:
         raise ValueError(
             f"PAN and MS of {pair.name} do not show the same place within {SEARCH} PAN pixels (multiple correlation "
             f"{shift.correlation:.2f}, real pairs have .75 and more): give files of one place"
         )
+    print(alignment(pair, shift, advise))
+    return shift
 
 
 def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:

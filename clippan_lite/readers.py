@@ -82,7 +82,7 @@ def read_mat(path: str | os.PathLike[str], pan_path: str | os.PathLike[str] | No
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: no MATLAB file (version 7.3 ones are h5), an image missing, or what `pair_of` refuses.
+        ValueError: no MATLAB file, an image missing, or what `pair_of` refuses.
     """
     path = Path(path)
     with _told(path, "a MATLAB file"):
@@ -175,9 +175,14 @@ class Samples(Sequence[Pair]):
 
 
 def _mat(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a MATLAB file; those of version 7.3 are h5 files, with their axes the other way round."""
+    import h5py
     from scipy import io
 
-    return {k: v for k, v in io.loadmat(path).items() if isinstance(v, np.ndarray) and v.dtype.kind in "iuf"}
+    if not h5py.is_hdf5(path):
+        return {k: v for k, v in io.loadmat(path).items() if isinstance(v, np.ndarray) and v.dtype.kind in "iuf"}
+    with h5py.File(path) as file:
+        return {name: file[name][()].T for names in NAMES.values() for name in names if name in file}
 
 
 def _pair(images: dict[str, np.ndarray], path: Path, sensor: str, name: str) -> Pair:

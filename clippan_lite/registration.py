@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from rasterio import Affine
@@ -92,7 +93,7 @@ def _crop(pair: Pair, rows: slice, cols: slice) -> Pair:
 
 def _estimate(pair: Pair, search: int) -> Shift:
     """One shift for the whole image, which is judged by nine windows beyond 288 MS pixels each way."""
-    phase = _phase(pair)
+    phase = _phase(pair.ratio, pair.convention)
     step = max(1, pair.ratio // 2)  # the blur makes peaks wider than that
     whole = range(math.floor(phase) - search, math.ceil(phase) + search + step, step)
     reach = max(-whole[0], whole[-1]) + NEAR[-1]
@@ -182,11 +183,7 @@ def correct(pair: Pair, shift: Shift) -> Pair:
     Raises:
         ValueError: the shift is not reliable.
     """
-    if not shift.reliable:
-        raise ValueError(
-            f"{pair.name}: PAN and MS do not tell their shift (multiple correlation {shift.correlation:.2f}, expected "
-            f"{LEAST_CORRELATION} or more within {SEARCH} PAN pixels): leave register off, or give a better pair"
-        )
+    check(shift, pair.name)
     # PAN is moved, not MS: MS is undersampled, so that interpolation would blur and alias it, and every consistency
     # measure holds fused images to its DN. PAN holds little near its Nyquist frequency and moves almost unharmed.
     moves = [s if abs(s - round(s)) >= SMALLEST_FRACTION else float(round(s)) for s in (shift.down, shift.right)]
@@ -210,9 +207,18 @@ def correct(pair: Pair, shift: Shift) -> Pair:
         pan=pan.clamp(0, pair.peak) * measured,
         valid=None if valid.all() else valid,
         name=f"{pair.name}_registered",
-        georef=pair.georef | ms_place(pair),
+        georef=pair.georef | ms_place(pair.georef, pair.ratio, pair.convention),
         pan_shift=(pair.pan_shift[0] + moves[0], pair.pan_shift[1] + moves[1]),
     )
+
+
+def check(shift: Shift, name: str) -> None:
+    """Refuse a shift that the images do not tell (ValueError)."""
+    if not shift.reliable:
+        raise ValueError(
+            f"{name}: PAN and MS do not tell their shift (multiple correlation {shift.correlation:.2f}, expected "
+            f"{LEAST_CORRELATION} or more within {SEARCH} PAN pixels): leave register off, or give a better pair"
+        )
 
 
 def _whole(image: torch.Tensor, whole: int, axis: int) -> torch.Tensor:
@@ -233,17 +239,17 @@ def _move(image: torch.Tensor, whole: int, fraction: float, axis: int) -> torch.
     return lines.movedim(1, 0).movedim(-1, axis)
 
 
-def ms_place(pair: Pair) -> dict[str, Affine]:
+def ms_place(georef: dict[str, Any], ratio: int, convention: str) -> dict[str, Affine]:
     """PAN's transform from MS's, so that MS pixels lie on PAN's grid where the convention says."""
-    transform, ms = pair.georef.get("transform"), pair.georef.get("ms_transform")
+    transform, ms = georef.get("transform"), georef.get("ms_transform")
     if transform is None:
         return {}
-    place, size = (transform, 1) if ms is None else (ms, pair.ratio)
+    place, size = (transform, 1) if ms is None else (ms, ratio)
     a, b, c, d, e, f = tuple(place)[:6]
-    half = (_phase(pair) - (pair.ratio - 1) / 2) / size
+    half = (_phase(ratio, convention) - (ratio - 1) / 2) / size
     return {"transform": Affine(a / size, b / size, c - half * (a + b), d / size, e / size, f - half * (d + e))}
 
 
-def _phase(pair: Pair) -> float:
+def _phase(ratio: int, convention: str) -> float:
     """PAN index of the first MS pixel, by the convention."""
-    return pair.ratio // 2 if pair.convention == "benchmark" else (pair.ratio - 1) / 2
+    return ratio // 2 if convention == "benchmark" else (ratio - 1) / 2

@@ -147,6 +147,11 @@ class Setup:
         sensor = sensors.get(self.sensor)  # its figures count, not the name of the file that they are from
         return (__version__, stamps, synthetic, sensor.name, sensors.to_table(sensor), self.convention, self.register)
 
+    @property
+    def scene_folder(self) -> Path:
+        """Where the synthetic scene is kept."""
+        return self.run / f"scene-{digest(self.scene_key())}"
+
     def supervisor_key(self) -> tuple:
         """What decides the supervisor."""
         p = prompts.get(self.prompt)
@@ -175,7 +180,7 @@ def get_pair(setup: Setup) -> Pair:
         raise ValueError("expected both pan and ms (or neither, for the synthetic scene); found one of them")
     if setup.pan:
         return raster.read_pair(setup.pan, setup.ms, setup.sensor, convention=setup.convention, register=setup.register)
-    folder = setup.run / f"scene-{digest(setup.scene_key())}"
+    folder = setup.scene_folder
     if (folder / "scene.json").is_file():
         print(f"scene: loaded the synthetic one from {folder.name}")
         return raster.read_scene(folder)
@@ -191,8 +196,7 @@ def scene_files(setup: Setup) -> tuple[Path, Path]:
     """PAN's and MS's GeoTIFFs: the given ones, or the synthetic scene's, which :func:`get_pair` keeps."""
     if setup.pan:
         return Path(setup.pan), Path(setup.ms)
-    folder = setup.run / f"scene-{digest(setup.scene_key())}"
-    return folder / "pan.tif", folder / "ms.tif"
+    return setup.scene_folder / "pan.tif", setup.scene_folder / "ms.tif"
 
 
 def get_clip(setup: Setup) -> clips.Clip:

@@ -25,6 +25,7 @@ import pooch
 from tqdm import tqdm
 
 CHUNK = 1 << 20
+BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -79,7 +80,7 @@ def download(url: str, target: Path, md5: str | None = None, timeout: float = 60
                 break
             except urllib.error.HTTPError as error:
                 raise OSError(f"{url} cannot be downloaded ({error}): it may have moved, or try later") from None
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            except BROKEN as error:
                 if attempt == tries:
                     kept = ", what came is kept: the same command goes on" if part.exists() else ""
                     raise OSError(f"{url} cannot be downloaded ({error}){kept}; check the network") from None
@@ -112,9 +113,9 @@ def read(url: str, timeout: float = 60.0, most: int = 1 << 24) -> bytes:
     """
     check_url(url)
     try:
-        with urllib.request.build_opener(_HttpsOnly).open(_request(url), timeout=timeout) as answer:
+        with _open(url, timeout) as answer:
             content = answer.read(most + 1)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except BROKEN as error:
         raise OSError(f"{url} does not answer ({error}): check the network, or try later") from None
     if len(content) > most:
         raise OSError(f"{url} answers with more than {most} bytes: it is not what was expected")
@@ -128,16 +129,18 @@ def head(url: str, timeout: float = 60.0) -> None:
         OSError: it is not, or the server cannot be reached.
     """
     try:
-        with urllib.request.build_opener(_HttpsOnly).open(_request(url, "HEAD"), timeout=timeout):
+        with _open(url, timeout, "HEAD"):
             pass
     except urllib.error.HTTPError as error:
         raise OSError(f"{url} is not there ({error}): this acquisition lacks it, choose another data set") from None
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except BROKEN as error:
         raise OSError(f"{url} cannot be reached ({error}): check the network, or try later") from None
 
 
-def _request(url: str, method: str = "GET", **headers: str) -> urllib.request.Request:
-    return urllib.request.Request(url, headers={"User-Agent": "clippan-lite data_download", **headers}, method=method)
+def _open(url: str, timeout: float, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    headers = {"User-Agent": "clippan-lite data_download", **headers}
+    request = urllib.request.Request(url, headers=headers, method=method)
+    return urllib.request.build_opener(_HttpsOnly).open(request, timeout=timeout)
 
 
 def _forget(part: Path) -> None:
@@ -155,14 +158,13 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
     headers = {}
     if known.get("url") == url:
         headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": known["stamp"]}
-    opener = urllib.request.build_opener(_HttpsOnly)
     try:
-        answer = opener.open(_request(url, **headers), timeout=timeout)
+        answer = _open(url, timeout, **headers)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # asked for what lies behind the end: begin anew
             raise
         _forget(part)
-        answer = opener.open(_request(url), timeout=timeout)
+        answer = _open(url, timeout)
     with answer:
         resumed = answer.status == 206
         start = part.stat().st_size if resumed else 0

@@ -10,24 +10,33 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Common:
+    """What every kind of entry tells.
+
+    Attributes:
+        sensor: name in the sensor table of clippan_lite, or what the data set says.
+        content: what it holds.
+        licence: under which terms it may be used; "not stated" means ask before publishing anything made from it.
+        citation: how to cite it.
+    """
+
+    sensor: str
+    content: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Entry(_Common):
     """One downloadable file.
 
     Attributes:
         url: https address.
-        sensor: name in the sensor table of clippan_lite, or what the data set says.
-        content: what the file holds.
-        licence: under which terms it may be used; "not stated" means ask before publishing anything made from it.
-        citation: how to cite it.
         md5: of the file, if known.
         unpack: the archive is unpacked after the download.
     """
 
     url: str
-    sensor: str
-    content: str
-    licence: str
-    citation: str
     md5: str | None = None
     unpack: bool = False
 
@@ -38,60 +47,47 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Chips:
+class Chips(_Common):
     """Single PAN and MS chips of one city, found by listing the bucket; they become one scene folder.
 
     Attributes:
         bucket: https address that answers S3's ListObjectsV2.
         pan: prefix of the PAN chips' keys; what follows it is a number and ``.tif``.
         ms: prefix of the MS chips' keys.
-        sensor, content, licence, citation: as in :class:`Entry`.
         bits: bit depth of the numbers.
     """
 
     bucket: str
     pan: str
     ms: str
-    sensor: str
-    content: str
-    licence: str
-    citation: str
     bits: int = 11
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(_Common):
     """A window of images that lie on a server as tiled GeoTIFFs, read over HTTP range requests.
 
     Attributes:
         pan: https address of PAN.
         ms: https addresses of MS: one file with all bands, or one per band.
+        bits: bit depth of the numbers.
         row, col, size: default window, PAN pixels.
-        sensor, content, licence, citation, bits: as in :class:`Chips`.
     """
 
     pan: str
     ms: tuple[str, ...]
+    bits: int
     row: int
     col: int
-    size: int
-    sensor: str
-    content: str
-    licence: str
-    citation: str
-    bits: int
+    size: int = 1024
 
 
 @dataclass(frozen=True)
-class Synthetic:
+class Synthetic(_Common):
     """A scene that clippan_lite makes, with its full-resolution truth; no network is needed."""
 
-    sensor: str
     size: int
     seed: int
-    content: str
-    licence: str = "MIT"
-    citation: str = "clippan-lite"
 
 
 _SPACENET = "https://spacenet-dataset.s3.amazonaws.com/spacenet"
@@ -105,17 +101,22 @@ _NBU_TERMS = "not stated; research use only, do not redistribute"
 _NBU_CITATION = "Meng et al.: A large-scale benchmark data set for evaluating pansharpening, IEEE GRSM 9(1), 2021"
 
 
-def _spacenet(path: str, content: str, md5: str) -> Entry:
-    return Entry(f"{_SPACENET}/{path}", "WV3", content, _SPACENET_TERMS, _SPACENET_CITATION, md5, unpack=True)
+def _synthetic(sensor: str, bands: int) -> Synthetic:
+    content = f"{bands}-band synthetic scene with truth; made here, no network"
+    return Synthetic(sensor, content, "MIT", "clippan-lite", size=512, seed=0)
+
+
+def _spacenet(path: str, content: str, md5: str, sensor: str = "WV3") -> Entry:
+    return Entry(sensor, content, _SPACENET_TERMS, _SPACENET_CITATION, f"{_SPACENET}/{path}", md5, unpack=True)
 
 
 def _pancollection(name: str, sensor: str, content: str) -> Entry:
-    return Entry(f"{_PANCOLLECTION}/{name}", sensor, content, _PANCOLLECTION_TERMS, _PANCOLLECTION_CITATION)
+    return Entry(sensor, content, _PANCOLLECTION_TERMS, _PANCOLLECTION_CITATION, f"{_PANCOLLECTION}/{name}")
 
 
 def _nbu(name: str, sensor: str, pairs: int) -> Entry:
     content = f"{pairs} urban pairs, MS 256 x 256 and PAN 1024 x 1024, MATLAB files"
-    return Entry(f"{_NBU}/{name}.zip?download=true", sensor, content, _NBU_TERMS, _NBU_CITATION, unpack=True)
+    return Entry(sensor, content, _NBU_TERMS, _NBU_CITATION, f"{_NBU}/{name}.zip?download=true", unpack=True)
 
 
 _REDUCED = "20 reduced-resolution patches with reference, h5"
@@ -132,35 +133,33 @@ def _chips(challenge: str, city: str, unit: str) -> Chips:
     names = [
         f"spacenet/{challenge}/train/{city}/{kind}/{challenge}_train_{city}_{kind}_{unit}" for kind in ("PAN", "MS")
     ]
-    return Chips(_BUCKET, *names, "WV3", _CHIP, _SPACENET_TERMS, _SPACENET_CITATION)
+    return Chips("WV3", _CHIP, _SPACENET_TERMS, _SPACENET_CITATION, _BUCKET, *names)
 
 
-def _maxar(path: str, sensor: str) -> Window:
+def _maxar(path: str) -> Window:
     content = "a window of an orthorectified scene, reflectance times 10000, 3 MB; --row --col --size choose"
     urls = (f"{_MAXAR}/{path}-pan.tif", (f"{_MAXAR}/{path}-ms.tif",))
-    return Window(*urls, 4096, 4096, 1024, sensor, content, _MAXAR_TERMS, _MAXAR_CITATION, 14)
+    return Window("WV3", content, _MAXAR_TERMS, _MAXAR_CITATION, *urls, bits=14, row=4096, col=4096)
 
 
 def _landsat(scene: str) -> Window:
     _, _, place, *_ = scene.split("_")
     base = f"{_LANDSAT}/{place[:3]}/{place[3:]}/{scene}/{scene}"
     return Window(
-        f"{base}_B8.TIF", tuple(f"{base}_B{band}.TIF" for band in (2, 3, 4)), 6000, 6000, 1024, "LANDSAT8",
-        "a window of a Level-1 scene, PAN 15 m and three bands 30 m; --row --col --size choose",
-        "public domain", "Landsat-8 image courtesy of the U.S. Geological Survey", 16,
+        "LANDSAT8", "a window of a Level-1 scene, PAN 15 m and three bands 30 m; --row --col --size choose",
+        "public domain", "Landsat-8 image courtesy of the U.S. Geological Survey",
+        f"{base}_B8.TIF", tuple(f"{base}_B{band}.TIF" for band in (2, 3, 4)), bits=16, row=6000, col=6000,
     )  # fmt: skip
 
 
 ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
-    "synthetic-wv2": Synthetic("WV2", 512, 0, "8-band synthetic scene with truth; made here, no network"),
-    "synthetic-ikonos": Synthetic("IKONOS", 512, 0, "4-band synthetic scene with truth; made here, no network"),
+    "synthetic-wv2": _synthetic("WV2", 8),
+    "synthetic-ikonos": _synthetic("IKONOS", 4),
     "spacenet3-paris-chip": _chips("SN3_roads", "AOI_3_Paris", "img"),
     "spacenet3-vegas-chip": _chips("SN3_roads", "AOI_2_Vegas", "img"),
     "spacenet5-moscow-chip": _chips("SN5_roads", "AOI_7_Moscow", "chip"),
-    "maxar-kenya-2023": _maxar("Kenya-Flooding-May24/ard/37/211111023311/2023-11-30/104001008E063C00", "WV3"),
-    "maxar-losangeles-2025": _maxar(
-        "WildFires-LosAngeles-Jan-2025/ard/11/031311103120/2025-01-08/10400100A24E1900", "WV3"
-    ),
+    "maxar-kenya-2023": _maxar("Kenya-Flooding-May24/ard/37/211111023311/2023-11-30/104001008E063C00"),
+    "maxar-losangeles-2025": _maxar("WildFires-LosAngeles-Jan-2025/ard/11/031311103120/2025-01-08/10400100A24E1900"),
     "landsat8-greenland-2015": _landsat("LC08_L1TP_023001_20150708_20170407_01_T1"),
     "spacenet3-paris": _spacenet(
         "SN3_roads/tarballs/SN3_roads_train_AOI_3_Paris.tar.gz",
@@ -177,14 +176,11 @@ ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
         "chips PAN 1300 x 1300 and 8-band MS 325 x 325, several GB",
         "03082d01081a6d8df2bc5a9645148d2a",
     ),
-    "spacenet4-atlanta": Entry(
-        f"{_SPACENET}/SN4_buildings/tarballs/Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
-        "WV2",
+    "spacenet4-atlanta": _spacenet(
+        "SN4_buildings/tarballs/Atlanta_nadir7_catid_1030010003D22F00.tar.gz",
         "chips PAN 900 x 900 and 8-band MS 225 x 225, 7 degrees off nadir, several GB",
-        _SPACENET_TERMS,
-        _SPACENET_CITATION,
         "d41ab6ec087b07e1e046c55d1fa5754b",
-        unpack=True,
+        "WV2",
     ),
     "pancollection-wv3-reduced": _pancollection("test_wv3_multiExm1.h5", "WV3", f"{_REDUCED}, 184 MB"),
     "pancollection-wv3-full": _pancollection("test_wv3_OrigScale_multiExm1.h5", "WV3", f"{_FULL}, 398 MB"),

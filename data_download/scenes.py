@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path

@@ -50,7 +50,7 @@ import rasterio
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import degrade, fuse, plotting, raster, steps, widgets
+from clippan_lite import degrade, fuse, grids, plotting, steps, widgets
 from data_download.registry import ENTRIES
 
 setup = steps.Setup(
@@ -96,7 +96,7 @@ display(Markdown("\n".join(["| name | sensor | kind | content | licence |", "|--
 # %%
 pair = steps.get_pair(setup)
 files = steps.scene_files(setup)
-grid = raster.inspect(*files, pair.sensor, setup.convention)
+grid = grids.inspect(*files, pair.sensor, setup.convention)
 count = -(-grid.height // window) * -(-grid.width // window)
 print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} windows of {window}")
 

@@ -143,7 +143,7 @@ def server(running):
 
 
 def entry(url, **more):
-    return registry.Entry(url, "WV3", "two images", "CC0", "nobody 2024", **more)
+    return registry.Entry("WV3", "two images", "CC0", "nobody 2024", url, **more)
 
 
 def test_download_checks_and_keeps(server, tmp_path):
@@ -356,7 +356,7 @@ def test_a_chip_becomes_a_scene_folder(running, tmp_path, capsys):
         if number != 3:
             image(running.folder / f"train/MS/a_MS_img{number}.tif", 8, 64, 2.0, number, tiled=False)
     image(running.folder / "train/PAN/a_PAN_imgX.tif", 1, 16, 0.5, tiled=False)
-    entry = registry.Chips(running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img", "WV3", "a chip", "CC BY", "x 2020")
+    entry = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img")
     assert list(remote.chips(entry)) == [7, 40]
     folder = command.get_any("city", entry, tmp_path / "city")
     with rasterio.open(folder / "ms.tif") as file:
@@ -379,13 +379,13 @@ def test_a_chip_becomes_a_scene_folder(running, tmp_path, capsys):
     with pytest.raises(ValueError, match="takes no --row: --chip"):
         command.get_any("city", entry, tmp_path / "none", options={"row": 8})
     with pytest.raises(OSError, match="lists no chips"):
-        remote.chips(registry.Chips(running.url, "b", "c", "WV3", "", "", ""))
+        remote.chips(registry.Chips("WV3", "", "", "", running.url, "b", "c"))
 
 
 def test_a_chip_that_broke_off_is_incomplete_and_goes_on(running, tmp_path, capsys, monkeypatch):
     image(running.folder / "p1.tif", 1, 256, 0.5, 1, tiled=False)
     image(running.folder / "m1.tif", 8, 64, 2.0, 1, tiled=False)
-    entry = registry.Chips(running.url, "p", "m", "WV3", "a chip", "CC BY", "x 2020")
+    entry = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "p", "m")
     running.breaks = 9
     monkeypatch.setattr(command, "ENTRIES", {"city": entry})
     with pytest.raises(OSError, match="goes on"):
@@ -400,7 +400,7 @@ def test_a_window_is_read_by_ranges_and_by_geotransforms(running, tmp_path, monk
     pan = image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
     ms = image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
     entry = registry.Window(
-        f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",), 128, 256, 256, "WV3", "window", "CC BY-NC", "x", 14
+        "WV3", "window", "CC BY-NC", "x", f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",), 14, 128, 256, 256
     )
     folder = command.get_any("event", entry, tmp_path / "event")
     with rasterio.open(folder / "pan.tif") as p, rasterio.open(folder / "ms.tif") as m:
@@ -416,7 +416,7 @@ def test_a_window_is_read_by_ranges_and_by_geotransforms(running, tmp_path, monk
     ):
         with pytest.raises(ValueError, match=message):
             command.get_any("event", entry, tmp_path / "wrong", options=options)
-    gone = registry.Window(entry.pan, (f"{running.url}/b-ms.tif",), 0, 0, 256, "WV3", "", "x", "x", 14)
+    gone = registry.Window("WV3", "", "x", "x", entry.pan, (f"{running.url}/b-ms.tif",), 14, 0, 0, 256)
     with pytest.raises(OSError, match="this acquisition lacks it"):
         command.get_any("gone", gone, tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
@@ -427,7 +427,7 @@ def test_bands_in_files_of_their_own_on_a_grid_half_a_pixel_off(running, tmp_pat
     pan = image(running.folder / "L_B8.tif", 1, 512, 15.0, 1, offset=7.5)
     bands = [image(running.folder / f"L_B{i}.tif", 1, 256, 30.0, i)[0] for i in (2, 3, 4)]
     urls = tuple(f"{running.url}/L_B{i}.tif" for i in (2, 3, 4))
-    entry = registry.Window(f"{running.url}/L_B8.tif", urls, 100, 60, 256, "LANDSAT8", "window", "PD", "x", 16)
+    entry = registry.Window("LANDSAT8", "window", "PD", "x", f"{running.url}/L_B8.tif", urls, 16, 100, 60, 256)
     folder = command.get_any("landsat", entry, tmp_path / "landsat")
     with rasterio.open(folder / "pan.tif") as p, rasterio.open(folder / "ms.tif") as m:
         assert m.count == 3 and m.shape == (128, 128) and p.shape == (256, 256)
@@ -443,13 +443,13 @@ def test_bands_in_files_of_their_own_on_a_grid_half_a_pixel_off(running, tmp_pat
 def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     image(running.folder / "p.tif", 1, 1024, 0.5)
     image(running.folder / "other.tif", 8, 256, 2.3)
-    entry = registry.Window(f"{running.url}/p.tif", (f"{running.url}/other.tif",), 0, 0, 256, "WV3", "", "x", "x", 14)
+    entry = registry.Window("WV3", "", "x", "x", f"{running.url}/p.tif", (f"{running.url}/other.tif",), 14, 0, 0, 256)
     with pytest.raises(ValueError, match="grids that do not fit"):
         command.get_any("other", entry, tmp_path / "other")
     with rasterio.open(running.folder / "p.tif", "r+") as file:
         file.write(np.zeros((1, 1024, 1024), np.uint16))
     image(running.folder / "ms.tif", 8, 256, 2.0)
-    entry = registry.Window(f"{running.url}/p.tif", (f"{running.url}/ms.tif",), 0, 0, 256, "WV3", "", "x", "x", 14)
+    entry = registry.Window("WV3", "", "x", "x", f"{running.url}/p.tif", (f"{running.url}/ms.tif",), 14, 0, 0, 256)
     with pytest.raises(ValueError, match="holds nodata only: choose another"):
         command.get_any("empty", entry, tmp_path / "empty")
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
@@ -459,8 +459,8 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
     image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
     image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
     urls = f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",)
-    window = registry.Window(*urls, 0, 0, 256, "WV3", "window", "CC BY-NC", "x", 14)
-    file = registry.Entry(f"{running.url}/image.h5", "WV3", "h5", "CC0", "x")
+    window = registry.Window("WV3", "window", "CC BY-NC", "x", *urls, 14, 0, 0, 256)
+    file = registry.Entry("WV3", "h5", "CC0", "x", f"{running.url}/image.h5")
     monkeypatch.setattr(command, "ENTRIES", {"city": file, "city-window": window})
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
     for options in ([], ["--row", "256"], ["--col", "256"]):
@@ -473,6 +473,6 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
 
 
 def test_synthetic_scenes_need_no_network(tmp_path):
-    entry = registry.Synthetic("IKONOS", 128, 1, "small")
+    entry = registry.Synthetic("IKONOS", "small", "MIT", "x", size=128, seed=1)
     folder = command.get_any("small", entry, tmp_path / "small", offline=True)
     assert sorted(p.name for p in folder.iterdir()) == ["ms.tif", "pan.tif", "scene.json", "truth.tif"]

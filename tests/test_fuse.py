@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import torch
 
-from clippan_lite import backbones, classical, data, fuse, raster
+from clippan_lite import backbones, classical, data, fuse, grids, mosaic, raster
 from clippan_lite.scenes import make_scene
 
 SENSOR = "WV2"
@@ -97,6 +97,18 @@ def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
     assert apart(parts, fuse.fuse_pair(network, whole)) <= 2.0  # PAN moved in pieces: rounding
 
 
+def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
+    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, convention="geo", truth=None))
+    with rasterio.open(scene / "pan.tif", "r+") as file:  # as Landsat's: PAN's corner half a PAN pixel inside MS's
+        a, b, c, d, e, f = tuple(file.transform)[:6]
+        file.transform = rasterio.Affine(a, b, c + a / 2, d, e, f + e / 2)
+    whole = raster.read_scene(scene)
+    assert whole.pan_shift == (0.5, 0.5)
+    parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=256, convention="geo")
+    assert profile["transform"] == whole.georef["transform"] == pair.georef["transform"]
+    assert apart(parts, classical.fuse("GSA", whole)) <= 1.5
+
+
 KILLED = """
 import os, signal, sys
 from clippan_lite import fuse
@@ -133,7 +145,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, c
 
 def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "f.tif.parts"
-    monkeypatch.setattr(fuse, "_join", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         fused(scene, tmp_path / "f.tif", network=network, window=320)
     assert len(list(folder.glob("*.tif"))) == 4
@@ -153,7 +165,7 @@ def test_workers_give_the_same(scene, network, tmp_path):
 
 
 def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
-    grid = raster.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
+    grid = grids.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
     job = fuse.Job(grid, scene, network, None, "cpu", 192, 64, None)
     survey = sum((fuse.survey_window(job, p) for p in job.places[1:]), fuse.survey_window(job, job.places[0]))
     for share in (0.5, 0.999, 0.9):
@@ -168,7 +180,7 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
         ({"method": "GSA", "workers": 0}, "1 worker or more"),
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
         ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
-        ({"method": "GSA", "convention": "half"}, "convention 'half' is unknown"),
+        ({"method": "GSA", "convention": "half"}, "convention: expected 'benchmark' or 'geo', found 'half'"),
     ],
 )
 def test_what_cannot_be_is_one_line(scene, tmp_path, options, message):

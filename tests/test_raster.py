@@ -12,6 +12,7 @@ from rasterio.transform import Affine, from_origin
 
 from clippan_lite import pair_checks, raster, sensors
 from clippan_lite.data import Pair
+from clippan_lite.scenes import make_scene
 
 DATA = os.environ.get("CLIPPAN_TEST_DATA")
 ORIGIN = (500000.0, 4000000.0)
@@ -145,6 +146,29 @@ def test_grids(pair_files):
     refused(pair_files(ms_profile={"transform": grid(4.0, down=400.0)}), "400.0 below")
 
 
+@pytest.mark.parametrize(("right", "down"), [(2, 1), (-1, 2), (0.5, 0.5)])
+def test_geo_puts_ms_where_the_geotransforms_say(tmp_path, right, down, capsys):
+    """PAN's first pixel lies right of and below MS's corner: what it shows is moved there, and nothing else."""
+    pair = make_scene(seed=1, size=512, sensor="IKONOS", convention="geo")
+    frequencies = np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512), indexing="ij")
+    phase = np.exp(2j * np.pi * (down * frequencies[0] + right * frequencies[1]))
+    pan = np.fft.ifft2(np.fft.fft2(pair.pan[0].numpy()) * phase).real.round().clip(0).astype("uint16")[None]
+    files = (
+        write(tmp_path / "pan.tif", pan, transform=grid(1.0, right=right, down=down)),
+        write(tmp_path / "ms.tif", pair.ms.numpy().astype("uint16"), transform=grid(4.0)),
+    )
+    placed = raster.read_pair(*files, "IKONOS", convention="geo")
+    assert placed.pan_shift == (down, right) and placed.name == tmp_path.name
+    assert placed.georef["transform"].almost_equals(grid(1.0))
+    line = f"MS starts ({-right:.2f}, {-down:.2f}) PAN pixels (right, down) off PAN: PAN is shifted onto it."
+    assert line in capsys.readouterr().out
+    as_is = raster.read_pair(*files, "IKONOS")
+    assert torch.equal(as_is.pan, torch.from_numpy(pan.astype("float32"))) and as_is.pan_shift == (0.0, 0.0)
+    inner = (..., slice(24, -24), slice(24, -24))  # the shift made here wraps around
+    wrong, left = ((image - pair.pan)[inner].square().mean().sqrt() for image in (as_is.pan, placed.pan))
+    assert left < (0.15 * wrong if right % 1 else 0.4)  # the interpolator leaves PAN's finest detail behind
+
+
 def test_half_a_pixel_offset_is_noted(pair_files, capsys):
     raster.read_pair(*pair_files(ms_profile={"transform": grid(4.0, right=-0.5, down=-0.5)}), "IKONOS")
     assert "MS starts (-0.50, -0.50) PAN pixels" in capsys.readouterr().out
@@ -220,7 +244,7 @@ def test_valid_mask(pair_files, images):
 def test_unknown_sensor_and_convention(pair_files):
     paths = pair_files()
     refused(paths, "unknown sensor", sensor="KODAK")
-    with pytest.raises(ValueError, match="convention 'other' is unknown"):
+    with pytest.raises(ValueError, match="convention: expected 'benchmark' or 'geo', found 'other'"):
         raster.read_pair(*paths, "IKONOS", convention="other")
 
 
@@ -273,7 +297,7 @@ def test_nothing_half_written_stays(pair_files, tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(raster, "as_dtype", fail)
+    monkeypatch.setattr(raster, "_as_dtype", fail)
     with pytest.raises(error):
         raster.write_fused(out / "fused.tif", torch.full((4, H, W), 4.0), pair)
     assert [p.name for p in out.iterdir()] == ["fused.tif"] and (out / "fused.tif").read_bytes() == before

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import io
 
-from clippan_lite import readers
+from clippan_lite import data, readers
 from clippan_lite.config import TrainConfig
 from clippan_lite.scenes import make_scene
 from clippan_lite.training import train
@@ -45,6 +45,18 @@ def test_pancollection_reduced_full_and_lazy(scene, tmp_path, monkeypatch):
     assert read == [2, 2, 2]  # one sample of ms, pan and gt, never an array as a whole
 
 
+def test_splits_by_scene_read_nothing_and_share_nothing(scene, tmp_path):
+    samples = readers.read_h5(h5(tmp_path / "a.h5", scene, count=9), "WV3")
+    (tmp_path / "a.h5").rename(tmp_path / "b.h5")
+    train_on, judged_on = data.split_scenes(samples, held_out=0.3, gap=1)
+    assert (len(train_on), len(judged_on)) == (5, 3)
+    (tmp_path / "b.h5").rename(tmp_path / "a.h5")
+    assert [pair.name for pair in judged_on] == ["a_6", "a_7", "a_8"] and train_on[-1].name == "a_4"
+    for wrong in ({"held_out": 1.0}, {"held_out": 0.5, "gap": 5}, {"gap": -1}):
+        with pytest.raises(ValueError, match=r"held_out must lie|cannot be split"):
+            data.split_scenes(samples, **wrong)
+
+
 def test_a_network_trains_on_samples(scene, tmp_path):
     samples = readers.read_h5(h5(tmp_path / "a.h5", scene), "WV3")
     config = TrainConfig(steps=2, batch=2, patch=64, direction=0.0, qnr=0.0)
@@ -65,6 +77,10 @@ def test_matlab_files_together_and_apart(scene, tmp_path):
     assert torch.equal(samples[0].ms, scene.ms) and torch.equal(samples[0].pan, scene.pan)
     io.savemat(tmp_path / "both.mat", {"I_MS": bands_last["imgMS"], "I_PAN": pan["imgPAN"]})
     assert torch.equal(readers.read_mat(tmp_path / "both.mat", None, "WV3").pan, scene.pan)
+    with h5py.File(tmp_path / "v73.mat", "w") as file:  # MATLAB writes (h, w, C) with its first axis last
+        file["imgMS"], file["imgPAN"] = bands_last["imgMS"].T, pan["imgPAN"].T
+    newer = readers.read_mat(tmp_path / "v73.mat", None, "WV3")
+    assert torch.equal(newer.ms, scene.ms) and torch.equal(newer.pan, scene.pan)
     with pytest.raises(ValueError, match="has no PAN: expected one of pan, imgPAN"):
         readers.read_mat(tmp_path / "nbu" / "MS_256" / "1.mat", None, "WV3")
     with pytest.raises(ValueError, match=r"holds no MS_256/\*\.mat"):
