@@ -10,6 +10,7 @@ Two steps, so that one landscape can be looked at by several sensors:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -102,9 +103,16 @@ def _building(land: Landscape, rng: np.random.Generator, place, half, angle, roo
     land.light[window][mask] = (np.broadcast_to(side, mask.shape) * rng.uniform(0.85, 1.1))[mask]
 
 
-def _trees(land: Landscape, rng: np.random.Generator, where: np.ndarray, count: int, radius=(1.5, 4.0)) -> None:
-    """Scatter single round crowns, lit from one side, with shadows, on the pixels ``where`` is True."""
-    places = np.argwhere(where)
+def _each(index_map: np.ndarray, where: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Of every parcel: the window that holds it, and which pixels of the window are its own."""
+    windows = ndimage.find_objects(np.where(where, index_map + 1, 0))  # or cost would grow with the square of the area
+    for index, window in enumerate(windows):
+        if window is not None:
+            yield window, where[window] & (index_map[window] == index)
+
+
+def _trees(land: Landscape, rng: np.random.Generator, places: np.ndarray, count: int, radius=(1.5, 4.0)) -> None:
+    """Scatter single round crowns, lit from one side, with shadows, on some of the ``places`` ``(N, 2)``."""
     if not len(places):
         return
     for row, col in places[rng.integers(0, len(places), count)]:
@@ -131,14 +139,14 @@ def _paint_fields(land: Landscape, rng: np.random.Generator, where: np.ndarray, 
     size = land.first.shape[0]
     rows, cols = np.mgrid[0:size, 0:size]
     patchy = noise_field(rng, size, 30)
-    for index in np.unique(parcel[where]):
-        here = where & (parcel == index)
+    for window, here in _each(parcel, where):
         first, second = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], 2)
         angle, period = rng.uniform(0, np.pi), rng.uniform(3, 9)
-        stripes = np.sin((rows[here] * np.cos(angle) + cols[here] * np.sin(angle)) * 2 * np.pi / period)
-        land.first[here], land.second[here] = _M[first], _M[second]
-        land.mix[here] = np.clip(rng.uniform(0, 0.5) + 0.12 * patchy[here] + 0.10 * stripes, 0, 1)
-        land.light[here] = 1 + 0.05 * stripes * rng.uniform(0, 1.2)
+        along = rows[window][here] * np.cos(angle) + cols[window][here] * np.sin(angle)
+        stripes = np.sin(along * 2 * np.pi / period)
+        land.first[window][here], land.second[window][here] = _M[first], _M[second]
+        land.mix[window][here] = np.clip(rng.uniform(0, 0.5) + 0.12 * patchy[window][here] + 0.10 * stripes, 0, 1)
+        land.light[window][here] = 1 + 0.05 * stripes * rng.uniform(0, 1.2)
 
 
 def _paint_town(land: Landscape, rng: np.random.Generator, where: np.ndarray, index_map: np.ndarray, kind: str) -> None:
@@ -150,14 +158,16 @@ def _paint_town(land: Landscape, rng: np.random.Generator, where: np.ndarray, in
     land.mix[where] = np.clip(0.35 + 0.25 * noise_field(rng, size, 10), 0, 1)[where]
     rows, cols = np.mgrid[0:size, 0:size]
     pitch = rng.uniform(30, 38) if houses else rng.uniform(60, 85)
-    for index in np.unique(index_map[where]):
-        here = where & (index_map == index)
+    for window, here in _each(index_map, where):
         angle = rng.uniform(0, np.pi / 2)
-        u = rows * np.cos(angle) + cols * np.sin(angle)
-        v = -rows * np.sin(angle) + cols * np.cos(angle)
+        u = rows[window] * np.cos(angle) + cols[window] * np.sin(angle)
+        v = -rows[window] * np.sin(angle) + cols[window] * np.cos(angle)
         street = here & ((u % pitch < 5) | (v % (pitch * 3) < 5))
-        land.first[street], land.second[street], land.mix[street] = _M["asphalt"], _M["concrete"], 0.15
-        land.landuse[street] = _L["road"]
+        ground = land.first[window]
+        ground[street], land.second[window][street], land.mix[window][street] = _M["asphalt"], _M["concrete"], 0.15
+        land.landuse[window][street] = _L["road"]
+        top, left = corner = (window[0].start, window[1].start)
+        lot = here & ~street
         lots_u = np.arange(np.floor(u[here].min() / pitch), np.ceil(u[here].max() / pitch) + 1)
         step = rng.uniform(11, 15) if houses else pitch
         for iu in lots_u:
@@ -167,8 +177,9 @@ def _paint_town(land: Landscape, rng: np.random.Generator, where: np.ndarray, in
                     uu = (iu + side) * pitch + rng.uniform(-1, 1)
                     vv = v_mid + rng.uniform(-1.5, 1.5)
                     row, col = uu * np.cos(angle) - vv * np.sin(angle), uu * np.sin(angle) + vv * np.cos(angle)
-                    inside = 0 <= row < size and 0 <= col < size and here[int(row), int(col)]
-                    if not inside or street[int(row), int(col)] or rng.random() < 0.12:
+                    r, c = int(row) - top, int(col) - left
+                    inside = min(row, col, r, c) >= 0 and r < len(lot) and c < lot.shape[1] and lot[r, c]
+                    if not inside or rng.random() < 0.12:
                         continue
                     if houses:
                         half = (rng.uniform(3.0, 4.6), rng.uniform(3.2, 5.5))
@@ -177,10 +188,10 @@ def _paint_town(land: Landscape, rng: np.random.Generator, where: np.ndarray, in
                         half = (rng.uniform(0.2, 0.36) * pitch, rng.uniform(0.2, 0.38) * pitch)
                         roof = rng.choice(["metal roof", "grey roof", "blue roof", "concrete", "metal roof"])
                     _building(land, rng, (row, col), half, angle, roof, gable=houses)
-        free = here & (land.first == _M["grass"])
+        free = np.argwhere(here & (ground == _M["grass"])) + corner
         if houses:
-            _trees(land, rng, free, int(free.sum() / 260), (1.2, 3.0))
-        lanes = np.argwhere(here & ((land.first == _M["asphalt"]) | (land.first == _M["concrete"])))
+            _trees(land, rng, free, len(free) // 260, (1.2, 3.0))
+        lanes = np.argwhere(here & ((ground == _M["asphalt"]) | (ground == _M["concrete"]))) + corner
         for row, col in lanes[rng.integers(0, len(lanes), len(lanes) // 180)] if len(lanes) else ():
             _building(
                 land, rng, (row, col), (1.0, 2.0), angle, rng.choice(["red car", "metal roof", "blue roof"]), False
@@ -258,8 +269,8 @@ def make_landscape(seed: int, size: int = 512) -> Landscape:
         paint_band(land, rng, rng.uniform(5, 14), "river")
     for _ in range(1 + int(rng.random() < 0.5)):
         paint_band(land, rng, rng.uniform(3.5, 6), "road")
-    open_ground = np.isin(land.landuse, [_L["field"], _L["soil"]])
-    _trees(land, rng, open_ground, int(open_ground.sum() / 5000), (2.0, 4.5))
+    open_ground = np.argwhere(np.isin(land.landuse, [_L["field"], _L["soil"]]))
+    _trees(land, rng, open_ground, len(open_ground) // 5000, (2.0, 4.5))
     # Relief and grain: nothing on the ground is perfectly even, water least uneven.
     grain = 0.05 * rng.standard_normal((size, size)).astype(np.float32) + 0.05 * noise_field(rng, size, 3)
     calm = np.where(land.first == _M["water"], 0.25, 1.0)

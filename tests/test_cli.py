@@ -175,7 +175,7 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     ],
 )
 def test_train_and_fuse_refuse_in_one_line(capsys, files, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr("clippan_lite.fuse.PATIENCE", 1)
+    monkeypatch.setattr("clippan_lite.workers.PATIENCE", 1)
     command, *options = arguments
     code = cli.main([command, *files, str(tmp_path / "o.tif"), "--sensor", "WV2", "--device", "cpu", *options])
     error = capsys.readouterr().err
