@@ -18,11 +18,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from clippan_lite import __version__, classical, files, grids, mosaic, pair_checks, raster, registration, sensors
+from clippan_lite import (
+    __version__,
+    backbones,
+    classical,
+    files,
+    grids,
+    mosaic,
+    pair_checks,
+    raster,
+    registration,
+    sensors,
+)
 from clippan_lite.checkpoints import fingerprint
 from clippan_lite.classical import windows
 from clippan_lite.classical.common import Sums
@@ -32,23 +42,24 @@ from clippan_lite.workers import Run, processes
 
 GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes up to that size are filled alike
 FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
-TILE = 1024  # PAN pixels: what a network sees at once in a window
+TILE = 320  # PAN pixels: what a network sees at once, without what overlaps
 
 
 @torch.no_grad()
 def fuse_pair(
-    network: nn.Module,
+    network: backbones.Fusion,
     pair: Pair,
-    tile: int = 512,
+    tile: int = TILE,
     scale: float | None = None,
     area: tuple[slice, slice] | None = None,
 ) -> torch.Tensor:
     """Fuse a pair, or a part of it, tile by tile.
 
     Args:
-        network: from :func:`clippan_lite.training.train`.
+        network: from :func:`clippan_lite.training.train`; its weights are put in channels-last order.
         pair: any pair with the network's bands, ratio and convention.
-        tile: side of a tile in PAN pixels; tiles overlap by the network's reach.
+        tile: side of a tile in PAN pixels; tiles overlap by the network's reach. Larger ones are slower on a CPU, where
+            images of more than 32 MB are mapped anew by every layer.
         scale: DN that the network sees as 1; None takes the pair's, which a part of a scene must not do.
         area: rows and columns to fuse, PAN pixels, beginning at multiples of the ratio and of the network's grid; what
             lies around them is looked at. None fuses all.
@@ -59,28 +70,39 @@ def fuse_pair(
     Raises:
         ValueError: the network takes other bands, another ratio or convention.
     """
+    network = network.to(memory_format=torch.channels_last)
     device = next(network.parameters()).device
     check_network(network, pair.name, pair.bands, pair.ratio, pair.convention)
     (height, width), r, scale = pair.pan.shape[-2:], pair.ratio, scale or pair.scale
     rows, cols = area or (slice(0, height), slice(0, width))
     step, halo = _halo(network)
-    tile = -(-tile // step) * step
+    tile, far = -(-tile // step) * step, FAR * r
     out = torch.empty(pair.bands, rows.stop - rows.start, cols.stop - cols.start)
     for top in range(rows.start, rows.stop, tile):
+        bottom = min(top + tile, rows.stop)
+        r0, r1, e0, e1 = _around(top, bottom, height, halo, far)
+        # EXP of a whole row of tiles at once: interpolation looks further away than most networks do.
+        _, _, first, last = _around(cols.start, cols.stop, width, halo, far)
+        ms = pair.ms[None, :, e0 // r : e1 // r, first // r : last // r].to(device) / scale
+        exp = network.interpolate(ms)[:, :, r0 - e0 : r1 - e0]
         for left in range(cols.start, cols.stop, tile):
-            r0, r1, c0, c1 = top - halo, top + tile + halo, left - halo, left + tile + halo
-            r0, r1, c0, c1 = max(r0, 0), min(r1, height), max(c0, 0), min(c1, width)
-            ms = pair.ms[None, :, r0 // r : r1 // r, c0 // r : c1 // r].to(device) / scale
-            pan = pair.pan[None, :, r0:r1, c0:c1].to(device) / scale
-            part = network(ms, pan)[0].cpu()
-            bottom, right = min(top + tile, rows.stop), min(left + tile, cols.stop)
+            right = min(left + tile, cols.stop)
+            c0, c1, _, _ = _around(left, right, width, halo, far)
+            part = exp[..., c0 - first : c1 - first]
+            part = part + network.residual(part, pair.pan[None, :, r0:r1, c0:c1].to(device) / scale)
             place = (slice(top - rows.start, bottom - rows.start), slice(left - cols.start, right - cols.start))
-            out[:, *place] = part[:, top - r0 : bottom - r0, left - c0 : right - c0]
-    out = (out * scale).clamp(0, pair.peak)
-    return out if pair.valid is None else out * pair.valid[rows, cols]
+            out[:, *place] = part[0, :, top - r0 : bottom - r0, left - c0 : right - c0].cpu()
+    out.mul_(scale).clamp_(0, pair.peak)
+    return out if pair.valid is None else out.mul_(pair.valid[rows, cols])
 
 
-def check_network(network: nn.Module, name: str, bands: int, ratio: int, convention: str) -> None:
+def _around(first: int, last: int, size: int, halo: int, far: int) -> tuple[int, int, int, int]:
+    """What a network sees of a span of pixels, and what interpolation looks at for that, inside the image."""
+    near = max(first - halo, 0), min(last + halo, size)
+    return *near, max(near[0] - far, 0), min(near[1] + far, size)
+
+
+def check_network(network: backbones.Fusion, name: str, bands: int, ratio: int, convention: str) -> None:
     """Refuse data of other bands, ratio or convention than the network's, in one line (ValueError)."""
     if (network.bands, network.ratio, network.convention) != (bands, ratio, convention):
         raise ValueError(
@@ -89,10 +111,10 @@ def check_network(network: nn.Module, name: str, bands: int, ratio: int, convent
         )
 
 
-def _halo(network: nn.Module) -> tuple[int, int]:
-    """Multiples that tiles begin at, and how far beyond them a network looks, in PAN pixels."""
+def _halo(network: backbones.Fusion) -> tuple[int, int]:
+    """Multiples that tiles begin at, and how far beyond them a network looks at EXP and PAN, in PAN pixels."""
     step = math.lcm(network.ratio, network.grid)
-    return step, -(-(network.reach + FAR * network.ratio) // step) * step
+    return step, -(-network.reach // step) * step
 
 
 # ---------------------------------------------------------------- a scene on disk
@@ -104,7 +126,7 @@ class Job:
 
     grid: grids.Grid
     folder: Path  # where finished windows go
-    network: nn.Module | None
+    network: backbones.Fusion | None
     method: str | None
     device: str
     window: int  # side, PAN pixels
@@ -156,7 +178,7 @@ def fuse_scene(
     ms: str | os.PathLike[str],
     out: str | os.PathLike[str],
     sensor: str,
-    network: nn.Module | None = None,
+    network: backbones.Fusion | None = None,
     method: str | None = None,
     convention: str = "benchmark",
     register: bool = False,
@@ -218,12 +240,14 @@ def fuse_scene(
     if shift is not None:
         place = registration.ms_place(grid.georef, grid.sensor.ratio, grid.convention)
         grid = replace(grid, georef=grid.georef | place)
-    step, reach = (grid.sensor.ratio, 20 + 16 * grid.sensor.ratio) if method else _halo(network)
-    if method:  # its reach: the MTF filter, interpolation twice, and windows of 7 MS pixels
+    if method:
         classical.find(method)
+        step, reach = grid.sensor.ratio, 20 + 16 * grid.sensor.ratio  # MTF filter, interpolation twice, 7 MS pixels
     else:
         check_network(network, grid.name, len(grid.sensor.bands), grid.sensor.ratio, grid.convention)
         network = network.to("cpu").eval()  # processes get a copy each
+        step, reach = _halo(network)
+        reach += FAR * grid.sensor.ratio
     unit = math.lcm(GRID, step)
     margin = reach + (registration.SEARCH + registration.HALF if shift is not None else 0)
     window, margin = (-(-n // unit) * unit for n in (window, margin))
@@ -334,8 +358,8 @@ def survey_window(job: Job, place: tuple[int, int]) -> Survey:
     light = np.nan_to_num(inner.pan[0][inner.valid].numpy()) / _step(job)
     light = np.rint(light).clip(0, 65535).astype(np.int64)
     survey = Survey(values, np.bincount(light, minlength=65536), [])
-    finite = all(torch.isfinite(image[:, good]).all() for image, good in ((pair.pan, ok[0]), (pair.ms, ok[1])))
-    if job.method and finite and values.valid:
+    seen = ((pair.pan, ok[0]), (pair.ms, ok[1]))
+    if job.method and values.valid and all(torch.isfinite(image[:, good]).all() for image, good in seen):
         pair, core = _ready(job, pair, core, ok)
         if pair.valid is None or pair.valid[core].any():
             survey.sums = windows.gather(classical.find(job.method), pair, core)
@@ -352,7 +376,7 @@ def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
     elif job.method:
         fused = windows.fuse(classical.find(job.method), pair, list(job.moments))[:, *core]
     else:
-        fused = fuse_pair(job.network.to(job.device), pair, TILE, job.scale, core)
+        fused = fuse_pair(job.network.to(job.device), pair, scale=job.scale, area=core)
     if not torch.isfinite(fused).all():
         raise ValueError(
             f"the window at row {place[0]}, column {place[1]} has NaN or infinite pixels: nothing is written"

@@ -127,11 +127,16 @@ class Values:
         self.valid = int(pair.valid.sum())
         self.bad, self.low, self.high = {}, {}, {}
         for what, image, ok in (("PAN", pair.pan, pan_ok), ("MS", pair.ms, ms_ok)):
-            pixels = image[:, ok].numpy()
-            finite = np.isfinite(pixels)
-            self.bad[what] = int((~finite).any(0).sum())
-            self.low[what] = pixels.min(1, initial=np.inf, where=finite)
-            self.high[what] = pixels.max(1, initial=-np.inf, where=finite)
+            pixels = image.flatten(1) if ok.all() else image[:, ok]
+            finite = torch.isfinite(pixels)
+            self.bad[what] = 0 if finite.all() else int((~finite).any(0).sum())
+            if self.bad[what] or not pixels.numel():
+                pixels = torch.cat([pixels, pixels.new_full((len(pixels), 1), torch.nan)], 1).numpy()
+                finite = np.isfinite(pixels)
+                self.low[what] = pixels.min(1, initial=np.inf, where=finite)
+                self.high[what] = pixels.max(1, initial=-np.inf, where=finite)
+            else:
+                self.low[what], self.high[what] = (extreme.numpy() for extreme in pixels.aminmax(dim=1))
 
     def __add__(self, other: Values) -> Values:
         both = copy.copy(self)

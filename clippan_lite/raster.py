@@ -283,8 +283,9 @@ def write_image(
     profile |= {"dtype": dtype, "nodata": nodata, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
     profile |= {"photometric": "minisblack", "alpha": "no"}  # or viewers take NIR of four 8-bit bands for transparency
     profile |= {"BIGTIFF": "IF_SAFER"}
-    if compress:
-        profile |= {"compress": "deflate", "predictor": 2 if kind.kind in "iu" else 3}
+    packed = {"compress": "deflate", "predictor": 2 if kind.kind in "iu" else 3}
+    profile |= packed if compress else {"interleave": "band"}  # read band by band, other orders are read C times
+    exact = torch.float32 if kind.itemsize <= 2 else torch.float64
     try:
         with files.replacing(path) as part, warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pairs without georeference are allowed
@@ -292,7 +293,7 @@ def write_image(
                 target.descriptions = tuple(names) or (None,) * len(image)
                 target.update_tags(**{key: str(value) for key, value in tags.items()})
                 for top in range(0, image.shape[1], BLOCK):
-                    strip = image[:, top : top + BLOCK].detach().cpu().double().numpy()
+                    strip = image[:, top : top + BLOCK].detach().to("cpu", exact, copy=True).numpy()
                     holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
                     strip = _as_dtype(strip, kind, nodata, holes)
                     target.write(strip, window=Window(0, top, strip.shape[2], strip.shape[1]))
@@ -311,10 +312,11 @@ def _write(
 
 
 def _as_dtype(strip: np.ndarray, dtype: np.dtype, nodata: float | None, holes: np.ndarray | None) -> np.ndarray:
-    """Round, clip and cast ``(C, h, W)``; holes become nodata, and nothing else does."""
+    """Round, clip (in place) and cast ``(C, h, W)``; holes become nodata, and nothing else does."""
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
-        strip = np.clip(np.rint(np.nan_to_num(strip)), limits.min, limits.max)
+        strip = np.nan_to_num(strip, copy=False)
+        strip = np.clip(np.rint(strip, out=strip), limits.min, limits.max, out=strip)
         if nodata is not None:  # a measured 0 must not turn into a hole
             strip[strip == nodata] = nodata + 1 if nodata < limits.max else nodata - 1
     elif nodata is not None:

@@ -47,9 +47,9 @@ import json, time, torch
 from clippan_lite import backbones, fuse, scenes
 torch.manual_seed(0)
 network, pair = backbones.create("fusionnet", 8).eval(), scenes.make_scene(0, 2048, "WV2")
-fuse.fuse_pair(network, pair, fuse.TILE)
+fuse.fuse_pair(network, pair)
 begun = time.perf_counter()
-fuse.fuse_pair(network, pair, fuse.TILE)
+fuse.fuse_pair(network, pair)
 print(json.dumps({"MPix/s": 2048**2 / 1e6 / (time.perf_counter() - begun)}))
 """
 
