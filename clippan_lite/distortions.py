@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from scipy import ndimage
 
 from clippan_lite.degrade import mtf_filter
 
@@ -68,6 +69,31 @@ FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
     "greyed": greyed,
     "hazy": hazy,
 }
+
+
+def graded(image: Tensor, blur: float = 0.0, noise: float = 0.0, haze: float = 0.0, shift: int = 0) -> Tensor:
+    """Faults by degree, one after the other: blur, haze, noise, displacement.
+
+    Args:
+        image: ``(C, H, W)``, DN.
+        blur: standard deviation of a Gaussian, PAN pixels.
+        noise: standard deviation, as a share of each band's own.
+        haze: contrast lost, [0, 1]; half as much of the mean is added.
+        shift: PAN pixels down and right, the border repeated.
+
+    Returns:
+        ``(C, H, W)``, DN, not below 0.
+    """
+    if blur:
+        image = torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, blur, blur), mode="nearest"))
+    if haze:
+        level = image.mean((1, 2), keepdim=True)
+        image = level * (1 + haze / 2) + (1 - haze) * (image - level)
+    if noise:
+        grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype)
+        image = image + noise * image.std((1, 2), keepdim=True) * grain
+    rows, cols = (torch.arange(-shift, n - shift).clamp(0, n - 1) for n in image.shape[-2:])
+    return image[:, rows][:, :, cols].clamp(min=0)
 
 
 def spoil(name: str, image: Tensor) -> Tensor:

@@ -243,16 +243,17 @@ def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> 
     return figure
 
 
-def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Callable[[int, torch.nn.Module], None]:
-    """Pictures of a network while it trains: pass the result as ``on_step`` of :func:`clippan_lite.training.train`.
+def preview(pair: Pair, side: int = 256) -> Callable[[torch.nn.Module], np.ndarray]:
+    """What a network makes of a pair, seen through a window: PAN, EXP and its result side by side.
 
     Args:
         pair: the scene; the window of it with the most detail is fused.
-        folder: where ``step00050.png`` ... go, PAN, EXP and the network's result side by side.
-        every: steps between two pictures.
         side: of the window, PAN pixels.
+
+    Returns:
+        A function: network -> ``(side, 3 * side, 3)`` in [0, 1].
     """
-    folder, r = Path(folder), pair.ratio
+    r = pair.ratio
     row, column, side = busiest(pair.pan, side)
     row, column, side = (v // r * r for v in (row, column, side))
     pan = pair.pan[:, row : row + side, column : column + side]
@@ -261,16 +262,34 @@ def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Call
     exp = degrade.upsample(ms, r, pair.convention)
     bounds, grey = limits(exp, pair.sensor.rgb), limits(pan, [0])
 
-    def draw(step: int, network: torch.nn.Module) -> None:
+    def look(network: torch.nn.Module) -> np.ndarray:
+        training = network.training
+        fused = fuse.fuse_pair(network.eval(), window, scale=pair.scale)
+        network.train(training)
+        return np.hstack(
+            [picture(pan, [0], grey), *(picture(image, pair.sensor.rgb, bounds) for image in (exp, fused))]
+        )
+
+    return look
+
+
+def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Callable[..., None]:
+    """Pictures of a network while it trains: pass the result as ``on_step`` of :func:`clippan_lite.training.train`.
+
+    Args:
+        pair: the scene, as in :func:`preview`.
+        folder: where ``step00050.png`` ... go.
+        every: steps between two pictures.
+        side: of the window, PAN pixels.
+    """
+    folder, look = Path(folder), preview(pair, side)
+
+    def draw(step: int, network: torch.nn.Module, *_: object) -> None:
         if (step + 1) % every:
             return
-        network.eval()
-        fused = fuse.fuse_pair(network, window, scale=pair.scale)
-        network.train()
-        pictures = [picture(pan, [0], grey), *(picture(image, pair.sensor.rgb, bounds) for image in (exp, fused))]
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / f"step{step + 1:05d}.png") as part:
-            PIL.Image.fromarray((np.hstack(pictures) * 255).astype(np.uint8)).save(part, "png")
+            PIL.Image.fromarray((look(network) * 255).astype(np.uint8)).save(part, "png")
 
     return draw
 

@@ -70,7 +70,7 @@ def train(
     teacher: nn.Module | None = None,
     device: str = "cpu",
     progress: bool = True,
-    on_step: Callable[[int, nn.Module], None] | None = None,
+    on_step: Callable[[int, nn.Module, dict[str, float]], object] | None = None,
     checkpoint: Path | None = None,
     every: int = 100,
     accelerator: Accelerator | None = None,
@@ -87,7 +87,8 @@ def train(
             :func:`teach`, which doubles the time.
         device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
-        on_step: called with (step, network) after each step, for previews (:func:`clippan_lite.plotting.previews`).
+        on_step: called with (step, network, row of the history) after each step, for previews
+            (:func:`clippan_lite.plotting.previews`); what returns True stops the training as Ctrl-C does.
         checkpoint: file to keep the state in; where it is there, training goes on from it, to the same weights (with
             L_d up to the rounding of features that are encoded anew). Removed at the end. None keeps nothing.
         every: steps between two states kept; one is kept at an interruption (Ctrl-C, a notebook's stop button), too.
@@ -175,9 +176,8 @@ def train(
             _average(parameters, accelerator)
             optimiser.step()
             schedule.step()
-            if on_step:
-                on_step(step, network)
-            row = _averaged({**row, "stopped": stopped()}, accelerator)  # one process stopped, all stop
+            enough = on_step(step, network, row) is True if on_step else False
+            row = _averaged({**row, "stopped": stopped() or enough}, accelerator)  # one process stopped, all stop
             stop = row.pop("stopped") > 0
             history.append({"step": step, **row})
             bar.set_postfix({name: f"{history[-1][name]:.3f}" for name in terms}, refresh=False)

@@ -231,7 +231,7 @@ def test_interrupted_training_goes_on_to_the_very_same_weights(small_pair, tmp_p
     config, state = TrainConfig(steps=6, batch=2, patch=64, direction=0.0), tmp_path / "state.safetensors"
     whole, rows = training.train(small_pair, config, progress=False)
 
-    def press_stop(step, network):
+    def press_stop(step, *_):
         if step == 2:
             signal.raise_signal(signal.SIGINT)
 
@@ -241,10 +241,15 @@ def test_interrupted_training_goes_on_to_the_very_same_weights(small_pair, tmp_p
     assert signal.getsignal(signal.SIGINT) is before
     steps = []
     again, rows_again = training.train(
-        small_pair, config, progress=False, checkpoint=state, on_step=lambda step, _: steps.append(step)
+        small_pair, config, progress=False, checkpoint=state, on_step=lambda step, *_: steps.append(step)
     )
     assert steps == [3, 4, 5]
     assert torch.equal(flat(whole), flat(again))
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 2 of 6"):
+        training.train(
+            small_pair, config, progress=False, checkpoint=state, on_step=lambda step, _, row: row["loss"] > 0 < step
+        )
+    again, rows_again = training.train(small_pair, config, progress=False, checkpoint=state)
     assert rows == rows_again
     assert not state.exists()
 
@@ -257,7 +262,7 @@ def test_going_on_with_l_d_and_without_l_spat(small_pair, random_clip, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         training.train(
             small_pair, config, supervisor, progress=False, checkpoint=str(state), every=2,
-            on_step=lambda step, _: step == 3 and signal.raise_signal(signal.SIGINT),
+            on_step=lambda step, *_: step == 3 and signal.raise_signal(signal.SIGINT),
         )  # fmt: skip
     again, rows = training.train(small_pair, config, supervisor, progress=False, checkpoint=state)
     assert len(rows) == 6
@@ -523,7 +528,7 @@ def test_one_network_for_several_scenes(small_pair, tmp_path):
     whole, _ = training.train([small_pair, other], both, progress=False)
     kept = tmp_path / "state.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        stop = {"on_step": lambda step, _: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None}
+        stop = {"on_step": lambda step, *_: os.kill(os.getpid(), signal.SIGINT) if step == 3 else None}
         training.train([small_pair, other], both, progress=False, checkpoint=kept, **stop)
     resumed, _ = training.train([small_pair, other], both, progress=False, checkpoint=kept)
     for one, two in zip(whole.parameters(), resumed.parameters(), strict=True):
