@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +52,11 @@ def source_hash(notebook: Any) -> str:
     """SHA-256 of the cells' types, sources and tags; the same for a source and the product built from it."""
     cells = [[c.cell_type, c.source.strip(), sorted(c.metadata.get("tags", []))] for c in notebook.cells]
     return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+
+
+def stub(solution: str) -> str:
+    """What a learner gets of a solution's cell: the lines between its two marks replaced by ``# your code``."""
+    return re.sub(r"(?ms)^( *)# begin solution\n.*?^ *# end solution$", r"\1# your code", solution)
 
 
 def declared(notebook: Any, name: str) -> dict[str, Any]:

@@ -114,11 +114,35 @@ plotting.show(
 # panel exists only because this scene is synthetic (of a real one there are two panels): it is what we want and what
 # no satellite delivers. **What it does not show:** whether any method can get there from the first two.
 #
+# ## Exercises
+#
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/00_start_here_solutions.ipynb`.
+#
+# **Exercise 1.** How wide is an MS pixel on the ground? PAN's geotransform is in `pair.georef["transform"]`; its `a` is the width of a pixel in metres.
+# *Expected:* 2 m.
+
+# %% tags=["exercise-1"]
+metres = None
+# your code
+print("an MS pixel is", metres, "m wide")
+
+# %% [markdown]
+# **Exercise 2.** Which sensors have four bands? `from clippan_lite import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and five or more others.
+
+# %% tags=["exercise-2"]
+four = []
+# your code
+print(len(four), "sensors:", ", ".join(four))
+
+# %% [markdown]
 # ## Questions
 #
 # 1. Why can the true HRMS not simply be measured?
 # 2. Which of the two images would you need to tell grass from artificial turf? Which to count cars?
 # 3. What could a supervisor say about a fused image without having seen the true one?
+# 4. Why is PAN sharper than MS, although both come from the same telescope?
+# 5. What does the embedded scene know that no real scene knows, and what is that good for?
 #
 # ## Summary
 #

@@ -189,16 +189,36 @@ plotting.show(
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `convention="geo"` and compare `degrade.upsample(pair.ms, ratio, "geo")` with `"benchmark"`. *Expected:* the
-#    two differ by a shift of half a PAN pixel, so the difference image shows every edge.
-# 2. Replace the MTF by a box filter (`torch.nn.functional.avg_pool2d`). *Expected:* at MS's Nyquist the box leaves
-#    about 0.65 of the contrast, twice what the MTF leaves.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/01_data_preparation_solutions.ipynb`.
 #
+# **Exercise 1.** Interpolate MS under both conventions (`degrade.upsample(pair.ms, ratio, ...)`) and subtract. *Expected:* half a PAN pixel lies between them,
+# so every edge shows; on the embedded scene a mean absolute difference of about 12 DN, at edges ten times as much.
+
+# %% tags=["exercise-1"]
+difference = None
+# your code
+if difference is not None:
+    print(f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN")
+
+# %% [markdown]
+# **Exercise 2.** What would a box of `ratio` x `ratio` pixels leave of the contrast at MS's Nyquist frequency, 1 / (2 `ratio`) cycles per PAN pixel? *Expected:* about .65,
+# twice what the MTF leaves.
+
+# %% tags=["exercise-2"]
+left = None
+# your code
+if left is not None:
+    print(f"a box leaves {left:.3f}, the MTF {max(pair.sensor.mtf_ms):.3f}")
+
+# %% [markdown]
 # ## Questions
 #
 # 1. Why does EXP keep the spectrum of MS exactly, and why is that no merit?
 # 2. What would happen to a network trained with too strong a blur?
 # 3. Which of this page's steps would fail if PAN and MS were shifted by two PAN pixels?
+# 4. Why are patches cut at whole MS pixels only?
+# 5. A pair is read with the wrong convention. Which figure of this page would tell?
 #
 # ## Summary
 #

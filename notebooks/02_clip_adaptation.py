@@ -56,7 +56,18 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import adaptation, classical, distortions, evaluation, instruments, losses, plotting, prompts, steps
+from clippan_lite import (
+    adaptation,
+    classical,
+    distortions,
+    evaluation,
+    instruments,
+    losses,
+    plotting,
+    prompts,
+    steps,
+    widgets,
+)
 from clippan_lite.adapter import Supervisor
 
 setup = steps.Setup(
@@ -251,21 +262,50 @@ plotting.show(figure, setup.run, "02_pull", caption)
 # colours" keeps half of the direction (.54): away from MS and PAN is a way of its own. **What it does not show:** a CLIP
 # that read more than our captions; and what the pull does to the result, which is notebook 05's question.
 #
+# With a running kernel: type a sentence of your own, and see how like it each image type is and what $L_d$ says of three fused images.
+
+# %%
+candidates = {"HRMS": target, "GSA": classical.fuse("GSA", pair), "EXP": classical.fuse("EXP", pair)}
+widgets.sentences(pair, supervisor, candidates)
+
+# %% [markdown]
+# **What to look for.** A smaller $L_d$ means that the supervisor likes the image better. Does your sentence put HRMS before EXP? Does nonsense?
+#
 # ## Exercises
 #
-# 1. Set `prompt="nonsense"` and run again. *Expected:* un-adapted, such sentences name a third of the types, which is
-#    chance, and the direction cosine is -.05; adapted, all of them, and .95. After Stage I any three sentences serve as
-#    names of classes.
-# 2. Set `adapt_steps=5`. *Expected:* cos(IFA, HRMS) drops from .94 to about .28, while the type accuracy
-#    stays at 1: our CLIP knew the types before.
-# 3. Set `adapt_direction=0` and `adapt_examples="BDSD"`, nearer to the paper's Stage I. *Expected:* the direction cosine of
-#    true HRMS is about .64, less than before Stage I.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/02_clip_adaptation_solutions.ipynb`.
+#
+# **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `instruments.unadapted`, then `instruments.figures`. *Expected:* it names a third of
+# the types, which is chance, and its direction cosine is about -.05; Wald's sentences give .80.
+
+# %% tags=["exercise-1"]
+nonsense = None
+# your code
+if nonsense is not None:
+    print({name: round(value, 2) for name, value in nonsense.items()})
+
+# %% [markdown]
+# **Exercise 2.** What does $L_d$ say of EXP, which has no detail? Put EXP's crops in the place of HRMS (`{**views, "hrms": views["ms"]}`) and compare the direction cosine
+# with the true one. *Expected:* lower: that gap is what $L_d$ can teach a network.
+
+# %% tags=["exercise-2"]
+of_exp = of_truth = None
+# your code
+print("direction cosine of EXP:", of_exp, "| of true HRMS:", of_truth)
+
+# %% [markdown]
+# **Exercise 3.** Set `adapt_steps=5` and run again. *Expected:* cos(IFA, HRMS) drops from .94 to about .28, while the type accuracy stays at 1: our CLIP knew the types before.
+#
+# **Exercise 4.** Set `adapt_direction=0` and `adapt_examples="BDSD"`, nearer to the paper's Stage I. *Expected:* the direction cosine of true HRMS is about .64, less than before Stage I.
 #
 # ## Questions
 #
 # 1. Why does IntraMCL need crops of several places in a batch?
 # 2. What would a final ReLU on the fusion adapter do to the cosine with signed CLIP features?
 # 3. If a random-weight CLIP reaches the same accuracy, what did the text encoder contribute?
+# 4. Why is the text feature of HRMS not adapted, while those of MS and PAN are?
+# 5. Why must the crops that judge Stage I lie behind a gap?
 #
 # ## Summary
 #

@@ -54,7 +54,7 @@ device = "auto"  # "auto", "cpu" or "cuda"
 # %%
 import torch
 
-from clippan_lite import data, degrade, fuse, losses, plotting, raster, steps, training
+from clippan_lite import data, degrade, fuse, losses, plotting, raster, steps, training, widgets
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -183,6 +183,13 @@ for name, row in last.items():
 # `qnr` ends higher there (.13 against .12 on the embedded scene): the two pull against each other. **What it does not
 # show:** that the image got better for it; that is the next notebook's question.
 #
+# With a running kernel, *start* trains once more before your eyes: the terms, and PAN, EXP and the network's result side by side. *stop*, then
+# *start*, goes on where it was, to the very same weights.
+
+# %%
+widgets.dashboard(pair, setup.train_config(False, first), folder=setup.run / "dashboard")
+
+# %% [markdown]
 # ## The product
 
 # %%
@@ -218,16 +225,36 @@ print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 #
 # ## Exercises
 #
-# 1. Set `qnr_weight=1.0`. *Expected:* the `qnr` curve falls to about .04 instead of .12; notebook 04 tells what that is
-#    worth.
-# 2. Set `backbone="pnn"`. *Expected:* the same behaviour from a network with another structure; the losses know
-#    nothing of it.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/03_full_resolution_training_solutions.ipynb`.
+#
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(fused, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(fused, batch["pan"], to_pan)` of EXP
+# itself. *Expected:* `spectral` has almost nothing against it, `spatial` at least five times as much.
+
+# %% tags=["exercise-1"]
+spectral = spatial = None
+# your code
+print("EXP: spectral", spectral, "| spatial", spatial)
+
+# %% [markdown]
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
+
+# %% tags=["exercise-2"]
+reached = {}
+# your code
+print("qnr at the end, by its weight:", reached)
+
+# %% [markdown]
+# **Exercise 3.** Set `backbone="pnn"` and run again. *Expected:* the same behaviour from a network with another structure; the losses know nothing of it.
 #
 # ## Questions
 #
 # 1. Why may the features of MS and PAN be constants in $L_d$ while that of the output may not?
 # 2. Why is a zero last layer a good start for a residual network, and why must the gradient test not use it?
 # 3. What stops the network from simply returning EXP?
+# 4. Why do the terms need weights although the paper gives each 1?
+# 5. The loss falls and the picture gets worse. Which loss would you look at first?
 #
 # ## Summary
 #

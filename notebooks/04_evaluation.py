@@ -58,7 +58,19 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import classical, data, distortions, evaluation, files, fuse, metrics, plotting, scenes, steps
+from clippan_lite import (
+    classical,
+    data,
+    distortions,
+    evaluation,
+    files,
+    fuse,
+    metrics,
+    plotting,
+    scenes,
+    steps,
+    widgets,
+)
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -180,6 +192,13 @@ plotting.show(
 # (.92), Q and SSIM pass the tilted spectrum (.996) that SAM gives 3.0 degrees. **What it does not show:** how large such
 # faults are in practice; their sizes here are our choice, so columns cannot be compared with each other.
 #
+# With a running kernel, the sliders spoil a window of the truth by degrees; the table says what each metric makes of it. Find a fault that QNR
+# rewards and PSNR does not forgive.
+
+# %%
+widgets.playground(judge, judge.truth)
+
+# %% [markdown]
 # ## By Wald's protocol
 #
 # The networks are trained again, the same way, on the degraded pair. Truth (the original MS) is used to judge, not to
@@ -382,10 +401,31 @@ print("scales:", sorted(k for k in methods["EXP"]))
 # %% [markdown]
 # ## Exercises
 #
-# 1. Which row wins QNR, which HQNR, which PSNR? *Expected:* not one row for all three.
-# 2. Set `qnr_weight=1.0` and `l_d_weight=0.0`. *Expected:* QNR and HQNR of the network both rise to about .97, the best
-#    of their columns, while SAM against the truth gets worse (from about 3.7 to 4.0 degrees) and PSNR stays nearly 3 dB
-#    below BDSD's: a score can be bought.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/04_evaluation_solutions.ipynb`.
+#
+# **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises with the
+# blur: a fault that pays.
+
+# %% tags=["exercise-1"]
+qnr = {}
+# your code
+print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value in qnr.items()})
+
+# %% [markdown]
+# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`evaluation.paired_effect`), and judge
+# by the spread of the two rows alone. *Expected:* paired, yes ([+0.17, +0.25]); the rows, a deviation of 1 dB each, overlap all over.
+
+# %% tags=["exercise-2"]
+one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]
+other = [{"PSNR": v} for v in (28.3, 29.2, 30.33)]
+effect = None
+# your code
+print("difference:", effect, "| deviation of each:", evaluation.over_seeds(one)[1], evaluation.over_seeds(other)[1])
+
+# %% [markdown]
+# **Exercise 3.** Set `qnr_weight=1.0` and `l_d_weight=0.0` and run again. *Expected:* QNR and HQNR of the network both rise to about .97, the best of their columns,
+# while SAM against the truth gets worse (from about 3.7 to 4.0 degrees) and PSNR stays nearly 3 dB below BDSD's: a score can be bought.
 #
 # ## Questions
 #
@@ -393,6 +433,7 @@ print("scales:", sorted(k for k in methods["EXP"]))
 # 2. Why must L_d's effect be paired by seed?
 # 3. A paper reports a QNR of .97 and no EXP row. What do you ask?
 # 4. Why does blurring the truth raise its QNR?
+# 5. Which of the three views would you trust on a scene whose MS lies two pixels off PAN?
 #
 # ## Summary
 #

@@ -287,16 +287,35 @@ print("cases:", [f["case"] for f in failures])
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `prompt="wrong"`. *Expected:* the first bar of the last figure falls from +0.3 to +0.2 dB and equals the second:
-#    it is the same experiment.
-# 2. Set `unseen_sensor` to a sensor with another number of bands. *Expected:* a one-line error that says which bands
-#    the network takes.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/05_failure_analysis_solutions.ipynb`.
+#
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))`.
+# Compare ERGAS against the truth. *Expected:* registration takes away a fifth of the error or more.
+
+# %% tags=["exercise-1"]
+ergas = {}
+# your code
+print("ERGAS of GSA:", {name: round(value, 2) for name, value in ergas.items()})
+
+# %% [markdown]
+# **Exercise 2.** Give the network a scene of a sensor with another number of bands. *Expected:* one line that says which bands the network takes.
+
+# %% tags=["exercise-2"]
+told = ""
+# your code
+print(told)
+
+# %% [markdown]
+# **Exercise 3.** Set `prompt="wrong"` and run again. *Expected:* the first bar of the last figure falls from +0.3 to +0.2 dB and equals the second: it is the same experiment.
 #
 # ## Questions
 #
 # 1. Why does an un-adapted supervisor not simply give a zero gradient?
 # 2. Which experiment would convince you that the *meaning* of the sentence matters?
 # 3. When is training on the scene itself not an option?
+# 4. Why can a network trained on one sensor not simply be given another one's bands in the same order?
+# 5. One seed says +0.3 dB. What else do you need to know?
 #
 # ## Summary
 #

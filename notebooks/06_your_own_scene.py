@@ -180,10 +180,29 @@ plotting.show(
 #
 # ## Exercises
 #
-# 1. Set `window=64`, then `window=512`. *Expected:* the same largest difference, other times: with small windows the margins are most of
-#    what is computed.
-# 2. `python -m data_download get spacenet3-paris-chip`, then run this notebook with its `pan.tif`, `ms.tif` and `sensor="WV3"`. *Expected:* the line
-#    "Registration" tells how far its MS lies off PAN.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# `solutions/06_your_own_scene_solutions.ipynb`.
+#
+# **Exercise 1.** Fuse the scene with GSA in windows of 64 and of 512 PAN pixels and subtract the two products. *Expected:* at most one digital number: the means and covariances are those of
+# the whole scene in both.
+
+# %% tags=["exercise-1"]
+largest = None
+# your code
+print("largest difference in DN:", largest)
+
+# %% [markdown]
+# **Exercise 2.** Cut a stripe of nodata into the pair (`data.replace(pair, valid=..., pan=..., ms=...)`, `raster.write_pair`) and fuse it. *Expected:* the product says what its nodata is, the stripe
+# holds it, and 40 pixels away nothing has changed by more than a few DN: only the statistics of the whole differ.
+
+# %% tags=["exercise-2"]
+share = None
+# your code
+print("share of nodata:", share)
+
+# %% [markdown]
+# **Exercise 3.** `python -m data_download get spacenet3-paris-chip`, then run this notebook with its `pan.tif`, `ms.tif` and `sensor="WV3"`. *Expected:* the line "Registration" tells how far
+# its MS lies off PAN.
 #
 # ## Questions
 #

@@ -3,6 +3,7 @@
     python notebooks/build.py                       all chapters and solutions
     python notebooks/build.py 02_clip_adaptation    one chapter
     python notebooks/build.py --check               only say which products are older than their source
+    python notebooks/build.py --workshop kit.zip    the chapters for students: pictures kept, solutions left out
 
 Two builds of the same source give the same cells, ids and metadata: nothing in a product depends on when or where
 it was made, and a hash of the source inside it tells whether it is up to date.
@@ -17,6 +18,7 @@ import re
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -29,6 +31,14 @@ HERE = Path(__file__).resolve().parent
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PROGRESS = re.compile(r"\r|\d+%\|")  # how tqdm and its relatives draw
+KIT = """Chapters of the course, with the expected pictures; cells that say "# your code" are yours.
+
+Once, with a network: pip install "clippan-lite[all]". From then on no network is needed: a small CLIP, a synthetic scene
+and fusion networks are part of the package.
+
+    clippan-lite check      is everything there? A problem comes with what to do about it.
+    jupyter lab             then open 00_start_here.ipynb
+"""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -37,6 +47,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
     parser.add_argument("--check", action="store_true", help="verify the stamps only")
+    parser.add_argument(
+        "--workshop", metavar="ZIP", type=Path, help="pack the chapters for students, without solutions"
+    )
     arguments = parser.parse_args()
     chapters = {p.stem: p for p in [*sorted(HERE.glob(sources.PATTERN)), *sorted((HERE / "solutions").glob("*.py"))]}
     wanted = [name.removesuffix(".py").removesuffix(".ipynb") for name in arguments.names] or list(chapters)
@@ -49,6 +62,9 @@ def main() -> int:
         for name in stale:
             print(f"{name}: stale or missing product: run python notebooks/build.py {name}")
         return 1 if stale else 0
+    if arguments.workshop:
+        pack([chapters[name] for name in wanted], arguments.workshop)
+        return 0
     os.environ.pop("CLIPPAN_TEST_DATA", None)  # 00 prints it, and products hold nothing of the machine
     # One home for all chapters of a call, so that each finds the previous one's quick product.
     with tempfile.TemporaryDirectory() as home, sources.python_kernel():
@@ -71,6 +87,18 @@ def is_current(source: Path) -> bool:
         return False
     stamp = nbformat.read(product, as_version=4).metadata.get("clippan", {}).get("source_sha256")
     return stamp == sources.source_hash(sources.read_source(source))
+
+
+def pack(chapters: list[Path], target: Path) -> None:
+    """Write the products of chapters into one archive, without solutions; it needs nothing but the installed package."""
+    students = [source for source in chapters if source.parent == HERE]
+    with files.replacing(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for source in students:
+            product = source.with_suffix(".ipynb")
+            entry = zipfile.ZipInfo(f"{target.stem}/{product.name}")  # its fixed date makes equal kits equal files
+            archive.writestr(entry, product.read_bytes(), zipfile.ZIP_DEFLATED)
+        archive.writestr(zipfile.ZipInfo(f"{target.stem}/README.txt"), KIT)
+    print(f"{target}: {len(students)} chapters, {target.stat().st_size / 1e6:.1f} MB")
 
 
 def build(source: Path, home: Path) -> None:

@@ -13,6 +13,7 @@ from clippan_lite import sources
 
 REPO = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((REPO / "notebooks").glob(sources.PATTERN))
+ALL = [*CHAPTERS, *sorted((REPO / "notebooks" / "solutions").glob("*.py"))]
 FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
 METHODS = {"EXP", "GSA", "BDSD", "network without L_d", "network with L_d"}
@@ -34,7 +35,7 @@ def files_of(folder):
 def test_each_notebook_runs_and_prints_what_it_printed_before(tmp_path):
     before = files_of(REPO / "notebooks")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=900"]
-    command += ["-p", "no:cacheprovider", *(str(path.with_suffix(".ipynb")) for path in CHAPTERS)]
+    command += ["-p", "no:cacheprovider", *(str(path.with_suffix(".ipynb")) for path in ALL)]
     done = subprocess.run(command, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert files_of(REPO / "notebooks") == before  # notebooks never write into the repository

@@ -1,6 +1,9 @@
 """What can be said of the notebooks without running them: products are up to date, clean and complete."""
 
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -116,6 +119,36 @@ def test_shared_parameters_have_one_default():
             assert defaults.setdefault(name, value) == value, f"{path.stem}: {name}"
     if CHAPTERS:
         assert {chain.PAN, chain.MS, chain.SENSOR, chain.CONVENTION} <= set(defaults)
+
+
+def exercises(path):
+    cells = sources.read_source(path).cells
+    return {t: c.source for c in cells for t in c.metadata.get("tags", []) if t.startswith("exercise-")}
+
+
+@chapter
+def test_exercises_are_their_solutions_without_the_answer(path):
+    asked, solved = exercises(path), exercises(FOLDER / "solutions" / f"{path.stem}_solutions.py")
+    assert len(asked) >= 2
+    assert asked == {tag: sources.stub(cell) for tag, cell in solved.items()}
+    assert all("# your code" in cell and "solution" not in cell for cell in asked.values())
+
+
+def test_a_stub_keeps_all_but_the_answer():
+    whole = "a = 1\nif a:\n    # begin solution\n    b = 2\n    c = 3\n    # end solution\nprint(a)"
+    assert sources.stub(whole) == "a = 1\nif a:\n    # your code\nprint(a)"
+
+
+def test_the_workshop_kit_holds_chapters_and_no_solutions(tmp_path):
+    for name in ("one", "two"):
+        command = [sys.executable, str(FOLDER / "build.py"), "--workshop", str(tmp_path / name / "kit.zip")]
+        (tmp_path / name).mkdir()
+        subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "one" / "kit.zip").read_bytes() == (tmp_path / "two" / "kit.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one" / "kit.zip") as kit:
+        assert kit.namelist() == [*(f"kit/{path.stem}.ipynb" for path in CHAPTERS), "kit/README.txt"]
+        text = kit.read("kit/04_evaluation.ipynb").decode()
+    assert "# your code" in text and "begin solution" not in text and "image/png" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 Full-resolution training: solutions
+#
+# The exercises of `03_full_resolution_training` with one way to solve each, and the expected result checked. Cells with the same tag in the chapter are these, without
+# what lies between `begin solution` and `end solution`.
+
+# %%
+from dataclasses import replace
+
+import torch
+
+from clippan_lite import data, losses, steps, training
+
+setup = steps.Setup()
+pair = steps.get_pair(setup)
+patches = data.Patches(pair, 128, device=setup.on)
+batch = patches.sample(1, torch.Generator().manual_seed(2))
+to_pan = training.fit_to_pan(pair).to(setup.on)
+
+# %% [markdown]
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(fused, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(fused, batch["pan"], to_pan)` of EXP
+# itself. *Expected:* `spectral` has almost nothing against it, `spatial` at least five times as much.
+
+# %% tags=["exercise-1"]
+spectral = spatial = None
+# begin solution
+with torch.no_grad():
+    spectral = losses.spectral(batch["exp"], batch["ms"], pair.sensor, pair.convention).item()
+    spatial = losses.spatial(batch["exp"], batch["pan"], to_pan).item()
+# end solution
+print("EXP: spectral", spectral, "| spatial", spatial)
+
+# %%
+assert spatial > 5 * spectral
+
+# %% [markdown]
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
+
+# %% tags=["exercise-2"]
+reached = {}
+# begin solution
+for weight in (1e-6, 1.0):
+    config = replace(setup.train_config(False, 0), steps=20, qnr=weight)
+    _, history = training.train(pair, config, device=setup.on, progress=False)
+    reached[weight] = sum(row["qnr"] for row in history[-5:]) / 5
+# end solution
+print("qnr at the end, by its weight:", reached)
+
+# %%
+assert reached[1.0] < reached[1e-6]
