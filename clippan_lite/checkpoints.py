@@ -65,7 +65,7 @@ def load_network(path: Path) -> nn.Module:
     """Load what :func:`save_network` wrote, in evaluation mode on the CPU."""
     state, config, facts = _load_network(Path(path))
     network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
-    network.load_state_dict(state)
+    _fill(network, state, Path(path))
     return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
 
 
@@ -110,7 +110,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Mo
             f"{path.name} holds {then[0]} for {then[1]} bands, ratio {then[2]}, options {then[3]}; wanted "
             f"{config.backbone} for {bands}, {ratio}, {config.options}: start from another file, or from ''"
         )
-    fresh.load_state_dict(state)
+    _fill(fresh, state, path)
     return fresh
 
 
@@ -143,6 +143,13 @@ def _load_network(path: Path) -> tuple[dict[str, torch.Tensor], TrainConfig, dic
         return state, TrainConfig(**facts["config"]), {name: facts[name] for name in ("bands", "ratio", "convention")}
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path.name} holds no fusion network of this version ({error}): train again") from error
+
+
+def _fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} does not fit the .json beside it ({error}): take both from one run") from error
 
 
 def write_history(path: Path, history: History) -> None:

@@ -28,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"clippan-lite: {_one_line(error)}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print(f"clippan-lite: not enough memory ({_one_line(error)[:100]}): take a smaller --window", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

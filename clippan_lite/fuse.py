@@ -7,6 +7,8 @@ killed run goes on where it was and several processes work side by side; the par
 
 from __future__ import annotations
 
+import copy
+import glob
 import itertools
 import math
 import os
@@ -25,7 +27,6 @@ from clippan_lite import (
     __version__,
     backbones,
     classical,
-    files,
     grids,
     mosaic,
     pair_checks,
@@ -41,6 +42,7 @@ from clippan_lite.data import Pair
 from clippan_lite.workers import Run, processes
 
 GRID = 64  # PAN pixels: windows are read from multiples of it, so that holes up to that size are filled alike
+NOTE = "windows.txt"  # the file by which a folder of windows is known
 FAR = 6  # MS pixels that interpolation looks away, but for weights of less than a thousandth
 TILE = 320  # PAN pixels: what a network sees at once, without what overlaps
 
@@ -134,6 +136,7 @@ class Job:
     shift: registration.Shift | None  # PAN is moved by it
     scale: float = 1.0  # DN that the network sees as 1
     nodata: float | None = None
+    key: str = ""  # hash of all that decides the windows
     moments: tuple[tuple[torch.Tensor, torch.Tensor], ...] = ()  # of the whole scene, what the method asks for
 
     @property
@@ -149,7 +152,7 @@ class Job:
 
     def part(self, place: tuple[int, int]) -> Path:
         """File of a finished window."""
-        return self.folder / f"{place[0]}_{place[1]}.tif"
+        return self.folder / f"{self.key}_{place[0]}_{place[1]}.tif"  # so that two jobs at once do not mix
 
 
 @dataclass
@@ -225,6 +228,8 @@ def fuse_scene(
         raise ValueError("expected a network or a method, one of the two")
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
+    if out.is_dir() or not os.access(next(p for p in out.parents if p.exists()), os.W_OK):
+        raise ValueError(f"{out} cannot be written: it is a folder, or lies in one that is not yours")
     if scheduler and workers > 1:
         raise ValueError(f"{workers} workers and a scheduler are both given: a scheduler has its own workers")
     if window < GRID or workers < 1:
@@ -240,12 +245,12 @@ def fuse_scene(
     if shift is not None:
         place = registration.ms_place(grid.georef, grid.sensor.ratio, grid.convention)
         grid = replace(grid, georef=grid.georef | place)
-    if method:
+    if method is not None:
         classical.find(method)
         step, reach = grid.sensor.ratio, 20 + 16 * grid.sensor.ratio  # MTF filter, interpolation twice, 7 MS pixels
     else:
         check_network(network, grid.name, len(grid.sensor.bands), grid.sensor.ratio, grid.convention)
-        network = network.to("cpu").eval()  # processes get a copy each
+        network = copy.deepcopy(network).to("cpu").eval()  # the caller's stays where it is
         step, reach = _halo(network)
         reach += FAR * grid.sensor.ratio
     unit = math.lcm(GRID, step)
@@ -255,6 +260,7 @@ def fuse_scene(
     job = Job(grid, folder, network, method, device, window, margin, shift)
     with processes(workers, scheduler) as run:
         job = _surveyed(job, run, progress)
+        job = replace(job, key=_key(job))
         _begin(job)
         left = [place for place in job.places if not job.part(place).is_file()]
         if len(left) < len(job.places):
@@ -274,7 +280,7 @@ def _shift(grid: grids.Grid, register: bool) -> registration.Shift | None:
     Raises:
         ValueError: PAN and MS show different places, or do not tell their shift.
     """
-    pairs = grids.parts(grid)
+    pairs, _ = grids.parts(grid)
     if not pairs:
         if register:
             raise ValueError(f"{grid.name} is mostly nodata at all places seen: crop it, or leave register off")
@@ -296,7 +302,8 @@ def _surveyed(job: Job, run: Run, progress: bool) -> Job:
     for one in _watched(run(survey_window, job, job.places), job, job.places, "survey", progress):
         found = one if found is None else found + one
     pair_checks.values(found.values, job.grid.sensor, (job.grid.pan_path, job.grid.ms_path))
-    holes = found.values.valid < job.grid.height * job.grid.width
+    # PAN that is moved leaves a border that it does not reach.
+    holes = job.shift is not None or found.values.valid < job.grid.height * job.grid.width
     nodata = raster.fill_value(job.grid.georef["nodata"], job.grid.dtype, holes)
     for sums in found.sums:
         least = 2 * len(sums.total)
@@ -395,24 +402,37 @@ def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) 
             yield result
 
 
+def _key(job: Job) -> str:
+    """Hash of all that decides the windows."""
+    grid, stamps = job.grid, []
+    for path in (grid.pan_path, grid.ms_path):
+        beside = [path, path.with_suffix(".tfw"), *sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))]
+        stamps += [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in beside if p.is_file()]
+    network = None
+    if job.network is not None:  # its weights, and what else it was made with
+        plain = {k: v for k, v in vars(job.network).items() if isinstance(v, int | float | str | tuple)}
+        network = (type(job.network).__name__, plain, fingerprint(job.network.state_dict().values()))
+    facts = (stamps, sensors.to_table(grid.sensor), str(grid), job.method, network, job.window, repr(job.shift))
+    return digest(facts, job.scale, job.nodata, __version__)
+
+
 def _begin(job: Job) -> None:
     """Make the folder for finished windows; windows of another job in it are thrown away, and that is printed."""
-    grid = job.grid
-    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (grid.pan_path, grid.ms_path)]
-    weights = "" if job.network is None else fingerprint(job.network.state_dict().values())
-    facts = (stamps, sensors.to_table(grid.sensor), grid.convention, job.method, weights, job.window, str(job.shift))
-    key, path = digest(facts, job.scale, __version__), job.folder / "job.json"
-    then = path.read_text() if path.is_file() else ""
-    if job.folder.exists() and key not in then:
-        print(f"{job.folder} holds windows of other files or settings: they are thrown away")
-        _clear(job.folder)
+    if job.folder.exists():
+        if not (job.folder / NOTE).is_file() and any(job.folder.iterdir()):
+            raise ValueError(f"{job.folder} is not a folder of windows: move it away, or choose another name for OUT")
+        strange = [f for f in job.folder.glob("[!.]*_*_*.tif") if not f.name.startswith(job.key)]
+        if strange:
+            print(f"{job.folder} holds windows of other files or settings: they are thrown away")
+        for file in strange:
+            file.unlink(missing_ok=True)
     job.folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {"key": key})
+    (job.folder / NOTE).write_text("Finished windows of a scene; the call that made them goes on from here.\n")
 
 
 def _clear(folder: Path) -> None:
-    """Remove the finished windows; ``job.json``, which says whose they are, last."""
+    """Remove the finished windows; the note that says what they are, last."""
     for file in folder.iterdir():
-        if file.name != "job.json":
+        if file.name != NOTE:
             file.unlink()
     shutil.rmtree(folder)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import torch
+from rasterio import Affine
 from rasterio.enums import MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -25,7 +26,7 @@ from clippan_lite.degrade import CONVENTIONS, check_choice
 # Read errors are told by our own exceptions; without this the library's copy of them would precede ours on stderr.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 
-CACHE = 64  # MB of blocks that GDAL keeps; its default, a twentieth of the memory, is most of what reading would use
+CACHE = 64 << 20  # bytes of blocks that GDAL keeps; its default, a twentieth of the memory, is most of what is used
 GENERIC_NAMES = ("pan", "ms", "mul", "image", "panchromatic")  # file names that say nothing about the scene
 
 
@@ -37,10 +38,12 @@ class Grid:
     ms_path: Path
     sensor: sensors.Sensor  # with the bit depth of the files
     convention: str
-    height: int  # PAN pixels
+    pan_start: tuple[int, int]  # row and column of the common area in PAN
+    ms_start: tuple[int, int]  # and in MS
+    height: int  # of the common area, PAN pixels
     width: int
     dtype: str  # of MS
-    georef: dict[str, Any]
+    georef: dict[str, Any]  # of the common area
     where: str  # its CRS, or that there is none
     offset: registration.Shift | None  # where the geotransforms put MS, if not where the convention does
 
@@ -61,26 +64,36 @@ def inspect(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, convention: s
     check_choice("convention", convention, CONVENTIONS)
     with opened(pan_path, "PAN") as pan_file, opened(ms_path, "MS") as ms_file:
         pair_checks.bands(pan_file, ms_file, sensor)
-        pair_checks.sizes(pan_file, ms_file, sensor)
         where, apart = pair_checks.grids(pan_file, ms_file, sensor)
+        area = pair_checks.common(pan_file, ms_file, sensor, apart)
         sensor, bits_note = pair_checks.dtypes(pan_file, ms_file, sensor)
-        georef = {"crs": ms_file.crs, "transform": pan_file.transform, "nodata": ms_file.nodata}
-        georef["ms_transform"] = ms_file.transform
-        size, dtype = pan_file.shape, ms_file.dtypes[0]
-    if where == "no georeference":
-        print("Neither file has a georeference: both are taken to cover the same area, the result will have none.")
-        georef.update(crs=None, transform=None, ms_transform=None)
+        georef: dict[str, Any] = {"crs": None, "transform": None, "ms_transform": None, "nodata": ms_file.nodata}
+        if apart is None:
+            print("Neither file has a georeference: both are taken to cover the same area, the result will have none.")
+        else:
+            transforms = (
+                file.transform @ Affine.translation(*reversed(start))
+                for file, start in ((pan_file, area.pan), (ms_file, area.ms))
+            )
+            georef |= dict(zip(("transform", "ms_transform"), transforms, strict=True), crs=ms_file.crs)
+        if any(scale != 1 for scale in ms_file.scales) or any(ms_file.offsets):
+            georef["scaling"] = (ms_file.scales, ms_file.offsets)
+        height, width = (n * sensor.ratio for n in area.size)
+        if (height, width) != pan_file.shape:
+            place = f"PAN {height} x {width} from row {area.pan[0]}, column {area.pan[1]}"
+            print(f"PAN and MS do not cover the same area: what they have in common is used, {place}.")
+        dtype = ms_file.dtypes[0]
     offset = None
-    if max(map(abs, apart)) > 0.01:
-        line = f"MS starts ({apart[0]:.2f}, {apart[1]:.2f}) PAN pixels (right, down) off PAN"
+    if max(map(abs, area.apart)) > 0.01:
+        line = f"MS starts ({area.apart[0]:.2f}, {area.apart[1]:.2f}) PAN pixels (right, down) off PAN"
         if convention == "geo":
-            offset = registration.Shift(-apart[1], -apart[0], 1.0)
+            offset = registration.Shift(-area.apart[1], -area.apart[0], 1.0)
             print(f"{line}: PAN is shifted onto it.")
         else:
             print(f"{line}: taken as aligned; convention geo uses it.")
     if bits_note:
         print(bits_note)
-    return Grid(pan_path, ms_path, sensor, convention, *size, dtype, georef, where, offset)
+    return Grid(pan_path, ms_path, sensor, convention, area.pan, area.ms, height, width, dtype, georef, where, offset)
 
 
 def read_window(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[Pair, torch.Tensor, torch.Tensor]:
@@ -99,8 +112,9 @@ def read_window(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> tup
         ValueError: a file is damaged.
     """
     r = grid.sensor.ratio
-    fine = Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0])
-    coarse = Window(cols[0] // r, rows[0] // r, fine.width // r, fine.height // r)
+    (top, left), (row, col) = grid.pan_start, grid.ms_start
+    fine = Window(left + cols[0], top + rows[0], cols[1] - cols[0], rows[1] - rows[0])
+    coarse = Window(col + cols[0] // r, row + rows[0] // r, fine.width // r, fine.height // r)
     with opened(grid.pan_path, "PAN") as pan_file, opened(grid.ms_path, "MS") as ms_file:
         pan, pan_ok = pixels(pan_file, "PAN", fine), _mask(pan_file, "PAN", fine)
         ms, ms_ok = pixels(ms_file, "MS", coarse), _mask(ms_file, "MS", coarse)
@@ -118,25 +132,26 @@ def read_window(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> tup
     return pair, torch.from_numpy(pan_ok), torch.from_numpy(ms_ok)
 
 
-def parts(grid: Grid, side: int = 1024, count: int = 3) -> list[Pair]:
-    """Parts of a scene, evenly spread, to be looked at or trained on.
+def parts(grid: Grid, side: int = 1024, count: int = 3) -> tuple[list[Pair], pair_checks.Values]:
+    """Parts of a scene, evenly spread, to be looked at or trained on; they do not overlap.
 
     Args:
         grid: the files.
         side: of a part, PAN pixels.
-        count: parts each way; fewer where they would cover each other.
+        count: parts each way; fewer where a scene has no room for them.
 
     Returns:
-        Up to ``count`` squared pairs, without those that are mostly nodata; nodata is 0 in them.
+        Up to ``count`` squared pairs, without those that are mostly nodata (nodata is 0 in them); and what was seen of
+        the values, for :func:`clippan_lite.pair_checks.values`.
 
     Raises:
-        ValueError: values that cannot be, or a file is damaged.
+        ValueError: NaN or infinite pixels, or a file is damaged.
     """
     r, pairs, seen, axes = grid.sensor.ratio, [], None, []
     for size in (grid.height, grid.width):
         length = min(size, side // r * r)
-        starts = {int(start) // r * r for start in np.linspace(0, size - length, count)}
-        axes.append([(start, start + length) for start in sorted(starts)])
+        starts = np.linspace(0, size - length, min(count, size // length)).astype(int) // r * r
+        axes.append([(int(start), int(start) + length) for start in starts])
     for spans in itertools.product(*axes):
         pair, *ok = read_window(grid, *spans)
         values = pair_checks.Values(pair, *ok)
@@ -144,9 +159,9 @@ def parts(grid: Grid, side: int = 1024, count: int = 3) -> list[Pair]:
         clear_nodata(pair, *ok)
         if pair.valid.double().mean() > 0.5:
             pairs.append(pair)
-    if pairs:  # else the rest of the scene may still hold something
+    if any(seen.bad.values()):
         pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
-    return pairs
+    return pairs, seen
 
 
 def most_detailed(pairs: list[Pair]) -> Pair:

@@ -13,7 +13,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
 from clippan_lite.grids import CACHE, Grid
 
@@ -55,6 +55,8 @@ def join(
         ElementTree.SubElement(band, "Description").text = name
         if nodata is not None:
             ElementTree.SubElement(band, "NoDataValue").text = repr(float(nodata))
+        for tag, values in zip(("Scale", "Offset"), grid.georef.get("scaling", ()), strict=False):
+            ElementTree.SubElement(band, tag).text = repr(float(values[i - 1]))
         ElementTree.SubElement(band, "ColorInterp").text = "Gray" if i == 1 else "Undefined"
         for (top, left), file in windows.items():
             source = ElementTree.SubElement(band, "SimpleSource")
@@ -64,7 +66,8 @@ def join(
             for what, x, y in (("SrcRect", 0, 0), ("DstRect", left, top)):
                 ElementTree.SubElement(source, what, {k: str(v) for k, v in {"xOff": x, "yOff": y, **size}.items()})
     folder = next(iter(windows.values())).parent
-    path, part = folder / "scene.vrt", folder / "scene.tif"  # what a kill leaves there is cleared by the next call
+    path, part = folder / "scene.vrt", folder / "scene.tif"
+    path.with_suffix(".vrt.ovr").unlink(missing_ok=True)  # of a killed call: GDAL would take it as it is
     ElementTree.ElementTree(virtual).write(path)
     kind = np.dtype(grid.dtype).kind
     options = {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT"}
@@ -79,5 +82,5 @@ def join(
                 scene.build_overviews(levels, Resampling.average)
             rasterio.shutil.copy(path, part, driver="COG", **options)
         os.replace(part, out)
-    except RasterioError as error:
+    except Exception as error:  # GDAL raises SystemError and its own kinds when the disk is full
         raise OSError(f"{out} could not be written ({error}); the windows are kept, the same call goes on") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,50 +38,93 @@ def bands(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: senso
         raise ValueError(f"MS: {ms.name} has {ms.count} bands, {sensor.name} has {bands}: {mend}")
 
 
-def sizes(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor) -> None:
-    """PAN is the sensor's ratio times as large as MS, and large enough for the reduced-resolution test.
+@dataclass(frozen=True)
+class Area:
+    """What PAN and MS have in common: where it begins in each file, (row, column), and its size in MS pixels."""
+
+    pan: tuple[int, int]
+    ms: tuple[int, int]
+    size: tuple[int, int]
+    apart: tuple[float, float]  # PAN pixels that MS's first pixel starts right of and below PAN's
+
+
+def common(
+    pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor, apart: tuple[float, float] | None
+) -> Area:
+    """The area that both files cover, in whole MS pixels; of files without georeference, all of both.
+
+    Args:
+        pan: the open files.
+        ms: MS.
+        sensor: gives the ratio.
+        apart: from :func:`grids`.
 
     Raises:
-        ValueError: if not.
+        ValueError: sizes that do not fit, no common area, or one too small for the reduced-resolution test.
     """
-    ratio = sensor.ratio
-    if pan.shape != (ms.height * ratio, ms.width * ratio):
+    r, here = sensor.ratio, (0, 0)
+    fits = pan.shape == (ms.height * r, ms.width * r)
+    if fits and (apart is None or max(map(abs, apart)) <= r):
+        area = Area(here, here, ms.shape, apart or (0.0, 0.0))
+    elif apart is None:
         found = (pan.height / ms.height, pan.width / ms.width)
         fitting = [s.name for s in sensors.SENSORS.values() if found == (s.ratio, s.ratio)]
         mend = f"choose a sensor with that ratio ({', '.join(fitting)})" if fitting else "crop both to the same area"
         raise ValueError(
             f"PAN is {pan.height} x {pan.width} and MS {ms.height} x {ms.width} pixels, a ratio of {found[0]:.4g} x "
-            f"{found[1]:.4g}, but {sensor.name} has {ratio}: {mend}"
+            f"{found[1]:.4g}, but {sensor.name} has {r}: {mend}"
         )
-    if min(pan.shape) < SMALLEST_CROP * ratio:
+    else:
+        starts = [_first_common(first, r) for first in (apart[1], apart[0])]  # row, column
+        (top, row, down), (left, col, right) = starts
+        size = [
+            max(0, min((there - at) // r, coarse - index))
+            for there, at, coarse, index in zip(pan.shape, (top, left), ms.shape, (row, col), strict=True)
+        ]
+        area = Area((top, left), (row, col), tuple(size), (right, down))
+    height, width = (n * r for n in area.size)
+    if min(height, width) < SMALLEST_CROP * r:
+        only = (
+            "PAN is"
+            if area.pan == area.ms == here
+            else f"MS starts {apart[0]:.1f} right of and {apart[1]:.1f} below PAN; in common are"
+        )
         raise ValueError(
-            f"PAN is {pan.height} x {pan.width} pixels, expected at least {SMALLEST_CROP * ratio} each way, so that "
-            f"{SMALLEST_CROP} remain in the {ratio} times reduced test: give a larger area"
+            f"{only} {height} x {width} pixels, expected at least {SMALLEST_CROP * r} each way, so that "
+            f"{SMALLEST_CROP} remain in the {r} times reduced test: give files of one place and a larger area"
         )
+    return area
+
+
+def _first_common(first: float, ratio: int) -> tuple[int, int, float]:
+    """PAN and MS index where both begin when MS starts ``first`` PAN pixels behind PAN, and what is left between."""
+    index = max(0, math.ceil((-first - 0.5) / ratio))
+    start = max(0, round(first + ratio * index))
+    return start, index, first + ratio * index - start
 
 
 def grids(
     pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, sensor: sensors.Sensor
-) -> tuple[str, tuple[float, float]]:
-    """Both files lie on north-up grids of one place, with pixel sizes in the sensor's ratio.
-
-    Origins may differ by up to one MS pixel: Landsat's grids are half a PAN pixel apart by design.
+) -> tuple[str, tuple[float, float] | None]:
+    """Both files lie on north-up grids of one CRS, with pixel sizes in the sensor's ratio.
 
     Returns:
-        Where the pair lies (its CRS), and how far right of and below PAN's MS's first pixel starts, PAN pixels.
+        Their CRS, and how far right of and below PAN's MS's first pixel starts, PAN pixels; None without georeference.
 
     Raises:
         ValueError: if not.
     """
     has = [source.crs is not None or not source.transform.is_identity for source in (pan, ms)]
     if not any(has):
-        return "no georeference", (0.0, 0.0)
+        return "no georeference", None
     if not all(has):
         raise ValueError(f"only {'PAN' if has[0] else 'MS'} has a georeference: give it to both files or to neither")
     if pan.crs != ms.crs:
         raise ValueError(f"PAN is in {pan.crs}, MS in {ms.crs}: reproject neither, take both from one product or grid")
     p, m = pan.transform, ms.transform
     for what, t in (("PAN", p), ("MS", m)):
+        if not all(map(math.isfinite, t)) or 0 in (t.a, t.e):
+            raise ValueError(f"{what} has an impossible geotransform ({t.a:.6g} by {t.e:.6g} per pixel): mend the file")
         if max(abs(t.b), abs(t.d)) > 1e-6 * max(abs(t.a), abs(t.e)):
             raise ValueError(f"{what} has a rotated grid ({t.b:.3g}, {t.d:.3g}): gdalwarp both to a north-up grid")
     found = (m.a / p.a, m.e / p.e)
@@ -88,13 +133,7 @@ def grids(
             f"MS pixels are {found[0]:.4g} x {found[1]:.4g} PAN pixels large, expected {sensor.ratio} for "
             f"{sensor.name}: check the geotransforms (PAN {p.a:.6g}, MS {m.a:.6g} per pixel) or choose another sensor"
         )
-    apart = ((m.c - p.c) / p.a, (m.f - p.f) / p.e)  # PAN pixels, MS relative to PAN
-    if max(map(abs, apart)) > sensor.ratio:
-        raise ValueError(
-            f"MS starts {apart[0]:.1f} PAN pixels right of and {apart[1]:.1f} below PAN, expected less than one MS "
-            f"pixel ({sensor.ratio}): crop both to the same area"
-        )
-    return str(pan.crs or "no CRS"), apart
+    return str(pan.crs or "no CRS"), ((m.c - p.c) / p.a, (m.f - p.f) / p.e)
 
 
 def dtypes(

@@ -93,9 +93,10 @@ def read_parts(
     if max(grid.height, grid.width) <= side * count:
         pairs = [_whole(grid, None, placed=not register)]
     else:
-        pairs = grids.parts(grid, side, count)
+        pairs, seen = grids.parts(grid, side, count)
         if not pairs:
             raise ValueError(f"{grid.pan_path} is mostly nodata in all parts of {side} PAN pixels seen: crop it first")
+        pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
         print(f"{grid.name}: PAN {grid.height} x {grid.width}, {len(pairs)} parts of {side} x {side} stand for it")
         if grid.offset is not None and not register:
             pairs = [registration.correct(pair, grid.offset) for pair in pairs]
@@ -273,12 +274,13 @@ def write_image(
         nodata: what pixels that are not ``valid`` become.
         valid: ``(H, W)`` bool.
         compress: with DEFLATE.
-        profile: ``transform`` and ``crs``, and ``names`` of the bands and ``tags`` for the file.
+        profile: ``transform`` and ``crs``; ``names`` and ``scaling`` (scales, offsets) of the bands; ``tags``.
 
     Raises:
         OSError: it could not be written.
     """
     kind, names, tags = np.dtype(dtype), profile.pop("names", ()), profile.pop("tags", {})
+    scaling = profile.pop("scaling", None)
     profile |= {"driver": "GTiff", "count": image.shape[0], "height": image.shape[1], "width": image.shape[2]}
     profile |= {"dtype": dtype, "nodata": nodata, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
     profile |= {"photometric": "minisblack", "alpha": "no"}  # or viewers take NIR of four 8-bit bands for transparency
@@ -291,6 +293,8 @@ def write_image(
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # pairs without georeference are allowed
             with rasterio.open(part, "w", **profile) as target:
                 target.descriptions = tuple(names) or (None,) * len(image)
+                if scaling:
+                    target.scales, target.offsets = scaling
                 target.update_tags(**{key: str(value) for key, value in tags.items()})
                 for top in range(0, image.shape[1], BLOCK):
                     strip = image[:, top : top + BLOCK].detach().to("cpu", exact, copy=True).numpy()
@@ -308,6 +312,8 @@ def _write(
     nodata = fill_value(pair.georef.get("nodata"), pair.dtype, pair.valid is not None)
     if transform is not None:
         told |= {"transform": transform, "crs": pair.georef.get("crs")}
+    if len(image) == pair.bands:
+        told["scaling"] = pair.georef.get("scaling")
     write_image(path, image, pair.dtype, nodata, pair.valid if valid else None, **told)
 
 

@@ -62,8 +62,13 @@ def pair_of(
         truth = _first_axis(truth, bands, f"truth of {name}")
         if truth.shape[1:] != pan.shape[1:]:
             raise ValueError(f"{name}: the truth is {truth.shape[1:]} pixels, expected PAN's {pan.shape[1:]}")
+    dtype = str(ms.dtype) if ms.dtype.kind in "iu" and ms.dtype.itemsize <= 2 else "float32"
+    if (ms.dtype == np.uint8) != (pan.dtype == np.uint8):
+        raise ValueError(f"{name}: PAN is {pan.dtype} and MS {ms.dtype}: give both in the same digital numbers")
+    if ms.dtype == np.uint8 and known.bits > 8:
+        known = sensors.with_bits(known, 8)
     pair = Pair(
-        ms=_tensor(ms), pan=_tensor(pan), sensor=known, name=name, convention=convention,
+        ms=_tensor(ms), pan=_tensor(pan), sensor=known, name=name, convention=convention, dtype=dtype,
         truth=None if truth is None else _tensor(truth), valid=torch.ones(pan.shape[1:], dtype=torch.bool),
     )  # fmt: skip
     everywhere = torch.ones(ms.shape[1:], dtype=torch.bool)
@@ -89,7 +94,8 @@ def read_mat(path: str | os.PathLike[str], pan_path: str | os.PathLike[str] | No
         images = _mat(path)
     if pan_path is not None:
         with _told(Path(pan_path), "a MATLAB file"):
-            images = {**images, **{k: v for k, v in _mat(Path(pan_path)).items() if k in NAMES["pan"]}}
+            pan = {name: image for name, image in _mat(Path(pan_path)).items() if name in NAMES["pan"]}
+        images = {name: image for name, image in images.items() if name not in NAMES["pan"]} | pan
     return _pair(images, path, sensor, path.stem)
 
 
@@ -99,9 +105,9 @@ def read_nbu(folder: str | os.PathLike[str], sensor: str) -> Samples:
     Raises:
         ValueError: there are no such files.
     """
-    ms = {p.stem: p for p in sorted(Path(folder).rglob("MS_256/*.mat"))}
-    pan = {p.stem: p for p in Path(folder).rglob("PAN_1024/*.mat")}
-    both = sorted(ms.keys() & pan.keys(), key=lambda stem: (len(stem), stem))
+    ms = {(p.parent.parent, p.stem): p for p in Path(folder).rglob("MS_256/*.mat")}
+    pan = {(p.parent.parent, p.stem): p for p in Path(folder).rglob("PAN_1024/*.mat")}
+    both = sorted(ms.keys() & pan.keys(), key=lambda place: (place[0], len(place[1]), place[1]))
     if not both:
         raise ValueError(f"{folder} holds no MS_256/*.mat with PAN_1024/*.mat of the same names: give NBU's folder")
     return Samples(len(both), lambda i: read_mat(ms[both[i]], pan[both[i]], sensor))

@@ -39,7 +39,8 @@ def processes(count: int, scheduler: str | None = None) -> Iterator[Run]:
     local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
     try:
         client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        _restore(before)
         told = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
         raise OSError(told if scheduler else f"the local dask cluster did not start ({error})") from error
 
@@ -52,8 +53,16 @@ def processes(count: int, scheduler: str | None = None) -> Iterator[Run]:
         with client:
             yield run
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _restore(before)
+
+
+def _restore(before: dict[str, str]) -> None:
+    """Undo what changed in the environment."""
+    for name in {*os.environ, *before}:
+        if name not in before:
+            del os.environ[name]
+        elif os.environ.get(name) != before[name]:
+            os.environ[name] = before[name]
 
 
 def _taken(task: Future) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from data_download import fetch
 from data_download import scenes as scenes_
-from data_download.registry import ENTRIES, Chips, Entry, Synthetic, Window
+from data_download.registry import ENTRIES, Chips, Entry, Synthetic, Window, find
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m data_download", description="Open PAN / MS imagery on demand.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="what can be downloaded, with licences")
+    listing = commands.add_parser("list", help="what can be downloaded, with licences")
+    listing.add_argument(
+        "words", nargs="*", metavar="WORD", help="only entries that mention all of these: wv3 chip by-sa"
+    )
     get = commands.add_parser("get", help="download one entry")
     get.add_argument("name", metavar="NAME")
     get.add_argument("--out", metavar="DIR", type=Path, help="where to put it (default: CLIPPAN_HOME/data/NAME)")
@@ -38,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser() / "data"
     try:
         if arguments.command == "list":
-            for name, entry in ENTRIES.items():
+            found = find(*arguments.words)
+            for name, entry in found.items():
                 print(f"{name}\n  {entry.sensor}: {entry.content}\n  licence: {entry.licence}")
+            if not found:
+                raise ValueError(f"nothing mentions {' '.join(arguments.words)}: list without words shows all")
         elif arguments.command == "check":
             return check(home)
         else:
@@ -94,6 +100,7 @@ def get_any(
             raise ValueError(f"{out} holds another choice ({there or 'the default'}): give another --out")
         print(f"there already: {out}")
         return out
+    scenes_.check_folder(out)
     if isinstance(entry, Synthetic):
         from clippan_lite import raster, scenes  # the one place where the two packages meet in code
 
@@ -103,7 +110,7 @@ def get_any(
         urls = [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
         raise FileNotFoundError(
             f"{out} is not there: get it without --offline, or put pan.tif, ms.tif (from {', '.join(urls)}) and a "
-            f'scene.json like {{"sensor": "{entry.sensor}", "bits": {entry.bits}}} there by hand'
+            f'scene.json like {{"sensor": "{entry.sensor}", "bits": {entry.bits}, "convention": "geo"}} there by hand'
         )
     elif isinstance(entry, Chips):
         scenes_.get_chip(name, entry, out, (options or {}).get("chip"))

@@ -189,8 +189,18 @@ ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
     "pancollection-qb-full": _pancollection("test_qb_OrigScale_multiExm1.h5", "QB", f"{_FULL}, 220 MB"),
     "pancollection-gf2-reduced": _pancollection("test_gf2_multiExm1.h5", "GF2", f"{_REDUCED}, 97 MB"),
     "pancollection-gf2-full": _pancollection("test_gf2_OrigScale_multiExm1.h5", "GF2", f"{_FULL}, 220 MB"),
-    "nbu-gaofen1": _nbu("nbu_gaofen-1", "GaoFen-1", 5),
+    "nbu-gaofen1": _nbu("nbu_gaofen-1", "GF1", 5),
     "nbu-ikonos": _nbu("nbu_ikonos", "IKONOS", 60),
     "nbu-quickbird": _nbu("nbu_quickbird", "QB", 150),
     "nbu-worldview3": _nbu("nbu_worldview-3", "WV3", 55),
 }
+
+
+def find(*words: str) -> dict[str, Entry | Chips | Window | Synthetic]:
+    """Entries whose name, sensor, content or licence mention all words, in upper or lower case."""
+
+    def mentions(name: str, entry: _Common) -> bool:
+        told = " ".join((name, type(entry).__name__, entry.sensor, entry.content, entry.licence)).lower()
+        return all(word.lower() in told for word in words)
+
+    return {name: entry for name, entry in ENTRIES.items() if mentions(name, entry)}

@@ -19,6 +19,7 @@ from rasterio.windows import Window as Pixels
 from data_download import fetch
 from data_download.registry import Chips, Window
 
+FILES = ("pan.tif", "ms.tif")
 REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.TIF",
     "GDAL_HTTP_TIMEOUT": "60", "GDAL_HTTP_CONNECTTIMEOUT": "20", "GDAL_HTTP_MAX_RETRY": "3",
@@ -90,8 +91,10 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
     first = number is None
     number = next(iter(there)) if first else number
     pan, ms = there[number]
-    fetch.download(pan, out / "pan.tif")
-    fetch.download(ms, out / "ms.tif")
+    hidden = {name: out / f".{number}-{name}" for name in FILES}  # an unfinished download of another chip is not taken
+    for url, file in zip((pan, ms), hidden.values(), strict=True):
+        fetch.download(url, file)
+    _place(out, hidden)
     return _describe(out, f"{name}-{number}", entry, [pan, ms], {} if first else {"chip": number})
 
 
@@ -131,15 +134,14 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             profile = {"driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2]}
             profile |= {"dtype": image.dtype, "crs": source.crs, "transform": source.window_transform(window)}
             profile |= {"nodata": source.nodata, "compress": "deflate", "photometric": "minisblack", "alpha": "no"}
-            scratch = out / f".{file}.part.tif"
             try:
-                with rasterio.open(scratch, "w", **profile) as target:
+                with rasterio.open(out / f".part-{file}", "w", **profile) as target:
                     target.write(image)
-                os.replace(scratch, out / file)
             except RasterioError as error:
+                for part in FILES:
+                    (out / f".part-{part}").unlink(missing_ok=True)
                 raise OSError(f"{out / file} could not be written ({error}): is the disk full?") from None
-            finally:
-                scratch.unlink(missing_ok=True)
+    _place(out, {file: out / f".part-{file}" for file in FILES})
     return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms], options)
 
 
@@ -167,6 +169,19 @@ def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, 
 
 def _stack(bands: list[rasterio.DatasetReader], window: Pixels) -> np.ndarray:
     return np.concatenate([band.read(window=window) for band in bands])
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder with images of somebody else: only ``scene.json`` makes them a scene of ours (ValueError)."""
+    for name in FILES:
+        if (out / name).exists() and not (out / "scene.json").is_file():
+            raise ValueError(f"{out} holds a {name} without scene.json: give another --out, or move it away")
+
+
+def _place(out: Path, hidden: dict[str, Path]) -> None:
+    """Give finished images their names, one after the other, when all are there."""
+    for name, file in hidden.items():
+        os.replace(file, out / name)
 
 
 def _describe(out: Path, name: str, entry: Chips | Window, urls: list[str], chosen: dict[str, int]) -> Path:

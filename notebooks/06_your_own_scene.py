@@ -42,6 +42,7 @@ recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, the first one is used here
 device = "auto"  # "auto", "cpu" or "cuda"
+search = ""  # words that entries of the catalogue must mention, such as "wv3 chip"; "" shows all
 window = 256  # PAN pixels fused at once; small here, so that a small scene has seams to look for
 
 # %%
@@ -51,7 +52,7 @@ import torch
 from IPython.display import Markdown, display
 
 from clippan_lite import degrade, fuse, grids, plotting, steps, widgets
-from data_download.registry import ENTRIES
+from data_download.registry import find
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -79,7 +80,8 @@ plotting.use_style()
 
 # %%
 rows = [
-    f"| `{name}` | {e.sensor} | {type(e).__name__.lower()} | {e.content} | {e.licence} |" for name, e in ENTRIES.items()
+    f"| `{name}` | {e.sensor} | {type(e).__name__.lower()} | {e.content} | {e.licence} |"
+    for name, e in find(*search.split()).items()
 ]
 display(Markdown("\n".join(["| name | sensor | kind | content | licence |", "|---|---|---|---|---|", *rows])))
 

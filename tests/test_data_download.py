@@ -476,3 +476,26 @@ def test_synthetic_scenes_need_no_network(tmp_path):
     entry = registry.Synthetic("IKONOS", "small", "MIT", "x", size=128, seed=1)
     folder = command.get_any("small", entry, tmp_path / "small", offline=True)
     assert sorted(p.name for p in folder.iterdir()) == ["ms.tif", "pan.tif", "scene.json", "truth.tif"]
+
+
+def test_the_catalogue_is_searched_by_words(capsys):
+    assert set(registry.find("wv3", "one CHIP", "by-sa")) == {
+        "spacenet3-paris-chip", "spacenet3-vegas-chip", "spacenet5-moscow-chip",
+    }  # fmt: skip
+    assert set(registry.find()) == set(registry.ENTRIES)
+    assert command.main(["list", "landsat"]) == 0 and "landsat8-greenland-2015" in capsys.readouterr().out
+    assert command.main(["list", "sentinel"]) == 2 and "nothing mentions sentinel" in capsys.readouterr().err
+
+
+def test_images_of_somebody_else_are_not_taken_for_ours(running, tmp_path):
+    entry = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img")
+    (tmp_path / "pan.tif").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"holds a pan\.tif without scene\.json"):
+        command.get_any("chip", entry, tmp_path)
+    assert (tmp_path / "pan.tif").read_bytes() == b"mine"
+
+
+def test_every_sensor_of_the_registry_is_known():
+    from clippan_lite import sensors
+
+    assert all(sensors.get(entry.sensor) for entry in registry.ENTRIES.values())

@@ -94,6 +94,7 @@ def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
     parts, profile, *_ = fused(scene, tmp_path / "f.tif", network=network, window=256, register=True)
     # The look is at the whole of this small scene, so both estimate the same shift.
     assert profile["transform"] == whole.georef["transform"] != pair.georef["transform"]
+    assert profile["nodata"] == 0 and torch.equal((parts != 0).any(0), whole.valid)
     assert apart(parts, fuse.fuse_pair(network, whole)) <= 2.0  # PAN moved in pieces: rounding
 
 
@@ -106,6 +107,7 @@ def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
     assert whole.pan_shift == (0.5, 0.5)
     parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=256, convention="geo")
     assert profile["transform"] == whole.georef["transform"] == pair.georef["transform"]
+    assert profile["nodata"] == 0 and torch.equal((parts != 0).any(0), whole.valid)
     assert apart(parts, classical.fuse("GSA", whole)) <= 1.5
 
 
@@ -131,7 +133,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, c
     out = tmp_path / "f.tif"
     done = subprocess.run([sys.executable, "-c", KILLED, str(scene), str(out)], timeout=120, check=False)
     assert done.returncode == -9 and not out.exists()
-    assert len(list((tmp_path / "f.tif.parts").glob("[0-9]*.tif"))) == 2
+    assert len(list((tmp_path / "f.tif.parts").glob("*_*_*.tif"))) == 2
     made = []
     keep = fuse.fuse_window
     monkeypatch.setattr(fuse, "fuse_window", lambda job, place: made.append(place) or keep(job, place))
@@ -148,7 +150,7 @@ def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, mon
     monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         fused(scene, tmp_path / "f.tif", network=network, window=320)
-    assert len(list(folder.glob("*.tif"))) == 4
+    assert len(list(folder.glob("*_*_*.tif"))) == 4
     monkeypatch.undo()
     fused(scene, tmp_path / "f.tif", method="EXP", window=320)
     assert "other files or settings: they are thrown away" in capsys.readouterr().out
@@ -179,6 +181,7 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
         ({"method": "GSA", "window": 8}, "expected a window of 64 PAN pixels or more"),
         ({"method": "GSA", "workers": 0}, "1 worker or more"),
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
+        ({"method": ""}, "unknown method '': expected one of EXP, Brovey"),
         ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
         ({"method": "GSA", "convention": "half"}, "convention: expected 'benchmark' or 'geo', found 'half'"),
     ],
@@ -211,6 +214,14 @@ def test_files_that_cannot_be_leave_nothing_behind(pair, scene, tmp_path):
         fused(bright, tmp_path / "f.tif", method="GSA")
     with pytest.raises(ValueError, match="is one of the files to be fused"):
         fused(scene, scene / "pan.tif", method="GSA")
+    (tmp_path / "a.tif").mkdir()
+    with pytest.raises(ValueError, match=r"a\.tif cannot be written: it is a folder"):
+        fused(scene, tmp_path / "a.tif", method="GSA")
+    (tmp_path / "b.tif.parts").mkdir()
+    (tmp_path / "b.tif.parts" / "mine.txt").write_text("dear diary")
+    with pytest.raises(ValueError, match=r"b\.tif\.parts is not a folder of windows"):
+        fused(scene, tmp_path / "b.tif", method="EXP")
+    assert (tmp_path / "b.tif.parts" / "mine.txt").read_text() == "dear diary"
     with pytest.raises(ValueError, match=r"must end in \.tif"):
         fused(scene, tmp_path / "f.png", method="GSA")
     with pytest.raises(FileNotFoundError, match="does not exist"):
@@ -233,6 +244,64 @@ def test_nodata_that_leaves_nothing_for_a_regression_is_refused(pair, tmp_path):
     scene = raster.write_pair(tmp_path / "scene", holed)
     with pytest.raises(ValueError, match="nodata leaves 0 pixels for GSA, expected 18"):
         fused(scene, tmp_path / "f.tif", method="GSA", window=192)
+
+
+def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
+    """PAN a row and a column short, as Landsat's are; MS beginning further left; scale and offset are kept."""
+    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, truth=None))
+    with rasterio.open(scene / "pan.tif") as file:
+        pan, profile = file.read()[:, 37:-1, 100:-1], file.profile
+    profile |= {"height": pan.shape[1], "width": pan.shape[2]}
+    profile["transform"] = profile["transform"] @ rasterio.Affine.translation(100, 37)
+    with rasterio.open(scene / "pan.tif", "w", **profile) as file:
+        file.write(pan)
+    with rasterio.open(scene / "ms.tif", "r+") as file:
+        file.scales, file.offsets = [0.5] * 8, [-1.0] * 8
+    parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=192)
+    inner = (slice(None), slice(40, 636), slice(100, 636))  # whole MS pixels that both cover
+    cut = data.replace(pair, ms=pair.ms[:, 10:159, 25:159], pan=pair.pan[inner], truth=None)
+    assert parts.shape[1:] == (596, 536)
+    assert tuple(profile["transform"] * (0, 0)) == tuple(pair.georef["transform"] * (100, 40))
+    assert apart(parts, classical.fuse("GSA", cut)) <= 1.5
+    with rasterio.open(tmp_path / "f.tif") as file:
+        assert set(file.scales) == {0.5} and set(file.offsets) == {-1.0}
+    whole = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
+    assert torch.equal(whole.ms, cut.ms) and torch.equal(whole.pan, cut.pan)
+
+
+def test_two_jobs_for_one_product_do_not_mix(scene, network, tmp_path, monkeypatch):
+    """A second call comes while the first one works; its windows have other names."""
+    seen, keep = [], fuse.fuse_window
+
+    def between(job, place):
+        seen.append(job.part(place).name)
+        if len(seen) == 2:
+            monkeypatch.setattr(fuse, "fuse_window", keep)
+            monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+            with pytest.raises(OSError, match="killed"):
+                fused(scene, tmp_path / "f.tif", method="EXP", window=320)
+            monkeypatch.undo()
+        return keep(job, place)
+
+    monkeypatch.setattr(fuse, "fuse_window", between)
+    with pytest.raises(OSError, match="could not be written"):  # the other call has thrown its first window away
+        fused(scene, tmp_path / "f.tif", network=network, window=320)
+    parts, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)
+    assert (parts - fuse.fuse_pair(network, raster.read_scene(scene))).abs().max() <= 1.0
+
+
+def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp_path, monkeypatch):
+    (tmp_path / "f.tif.parts").mkdir()
+    (tmp_path / "f.tif.parts" / "windows.txt").touch()
+    (tmp_path / "f.tif.parts" / "scene.vrt.ovr").write_bytes(b"II*\0half")  # of a killed call
+    copy = mosaic.rasterio.shutil.copy
+    monkeypatch.setattr(mosaic.rasterio.shutil, "copy", lambda *_, **__: (_ for _ in ()).throw(SystemError("full")))
+    with pytest.raises(OSError, match=r"could not be written \(full\); the windows are kept"):
+        fused(scene, tmp_path / "f.tif", method="EXP", window=320)
+    monkeypatch.setattr(mosaic.rasterio.shutil, "copy", copy)
+    parts, *_ = fused(scene, tmp_path / "f.tif", method="EXP", window=320)
+    alone, *_ = fused(scene, tmp_path / "g.tif", method="EXP", window=320)
+    assert torch.equal(parts, alone)
 
 
 def test_float_data_keeps_its_type(pair, tmp_path):

@@ -124,11 +124,22 @@ def test_band_counts(pair_files, images):
 
 
 def test_size_ratio(pair_files, images):
-    refused(pair_files(ms=images[1][:, ::2, ::2]), "a ratio of 8 x 8, but IKONOS has 4")
-    refused(pair_files(ms=images[1][:, :-1]), "a ratio of 4.063 x 4, .*crop")
+    plain = {"pan_profile": {"transform": None}, "ms_profile": {"transform": None}}
+    refused(pair_files(ms=images[1][:, ::2, ::2], **plain), "a ratio of 8 x 8, but IKONOS has 4")
+    refused(pair_files(ms=images[1][:, :-1], **plain), "a ratio of 4.063 x 4, .*crop")
+    swapped = "a ratio of 4 x 4, but LANDSAT8 has 2: choose .*IKONOS"
+    refused(pair_files(ms=images[1][:3], **plain), swapped, sensor="LANDSAT8")
     three = np.repeat(np.repeat(images[1][:3], 2, 1), 2, 2)
-    refused(pair_files(ms=images[1][:3]), "a ratio of 4 x 4, but LANDSAT8 has 2: choose .*IKONOS", sensor="LANDSAT8")
     raster.read_pair(*pair_files(ms=three, ms_profile={"transform": grid(2.0)}), "LANDSAT8")
+
+
+@pytest.mark.parametrize(("first", "expected"), [
+    (0.0, (0, 0, 0.0)), (-0.5, (0, 0, -0.5)), (5.0, (5, 0, 0.0)), (-1.0, (3, 1, 0.0)), (-4.5, (0, 1, -0.5)),
+    (7.6, (8, 0, -0.4)), (-8.2, (0, 2, -0.2)), (-400.0, (0, 100, 0.0)),
+])  # fmt: skip
+def test_where_both_files_begin(first, expected):
+    """PAN pixel, MS pixel and the rest: as near as the grids allow, never before either file."""
+    assert pair_checks._first_common(first, 4) == pytest.approx(expected)
 
 
 def test_too_small(pair_files, images):
@@ -142,8 +153,9 @@ def test_grids(pair_files):
         pair_files(pan_profile={"transform": Affine(1, 0.2, ORIGIN[0], 0.2, -1, ORIGIN[1])}), "PAN has a rotated grid"
     )
     refused(pair_files(ms_profile={"transform": grid(3.0)}), "MS pixels are 3 x 3 PAN pixels large, expected 4")
-    refused(pair_files(ms_profile={"transform": grid(4.0, right=5.0)}), "5.0 PAN pixels right")
-    refused(pair_files(ms_profile={"transform": grid(4.0, down=400.0)}), "400.0 below")
+    refused(pair_files(ms_profile={"transform": grid(4.0, down=5.0)}), "5.0 below PAN; in common are 248 x 320")
+    refused(pair_files(ms_profile={"transform": grid(4.0, down=400.0)}), "400.0 below PAN; in common are 0 x 320")
+    refused(pair_files(ms_profile={"transform": Affine(4, 0, 5, 0, 0, 5)}), "MS has an impossible geotransform")
 
 
 @pytest.mark.parametrize(("right", "down"), [(2, 1), (-1, 2), (0.5, 0.5)])

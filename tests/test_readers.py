@@ -1,5 +1,7 @@
 """Benchmark files of the published layouts, made here, and what happens to damaged ones."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import io
 
-from clippan_lite import data, readers
+from clippan_lite import data, raster, readers
 from clippan_lite.config import TrainConfig
 from clippan_lite.scenes import make_scene
 from clippan_lite.training import train
@@ -165,3 +167,45 @@ def test_damaged_files_are_one_line_or_pairs(whole, kind, cut, spots):
         assert all(pair.ms.shape[0] == 8 for pair in pairs)
     except ValueError as error:
         assert "\n" not in str(error)
+
+
+def test_eight_bit_arrays_are_eight_bit_data(scene):
+    ms, pan = ((image / 8).numpy().astype(np.uint8) for image in (scene.ms, scene.pan))
+    pair = readers.pair_of(ms, pan, "WV3", "small numbers")
+    assert (pair.sensor.bits, pair.dtype, pair.peak) == (8, "uint8", 255)
+    assert readers.pair_of(scene.ms.numpy(), scene.pan.numpy(), "WV3", "floats").dtype == "float32"
+    with pytest.raises(ValueError, match="PAN is float32 and MS uint8"):
+        readers.pair_of(ms, scene.pan.numpy(), "WV3", "mixed")
+
+
+def test_folders_of_two_sensors_are_not_mixed(scene, tmp_path):
+    for sensor, factor in (("IKONOS", 1), ("QB", 2)):
+        for folder, key, image in (("MS_256", "imgMS", scene.ms), ("PAN_1024", "imgPAN", scene.pan[0])):
+            (tmp_path / sensor / folder).mkdir(parents=True)
+            io.savemat(tmp_path / sensor / folder / "1.mat", {key: (image / factor).numpy().astype(np.uint16)})
+    (tmp_path / "IKONOS" / "PAN_1024" / "1.mat").unlink()
+    (pair,) = readers.read_nbu(tmp_path, "WV3")
+    assert pair.ms.max() == (scene.ms / 2).floor().max()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    which=st.sampled_from(["pan.tif", "ms.tif"]), cut=st.floats(0, 1), place=st.floats(0, 1), byte=st.integers(0, 255)
+)
+def test_damaged_geotiffs_are_one_line_or_a_pair(scene, tmp_path, which, cut, place, byte):
+    """Any file cut anywhere, with any byte changed."""
+    folder = tmp_path / "scene"
+    if not folder.is_dir():
+        raster.write_pair(folder, scene)
+        shutil.copytree(folder, tmp_path / "whole")
+    content = bytearray((tmp_path / "whole" / which).read_bytes())
+    content[int(place * (len(content) - 1))] = byte
+    content = content[: max(1, int(cut * 2 * len(content)))]  # whole in half of the cases
+    (folder / which).write_bytes(content)
+    try:
+        pair = raster.read_pair(folder / "pan.tif", folder / "ms.tif", "WV3")
+        assert pair.pan.shape[1] == 4 * pair.ms.shape[1]
+    except (ValueError, OSError) as error:
+        assert "\n" not in str(error)
+    finally:
+        shutil.copy(tmp_path / "whole" / which, folder / which)

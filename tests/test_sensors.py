@@ -16,6 +16,7 @@ GAINS = {
     "WV2_4": ((0.35,) * 4, 0.11),
     "WV3": ((0.325, 0.355, 0.360, 0.350, 0.365, 0.360, 0.335, 0.315), 0.14),
     "PLEIADES": ((0.285, 0.285, 0.29, 0.285), 0.155),
+    "GF1": ((0.30,) * 4, 0.15),
     "GF2": ((0.30,) * 4, 0.15),
     "LANDSAT7": ((0.30,) * 6, 0.15),
     "LANDSAT8": ((0.30,) * 3, 0.15),
@@ -79,13 +80,13 @@ def test_wavelengths_are_plausible(name):
 def test_ratio_and_bits():
     assert {n for n, s in sensors.SENSORS.items() if s.ratio == 2} == {"LANDSAT7", "LANDSAT8", "LANDSAT9"}
     bits = {n: s.bits for n, s in sensors.SENSORS.items() if s.bits != 11}
-    assert bits == {"LANDSAT7": 8, "LANDSAT8": 16, "LANDSAT9": 16, "GF2": 10, "PLEIADES": 12}
+    assert bits == {"LANDSAT7": 8, "LANDSAT8": 16, "LANDSAT9": 16, "GF1": 10, "GF2": 10, "PLEIADES": 12}
 
 
 def test_assumptions_are_named():
     assumed = {name: s.assumed for name, s in sensors.SENSORS.items() if s.assumed}
     landsat = dict.fromkeys(("LANDSAT7", "LANDSAT8", "LANDSAT9"), ("mtf",))
-    assert assumed == {"GF2": ("mtf",), "VHR4": ("mtf", "bands", "bits"), **landsat}
+    assert assumed == {"GF1": ("mtf",), "GF2": ("mtf",), "VHR4": ("mtf", "bands", "bits"), **landsat}
     for sensor in sensors.SENSORS.values():
         assert set(sensor.sources) == {"mtf", "bands", "bits"} and ("assumption" in sensor.source) == bool(
             sensor.assumed
