@@ -246,3 +246,39 @@ def feature_map(supervisor: Supervisor, views: Views) -> list[torch.Tensor]:
     texts = torch.cat([texts[kind] for kind in losses.KINDS]).cpu()
     _, _, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
     return [(x - features.mean(0)) @ axes[:2].T for x in (features, texts)]
+
+
+@torch.no_grad()
+def displacements(supervisor: Supervisor, pair: Pair, images: dict[str, torch.Tensor]) -> dict[str, dict]:
+    """Where fused images lie from MS and PAN in CLIP's feature space: the vectors that L_d turns.
+
+    Args:
+        supervisor: adapted CLIP.
+        pair: the scene.
+        images: title -> fused image ``(C, H, W)`` in DN, such as a network's at several steps.
+
+    Returns:
+        title -> ``"crops"``: kind -> ``(n, 2)``, ``"texts"``: kind -> ``(2,)``, on two principal axes of all titles'
+        crops; and ``"cosine"``: 1 - L_d, of all axes.
+    """
+    size, texts = supervisor.clip.input_size, supervisor.encode_texts()
+    device = next(iter(texts.values())).device
+    features = {}
+    for title, image in images.items():
+        views = held_out_views(pair, size, image, device=device)
+        features[title] = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+    crops = torch.cat([feature for kinds in features.values() for feature in kinds.values()])
+    centre = crops.mean(0)
+    axes = torch.linalg.svd(crops - centre, full_matrices=False)[2][:2].T
+
+    def flat(x: torch.Tensor) -> torch.Tensor:
+        return ((x - centre) @ axes).cpu()
+
+    return {
+        title: {
+            "crops": {kind: flat(x) for kind, x in kinds.items()},
+            "texts": {kind: flat(x)[0] for kind, x in texts.items()},
+            "cosine": 1 - float(losses.direction(kinds, texts)),
+        }
+        for title, kinds in features.items()
+    }

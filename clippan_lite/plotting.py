@@ -243,6 +243,35 @@ def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> 
     return figure
 
 
+def displacements(found: dict[str, dict]) -> Figure:
+    """Crops of MS, PAN and fused images in feature space; arrows lead from the former to the latter.
+
+    Dashed arrows of the same length lead where the sentences' difference points.
+
+    Args:
+        found: from :func:`clippan_lite.instruments.displacements`, one panel each.
+    """
+    size = {"figsize": (3.1 * len(found), 3.4), "sharex": True, "sharey": True}
+    figure, axes = plt.subplots(1, len(found), layout="constrained", squeeze=False, **size)
+    for axis, (title, one) in zip(axes[0], found.items(), strict=True):
+        means = {kind: dots.mean(0) for kind, dots in one["crops"].items()}
+        for i, (kind, dots) in enumerate(one["crops"].items()):
+            label = "fused" if kind == "hrms" else kind.upper()
+            axis.scatter(*dots.T, s=10, alpha=0.45, color=COLOURS[i], marker="os^"[i], label=label)
+            if kind == "hrms":
+                continue
+            step, wish = means["hrms"] - means[kind], one["texts"]["hrms"] - one["texts"][kind]
+            wish = wish / wish.norm().clamp(min=1e-9) * step.norm()
+            for vector, style in ((step, "-"), (wish, "--")):
+                arrow = {"arrowstyle": "->", "color": COLOURS[i], "linewidth": 1.8, "linestyle": style}
+                axis.annotate("", (means[kind] + vector).tolist(), means[kind].tolist(), arrowprops=arrow)
+        axis.set_title(f"{title}: cosine {one['cosine']:.2f}")
+        axis.set(xlabel="1st axis")
+    axes[0, 0].set_ylabel("2nd axis")
+    axes[0, 0].legend(fontsize=9)
+    return figure
+
+
 def preview(pair: Pair, side: int = 256) -> Callable[[torch.nn.Module], np.ndarray]:
     """What a network makes of a pair, seen through a window: PAN, EXP and its result side by side.
 

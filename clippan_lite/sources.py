@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,21 @@ def declared(notebook: Any, name: str) -> dict[str, Any]:
             line = f"line {statement.lineno} of its parameters cell"
             raise ValueError(f"{name}: {line} is not 'name = literal': move it to the next cell") from None
     return found
+
+
+def parameter_table(paths: Iterable[Path]) -> str:
+    """Markdown table of all parameters: default, meaning (the comment beside it), and the notebooks that have it."""
+    found: dict[str, list] = {}
+    for path in paths:
+        notebook = read_source(path)
+        (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+        said = dict(re.findall(r"(?m)^(\w+) = .*?  # (.*)$", cell.source))
+        for name, default in declared(notebook, path.stem).items():
+            found.setdefault(name, [default, said[name], []])[2].append(path.stem[:2])
+    lines = ["| parameter | default | meaning | chapters |", "|---|---|---|---|"]
+    for name, (default, meaning, chapters) in found.items():
+        lines.append(f"| `{name}` | `{json.dumps(default)}` | {meaning} | {' '.join(chapters)} |")
+    return "\n".join(lines)
 
 
 def coerce(name: str, value: Any, default: Any) -> Any:

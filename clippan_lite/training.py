@@ -80,7 +80,8 @@ def train(
 
     Args:
         pair: one scene, or several with the same bands, ratio and convention; each step draws one of them. Their
-            ``truth``, where known, is looked at only with ``config.truth`` above 0.
+            ``truth``, where known, is looked at only with ``config.truth`` above 0. All are held in memory, with EXP:
+            of a large benchmark file, give a slice.
         config: backbone, what it starts from, steps, patch and the weights of the named terms.
         supervisor: from :func:`clippan_lite.adaptation.adapt`, needed when ``config.direction`` is above 0.
         teacher: fusion network trained at reduced resolution, for ``config.ship`` above 0; None makes one first, by

@@ -43,7 +43,7 @@ prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, non
 adapt_steps = 80  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-backbone = "fusionnet"  # fusion network: fusionnet or pnn
+backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
 recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
@@ -54,7 +54,7 @@ device = "auto"  # "auto", "cpu" or "cuda"
 # %%
 import torch
 
-from clippan_lite import data, degrade, fuse, losses, plotting, raster, steps, training, widgets
+from clippan_lite import data, degrade, fuse, instruments, losses, plotting, raster, steps, training, widgets
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -152,15 +152,25 @@ plotting.show(
 # beside $L_{ship}$; ours has the same seed on both sides, so the difference can be paired.
 
 # %%
-networks, histories = {}, {}
+networks, histories, stages = {}, {}, {}
+first = setup.seed_list[0]
+
+
+def look(step, network, *_):
+    """Keep what the network makes of the scene at a few steps."""
+    if step + 1 in (1, 10, 25):
+        stages[f"step {step + 1}"] = fuse.fuse_pair(network, pair)
+
+
 for with_l_d in (False, True):
     for seed in setup.seed_list:
         config = setup.train_config(with_l_d, seed)
-        network, history = training.train(pair, config, supervisor if with_l_d else None, device=setup.on)
+        watched = look if with_l_d and seed == first else None
+        guide = supervisor if with_l_d else None
+        network, history = training.train(pair, config, guide, device=setup.on, on_step=watched)
         steps.keep_network(setup, network, history, with_l_d, seed)
         networks[with_l_d, seed] = network
         histories[f"{'with' if with_l_d else 'without'} L_d, seed {seed}"] = history
-first = setup.seed_list[0]
 
 # %% tags=["nbval-check-output"]
 print("loss fell:", all(h[-1]["loss"] < h[0]["loss"] for h in histories.values()))
@@ -190,6 +200,28 @@ for name, row in last.items():
 widgets.dashboard(pair, setup.train_config(False, first), folder=setup.run / "dashboard")
 
 # %% [markdown]
+# ### What $L_d$ turns
+#
+# $L_d = 1 - \frac{1}{2}\left(\cos(F_{out} - F_{MS},\ T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN},\ T_{wald} - T_{PAN})\right)$ (`losses.direction`): the
+# displacement from MS and from PAN to the fused image shall point where the sentences' difference points. Here are these
+# vectors at a few steps, for crops that the supervisor was not adapted on.
+
+# %%
+stages[f"step {len(histories[f'with L_d, seed {first}'])}"] = fuse.fuse_pair(networks[True, first], pair)
+moved = instruments.displacements(supervisor, pair, stages)
+print({title: round(one["cosine"], 2) for title, one in moved.items()})
+plotting.show(
+    plotting.displacements(moved),
+    setup.run,
+    "03_displacements",
+    "Features of MS, PAN and fused crops while a network trains; arrows to the fused image, dashed where the sentences point.",
+)
+
+# %% [markdown]
+# **What you see.** Triangles wander from EXP's place, among the MS crops, to where sharp images in colour lie; the solid arrows turn towards
+# the dashed ones, and the cosine rises. **What it does not show:** that $L_d$ did it: sharper images move alike without it. And two axes of 128
+# show a part of the angle only; the cosines are those of all axes.
+#
 # ## The product
 
 # %%

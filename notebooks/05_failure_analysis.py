@@ -24,7 +24,7 @@
 # | you need | how much |
 # |---|---|
 # | `04_evaluation` | its metrics; products are made here when missing |
-# | hardware, time | a laptop; 10 minutes of reading, about two minutes of computing |
+# | hardware, time | a laptop; 10 minutes of reading, about two minutes of computing; full mode: more `train_steps` |
 #
 # Every case is judged against a truth: the synthetic scene's own, or, for a real pair, the original MS by Wald's
 # protocol.
@@ -44,7 +44,7 @@ prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, non
 adapt_steps = 80  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-backbone = "fusionnet"  # fusion network: fusionnet or pnn
+backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
 recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d

@@ -47,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
     parser.add_argument("--check", action="store_true", help="verify the stamps only")
+    parser.add_argument("--parameters", action="store_true", help="print the table of parameters, as in the README")
     parser.add_argument(
         "--workshop", metavar="ZIP", type=Path, help="pack the chapters for students, without solutions"
     )
@@ -62,6 +63,9 @@ def main() -> int:
         for name in stale:
             print(f"{name}: stale or missing product: run python notebooks/build.py {name}")
         return 1 if stale else 0
+    if arguments.parameters:
+        print(sources.parameter_table(sorted(HERE.glob(sources.PATTERN))))
+        return 0
     if arguments.workshop:
         pack([chapters[name] for name in wanted], arguments.workshop)
         return 0
