@@ -50,7 +50,8 @@ def swipe(pictures: dict[str, np.ndarray], width: int = 640) -> ipywidgets.VBox:
     left = ipywidgets.Dropdown(options=names, value=names[0], description="left")
     right = ipywidgets.Dropdown(options=names, value=names[1], description="right")
     slider = ipywidgets.IntSlider(50, 0, 100, description="border %", layout={"width": f"{width}px"})
-    screen = ipywidgets.Image(format="jpeg", layout={"width": f"{width}px"})
+    told = f"two of {', '.join(names)}, left and right of a movable border"  # Image has no alternative text but this
+    screen = ipywidgets.Image(format="jpeg", layout={"width": f"{width}px"}, tooltip=told)
 
     def draw(*_: object) -> None:
         screen.value = _jpeg(composite(pictures[left.value], pictures[right.value], slider.value / 100))
@@ -82,7 +83,8 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.H
         "haze": ipywidgets.FloatSlider(0, min=0, max=0.6, step=0.05, description="haze"),
         "shift": ipywidgets.IntSlider(0, min=0, max=4, description="shift, pixels"),
     }
-    screen, table = ipywidgets.Image(format="jpeg", layout={"width": "384px"}), ipywidgets.HTML()
+    told = "the window with the faults that the sliders put into it"
+    screen, table = ipywidgets.Image(format="jpeg", layout={"width": "384px"}, tooltip=told), ipywidgets.HTML()
 
     def figures(shown: torch.Tensor) -> dict[str, float]:
         against = {} if truth is None else evaluation.against_truth(shown, window)
@@ -175,7 +177,8 @@ def dashboard(
     halt = ipywidgets.Button(description="stop", icon="pause", disabled=True)
     bar = ipywidgets.IntProgress(0, 0, config.steps, layout={"width": "300px"})
     told = ipywidgets.Label("not started")
-    curves, look = (ipywidgets.Image(format=kind, layout={"width": "640px"}) for kind in ("png", "jpeg"))
+    kinds = {"png": "terms of the loss by step", "jpeg": "PAN, EXP and the network's result side by side"}
+    curves, look = (ipywidgets.Image(format=k, layout={"width": "640px"}, tooltip=v) for k, v in kinds.items())
     box = ipywidgets.VBox([ipywidgets.HBox([begin, halt, bar, told]), curves, look])
     box.network, wanted = None, threading.Event()
     show, rows, drawn = plotting.preview(pair, side), [], [0.0]
