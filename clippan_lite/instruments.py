@@ -7,7 +7,7 @@ twice: of the gradient (:func:`gradient_change`) and of the result (:func:`sente
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -244,8 +244,16 @@ def feature_map(supervisor: Supervisor, views: Views) -> list[torch.Tensor]:
     features = torch.cat([supervisor.encode(kind, views[kind]) for kind in losses.KINDS]).cpu()
     texts = supervisor.encode_texts()
     texts = torch.cat([texts[kind] for kind in losses.KINDS]).cpu()
-    _, _, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-    return [(x - features.mean(0)) @ axes[:2].T for x in (features, texts)]
+    flat = _principal(features)
+    return [flat(features), flat(texts)]
+
+
+def _principal(points: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Projection onto the two principal axes of some points ``(n, d)``, whose signs do not depend on the machine."""
+    centre = points.mean(0)
+    axes = torch.linalg.svd(points - centre, full_matrices=False)[2][:2]
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    return lambda x: ((x - centre) @ axes.T).cpu()
 
 
 @torch.no_grad()
@@ -267,13 +275,7 @@ def displacements(supervisor: Supervisor, pair: Pair, images: dict[str, torch.Te
     for title, image in images.items():
         views = held_out_views(pair, size, image, device=device)
         features[title] = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
-    crops = torch.cat([feature for kinds in features.values() for feature in kinds.values()])
-    centre = crops.mean(0)
-    axes = torch.linalg.svd(crops - centre, full_matrices=False)[2][:2].T
-
-    def flat(x: torch.Tensor) -> torch.Tensor:
-        return ((x - centre) @ axes).cpu()
-
+    flat = _principal(torch.cat([feature for kinds in features.values() for feature in kinds.values()]))
     return {
         title: {
             "crops": {kind: flat(x) for kind, x in kinds.items()},

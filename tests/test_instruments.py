@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adaptation, instruments, prompts, training
+from clippan_lite import adaptation, classical, instruments, prompts, training
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig
 
@@ -144,3 +144,17 @@ def test_l_d_on_tokens_is_the_mean_over_patches_of_their_own_directions(small_pa
         raw = adapted.clip.encode_tokens(adapted.stems["hrms"](views["hrms"] * adapted.band_gain))
     assert f["hrms"].shape == (8 * 64, 128)
     torch.testing.assert_close(f["hrms"].view(8, 64, 128), raw)
+
+
+def test_displacements_end_where_the_images_lie(small_pair, random_clip):
+    supervisor = instruments.unadapted(small_pair, random_clip, prompts.get("wald"))
+    images = {"EXP": classical.fuse("EXP", small_pair), "truth": small_pair.truth}
+    found = instruments.displacements(supervisor, small_pair, images)
+    assert list(found) == ["EXP", "truth"]
+    for title, image in images.items():
+        views = instruments.held_out_views(small_pair, random_clip.input_size, image)
+        assert found[title]["cosine"] == pytest.approx(instruments.figures(supervisor, views)["direction cosine"])
+        count = len(views["ms"])
+        assert {k: tuple(v.shape) for k, v in found[title]["crops"].items()} == dict.fromkeys(views, (count, 2))
+    assert torch.equal(found["EXP"]["crops"]["pan"], found["truth"]["crops"]["pan"])
+    assert not torch.allclose(found["EXP"]["crops"]["hrms"], found["truth"]["crops"]["hrms"])
