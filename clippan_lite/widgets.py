@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import threading
@@ -50,11 +51,11 @@ def swipe(pictures: dict[str, np.ndarray], width: int = 640) -> ipywidgets.VBox:
     left = ipywidgets.Dropdown(options=names, value=names[0], description="left")
     right = ipywidgets.Dropdown(options=names, value=names[1], description="right")
     slider = ipywidgets.IntSlider(50, 0, 100, description="border %", layout={"width": f"{width}px"})
-    told = f"two of {', '.join(names)}, left and right of a movable border"  # Image has no alternative text but this
-    screen = ipywidgets.Image(format="jpeg", layout={"width": f"{width}px"}, tooltip=told)
+    screen = ipywidgets.HTML()
 
     def draw(*_: object) -> None:
-        screen.value = _jpeg(composite(pictures[left.value], pictures[right.value], slider.value / 100))
+        told = f"{left.value} left and {right.value} right of a border at {slider.value} %"
+        screen.value = _picture(composite(pictures[left.value], pictures[right.value], slider.value / 100), told, width)
 
     for control in (left, right, slider):
         control.observe(draw, "value")
@@ -83,8 +84,7 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.H
         "haze": ipywidgets.FloatSlider(0, min=0, max=0.6, step=0.05, description="haze"),
         "shift": ipywidgets.IntSlider(0, min=0, max=4, description="shift, pixels"),
     }
-    told = "the window with the faults that the sliders put into it"
-    screen, table = ipywidgets.Image(format="jpeg", layout={"width": "384px"}, tooltip=told), ipywidgets.HTML()
+    screen, table = ipywidgets.HTML(), ipywidgets.HTML()
 
     def figures(shown: torch.Tensor) -> dict[str, float]:
         against = {} if truth is None else evaluation.against_truth(shown, window)
@@ -94,7 +94,8 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.H
 
     def draw(*_: object) -> None:
         shown = distortions.graded(clean, **{name: slider.value for name, slider in sliders.items()})
-        screen.value = _jpeg(plotting.picture(shown, pair.sensor.rgb, bounds))
+        told = "the window with the faults that the sliders put into it"
+        screen.value = _picture(plotting.picture(shown, pair.sensor.rgb, bounds), told, 384)
         lines = ["<tr><th>metric</th><th>as it was</th><th>now</th><th></th></tr>"]
         for name, now in figures(shown).items():
             change = (now - before[name]) * (1 if name in evaluation.LARGER_IS_BETTER else -1)
@@ -177,8 +178,7 @@ def dashboard(
     halt = ipywidgets.Button(description="stop", icon="pause", disabled=True)
     bar = ipywidgets.IntProgress(0, 0, config.steps, layout={"width": "300px"})
     told = ipywidgets.Label("not started")
-    kinds = {"png": "terms of the loss by step", "jpeg": "PAN, EXP and the network's result side by side"}
-    curves, look = (ipywidgets.Image(format=k, layout={"width": "640px"}, tooltip=v) for k, v in kinds.items())
+    curves, look = ipywidgets.HTML(), ipywidgets.HTML()
     box = ipywidgets.VBox([ipywidgets.HBox([begin, halt, bar, told]), curves, look])
     box.network, wanted = None, threading.Event()
     show, rows, drawn = plotting.preview(pair, side), [], [0.0]
@@ -188,7 +188,8 @@ def dashboard(
         if time.monotonic() - drawn[0] > REDRAW or step + 1 == config.steps:
             drawn[0] = time.monotonic()
             bar.value, told.value = step + 1, f"step {step + 1} of {config.steps}, loss {row['loss']:.4f}"
-            curves.value, look.value = _curves(rows), _jpeg(show(network))
+            curves.value = _curves(rows)
+            look.value = _picture(show(network), f"PAN, EXP and the network's result after step {step + 1}", 640)
         return wanted.is_set()
 
     def run() -> None:
@@ -217,17 +218,17 @@ def dashboard(
     return box
 
 
-def _jpeg(image: np.ndarray) -> bytes:
-    """A picture ``(H, W, 3)``, uint8 or in [0, 1], as the browser takes it."""
+def _picture(image: np.ndarray, told: str, width: int) -> str:
+    """A picture ``(H, W, 3)``, uint8 or in [0, 1], as HTML with an alternative text, which ipywidgets' Image lacks."""
     if image.dtype != np.uint8:
         image = (image * 255).round().astype(np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(image).save(buffer, "jpeg", quality=88)
-    return buffer.getvalue()
+    return _tag(buffer, "jpeg", told, width)
 
 
-def _curves(rows: list[dict[str, float]]) -> bytes:
-    """One small plot per term as PNG; without pyplot, which is not made for threads."""
+def _curves(rows: list[dict[str, float]]) -> str:
+    """One small plot per term, as HTML; without pyplot, which is not made for threads."""
     names = [name for name in rows[0] if not name.startswith("grad ")]
     figure = Figure(figsize=(1.8 * len(names), 1.6), layout="constrained", dpi=90)
     FigureCanvasAgg(figure)
@@ -237,4 +238,10 @@ def _curves(rows: list[dict[str, float]]) -> bytes:
         axis.tick_params(labelsize=7)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    last = ", ".join(f"{name} {rows[-1][name]:.3g}" for name in names)
+    return _tag(buffer, "png", f"terms of the loss by step, at the end {last}", 640)
+
+
+def _tag(buffer: io.BytesIO, kind: str, told: str, width: int) -> str:
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{html.escape(told)}" width="{width}" src="data:image/{kind};base64,{content}">'

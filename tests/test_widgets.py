@@ -1,3 +1,4 @@
+import base64
 import io
 import re
 import time
@@ -17,8 +18,17 @@ def pictures():
     return {"red": white * (1, 0, 0), "green": white * (0, 1, 0), "white": white}
 
 
+def picture_of(screen):
+    """The picture in a widget, which has an alternative text."""
+    told, content = re.fullmatch(
+        r'<img alt="([^"]+)" width="\d+" src="data:image/\w+;base64,([^"]+)">', screen.value
+    ).groups()
+    assert len(told) > 10
+    return PIL.Image.open(io.BytesIO(base64.b64decode(content)))
+
+
 def shown(box):
-    return np.array(PIL.Image.open(io.BytesIO(box.children[2].value)))
+    return np.array(picture_of(box.children[2]))
 
 
 def test_the_slider_moves_the_border_at_once(pictures):
@@ -100,7 +110,7 @@ def test_the_dashboard_stops_and_goes_on_to_the_same_network(small_pair, tmp_pat
     begin.click()
     box.thread.join(60)
     assert told.value == "done: 8 steps" and bar.value == 8 and begin.disabled
-    assert all(PIL.Image.open(io.BytesIO(image.value)).size[0] > 100 for image in box.children[1:])
+    assert all(picture_of(screen).size[0] > 100 for screen in box.children[1:])
     straight, _ = training.train(small_pair, config, progress=False)
     same = zip(box.network.parameters(), straight.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
