@@ -53,7 +53,7 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     return supervisor.eval().requires_grad_(False)
 
 
-def save_network(path: Path, network: nn.Module, config: TrainConfig) -> None:
+def save_network(path: str | Path, network: nn.Module, config: TrainConfig) -> None:
     """Write a fusion network as safetensors, and a JSON beside it."""
     facts = {
         "config": asdict(config), "bands": network.bands, "ratio": network.ratio, "convention": network.convention,
@@ -95,13 +95,14 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Mo
         FileNotFoundError: there is no such file.
     """
     fresh = backbones.create(config.backbone, bands, ratio, convention, **config.options)
-    path = Path(config.start)
     if config.start == "bundled":
         path = BUNDLED / f"{config.backbone}_{bands}.safetensors"
         if ratio != 4 or config.options or not path.is_file():
             print(f"start: no bundled weights of {config.backbone} for {bands} bands, ratio {ratio}: begins at EXP")
             return fresh
-    if not config.start:
+    elif config.start:
+        path = find_network(config.start)
+    else:
         return fresh
     state, other, facts = _load_network(path)
     then = (other.backbone, facts["bands"], facts["ratio"], other.options)

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--backbone", metavar="NAME", help="fusion network (default: the recipe's)")
     train.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the recipe's)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and patches (default: 0)")
-    train.add_argument("--start", metavar="FILE", help='network to begin with; "bundled" is ours')
+    train.add_argument("--start", metavar="FILE", help='network to begin with, or its run folder; "bundled" is ours')
     train.set_defaults(command=_train)
     how = fuse.add_mutually_exclusive_group(required=True)
     how.add_argument("--checkpoint", metavar="RUN", help="a network's .safetensors, or a run folder with one")
@@ -132,6 +132,8 @@ def _train(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--steps must be at least 1, found {changes['steps']}")
     config = recipe(arguments.recipe, seed=arguments.seed, **changes)
     device, out = loop.pick_device(arguments.device), Path(arguments.out)
+    if next(p for p in (out, *out.resolve().parents) if p.exists()).is_file():
+        raise ValueError(f"{out} is a file, or lies in one: give a folder")
     where = (arguments.pan, arguments.ms, arguments.sensor)
     pairs = raster.read_parts(*where, convention=arguments.convention, register=arguments.register)
     supervisor = None
@@ -145,7 +147,7 @@ def _train(arguments: argparse.Namespace) -> int:
             supervisor, _ = adaptation.adapt(pairs[0], model, prompts.get("wald"), adapt, device)
             checkpoints.save_supervisor(path, supervisor, adapt, pairs[0].sensor.name)
     state = out / "state.safetensors"
-    network, history = training.train(pairs, config, supervisor, device=device, checkpoint=state)
+    network, history = training.train(pairs, config, supervisor, device=device, checkpoint=state, every=25)
     checkpoints.write_history(out / "history.csv", history)
     checkpoints.save_network(out / "network.safetensors", network, config)
     print(f"trained: {out / 'network.safetensors'}; clippan-lite fuse ... --checkpoint {out} applies it")

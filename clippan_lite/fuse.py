@@ -109,7 +109,7 @@ def check_network(network: backbones.Fusion, name: str, bands: int, ratio: int, 
     if (network.bands, network.ratio, network.convention) != (bands, ratio, convention):
         raise ValueError(
             f"the network takes {network.bands} bands, ratio {network.ratio}, {network.convention!r}; "
-            f"{name} has {bands}, {ratio}, {convention!r}"
+            f"{name} has {bands}, {ratio}, {convention!r}: read the pair alike, or train a network on such a pair"
         )
 
 
@@ -228,8 +228,9 @@ def fuse_scene(
         raise ValueError("expected a network or a method, one of the two")
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
-    if out.is_dir() or not os.access(next(p for p in out.parents if p.exists()), os.W_OK):
-        raise ValueError(f"{out} cannot be written: it is a folder, or lies in one that is not yours")
+    home = next(parent for parent in out.parents if parent.exists())
+    if out.is_dir() or not home.is_dir() or not os.access(home, os.W_OK):
+        raise ValueError(f"{out} cannot be written: it is a folder, or {home} is a file or not yours")
     if scheduler and workers > 1:
         raise ValueError(f"{workers} workers and a scheduler are both given: a scheduler has its own workers")
     if window < GRID or workers < 1:
@@ -395,10 +396,10 @@ def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
 def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) -> Iterator:
     """Pass results on and show the progress in MPix of PAN."""
     total = sum(map(job.area, places)) / 1e6
-    form = "{desc}: {percentage:3.0f} %|{bar}| {n:.0f}/{total:.0f} MPix [{elapsed}<{remaining}, {rate_fmt}]"
+    form = "{desc}: {percentage:3.0f} %|{bar}| {n:.1f}/{total:.1f} MPix [{elapsed}<{remaining}, {rate_fmt}]"
     with tqdm(total=total, desc=what, unit="MPix", mininterval=1.0, disable=not shown, bar_format=form) as bar:
         for result in results:
-            bar.update(total / max(len(places), 1))
+            bar.update(min(total / len(places), total - bar.n))  # not beyond the end by rounding
             yield result
 
 

@@ -165,6 +165,11 @@ class Values:
     def __init__(self, pair: Pair, pan_ok: torch.Tensor, ms_ok: torch.Tensor):
         self.valid = int(pair.valid.sum())
         self.bad, self.low, self.high = {}, {}, {}
+        seen = pair.valid[:: pair.ratio, :: pair.ratio]  # places where both images are 0 are nodata already
+        self.dark = {
+            "PAN": int(((pair.pan[0] == 0) & pair.valid).sum()),
+            "MS": int(((pair.ms == 0).all(0) & seen).sum()),
+        }
         for what, image, ok in (("PAN", pair.pan, pan_ok), ("MS", pair.ms, ms_ok)):
             pixels = image.flatten(1) if ok.all() else image[:, ok]
             finite = torch.isfinite(pixels)
@@ -180,6 +185,7 @@ class Values:
     def __add__(self, other: Values) -> Values:
         both = copy.copy(self)
         both.valid = self.valid + other.valid
+        both.dark = {what: self.dark[what] + other.dark[what] for what in self.dark}
         both.bad = {what: self.bad[what] + other.bad[what] for what in self.bad}
         both.low = {what: np.minimum(self.low[what], other.low[what]) for what in self.low}
         both.high = {what: np.maximum(self.high[what], other.high[what]) for what in self.high}
@@ -199,6 +205,13 @@ def values(seen: Values, sensor: sensors.Sensor, paths: tuple[Path, Path]) -> No
     """
     if not seen.valid:
         raise ValueError(f"{paths[0]} and {paths[1]} have no pixel in common that is not nodata: give another area")
+    for what, pixels in (("PAN", seen.valid), ("MS", seen.valid // sensor.ratio**2)):
+        if seen.dark[what] > max(100, pixels // 1000):  # single ones may be shadow
+            other = "MS" if what == "PAN" else "PAN"
+            line = (
+                f"Note: {what} is 0 at {seen.dark[what]} pixels where {other} is not; if these are holes, declare 0 as"
+            )
+            print(f"{line} its nodata (gdal_edit -a_nodata 0), or they are taken for data.")
     peak = 2**sensor.bits - 1
     for what in ("PAN", "MS"):
         if seen.bad[what]:
@@ -236,6 +249,8 @@ def shift_of(pair: Pair, advise: bool = True) -> Shift:
 def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
     """One line that says how far MS lies off PAN, and what to do about it unless ``advise`` is off."""
     correlation = f"multiple correlation {shift.correlation:.2f}".replace(" 0.", " .")
+    if 0 < shift.correlation < DIFFERENT:
+        return f"Registration: PAN and MS hardly agree ({correlation}): DO THEY SHOW ONE PLACE?"
     if not shift.reliable:
         return f"Registration: these images do not tell it within {SEARCH} PAN pixels ({correlation})"
     line = f"Registration: MS lies {shift} of PAN (PAN pixels; {pair.convention} convention), {correlation}"
@@ -247,5 +262,5 @@ def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
         return line
     other, half = ("geo", 0.5) if pair.convention == "benchmark" else ("benchmark", -0.5)
     if pair.ratio % 2 == 0 and max(abs(shift.down - half), abs(shift.right - half)) <= TELLING:
-        return f"{line}; convention {other} fits, or register (-p register true)"
-    return f"{line}; register (-p register true) shifts PAN onto MS"
+        return f"{line}; convention {other} fits, or register (--register, in notebooks -p register true)"
+    return f"{line}; register (--register, in notebooks -p register true) shifts PAN onto MS"

@@ -150,6 +150,9 @@ def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
     if len({shape[:1] for shape in shapes.values()}) > 1 or any(len(shape) != 4 for shape in shapes.values()):
         raise ValueError(f"{path} holds {shapes}: expected as many samples of each, (N, C, H, W)")
 
+    if not shapes["ms"][0]:
+        raise ValueError(f"{path} holds no samples: its arrays are {shapes}")
+
     def sample(i: int) -> Pair:
         with _told(path, "an h5 file"), h5py.File(path) as file:
             images = {key: file[key][i] for key in shapes}
@@ -172,7 +175,10 @@ class Samples(Sequence[Pair]):
     @overload
     def __getitem__(self, index: slice) -> Samples: ...
     def __getitem__(self, index: int | slice) -> Pair | Samples:
-        chosen = self._indices[index]
+        try:
+            chosen = self._indices[index]
+        except IndexError:
+            raise IndexError(f"there are {len(self)} samples, 0 to {len(self) - 1}; asked for {index}") from None
         if isinstance(chosen, int):
             return self._read(chosen)
         part = Samples(0, self._read)

@@ -112,6 +112,8 @@ def train(
     pairs = [pair] if isinstance(pair, Pair) else list(pair)
     _check_settings(config, pairs, supervisor, every)
     checkpoint = Path(checkpoint) if checkpoint else None
+    if checkpoint and checkpoint.is_dir():
+        raise ValueError(f"checkpoint {checkpoint} is a folder: give a file in it, such as state.safetensors")
     device = accelerator.device if accelerator else device
     if config.ship and teacher is None:
         options = {"progress": progress, "every": every, "accelerator": accelerator, "compiled": compiled}
@@ -265,6 +267,10 @@ def _check_settings(config: TrainConfig, pairs: list[Pair], supervisor: Supervis
     """Refuse what would fail later, in one line."""
     if not pairs:
         raise ValueError("no scene to train on: pass a pair, or several")
+    if not all(isinstance(pair, Pair) for pair in pairs):
+        raise ValueError(f"expected a pair, or several, found {type(pairs[0]).__name__}: raster.read_pair reads files")
+    if config.steps < 0:
+        raise ValueError(f"steps must be 0 or more, found {config.steps}")
     kinds = {(pair.bands, pair.ratio, pair.convention): pair.name for pair in pairs}
     if len(kinds) > 1:
         found = "; ".join(f"{name} has {b} bands, ratio {r}, {c!r}" for (b, r, c), name in kinds.items())

@@ -91,9 +91,18 @@ def get_any(
             raise ValueError(
                 f"{name} takes no --{option}: {', '.join(f'--{a}' for a in allowed) or 'it has no choices'}"
             )
+    for option, value in (options or {}).items():
+        if value < (1 if option == "size" else 0):
+            raise ValueError(f"--{option} must be {1 if option == 'size' else 0} or more, found {value}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: give a folder as --out")
     if isinstance(entry, Entry):
         return get_entry(name, entry, out, offline)
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
+    if (out / "scene.json").is_file() and not scenes_.is_whole(out):
+        print(f"{out} is damaged: getting it again")
+        for part in ("scene.json", *scenes_.FILES):
+            (out / part).unlink(missing_ok=True)
     if (out / "scene.json").is_file():
         there = json.loads((out / "scene.json").read_text(encoding="utf-8")).get("chosen", {})
         if options and there != options:
@@ -133,8 +142,7 @@ def check(home: Path) -> int:
                 if state == "whole" and fetch.md5_of(file) != entry.md5:
                     state = "DAMAGED: remove it and get it again"
             else:
-                whole = all((folder / part).is_file() for part in ("pan.tif", "ms.tif", "scene.json"))
-                state = "whole" if whole else "incomplete: the same get goes on"
+                state = "whole" if scenes_.is_whole(folder) else "DAMAGED or incomplete: the same get mends it"
             bad += state not in ("whole", "no checksum is published")
             print(f"{folder.name}: {state}")
     if not (home.is_dir() and any(home.iterdir())):

@@ -178,6 +178,22 @@ def check_folder(out: Path) -> None:
             raise ValueError(f"{out} holds a {name} without scene.json: give another --out, or move it away")
 
 
+def is_whole(out: Path) -> bool:
+    """Whether a scene folder has all its files, and its images can be read to their ends."""
+    if not all((out / name).is_file() for name in (*FILES, "scene.json")):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            for name in FILES:
+                with rasterio.open(out / name) as file:
+                    for _, window in file.block_windows(1):
+                        file.read(window=window)
+    except RasterioError:
+        return False
+    return True
+
+
 def _place(out: Path, hidden: dict[str, Path]) -> None:
     """Give finished images their names, one after the other, when all are there."""
     for name, file in hidden.items():

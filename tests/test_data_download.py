@@ -390,7 +390,7 @@ def test_a_chip_that_broke_off_is_incomplete_and_goes_on(running, tmp_path, caps
     monkeypatch.setattr(command, "ENTRIES", {"city": entry})
     with pytest.raises(OSError, match="goes on"):
         command.get_any("city", entry, tmp_path / "city")
-    assert command.check(tmp_path) == 1 and "city: incomplete" in capsys.readouterr().out
+    assert command.check(tmp_path) == 1 and "city: DAMAGED or incomplete" in capsys.readouterr().out
     running.breaks = 0
     command.get_any("city", entry, tmp_path / "city")
     assert command.check(tmp_path) == 0 and "city: whole" in capsys.readouterr().out
@@ -499,3 +499,18 @@ def test_every_sensor_of_the_registry_is_known():
     from clippan_lite import sensors
 
     assert all(sensors.get(entry.sensor) for entry in registry.ENTRIES.values())
+
+
+def test_a_damaged_scene_is_told_and_got_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
+    assert command.main(["get", "synthetic-ikonos"]) == 0
+    folder = tmp_path / "data" / "synthetic-ikonos"
+    whole = (folder / "ms.tif").read_bytes()
+    for damage in (lambda file: file.write_bytes(whole[:1000]), lambda file: file.unlink()):
+        damage(folder / "ms.tif")
+        assert command.main(["check"]) == 1 and "DAMAGED or incomplete" in capsys.readouterr().out
+        assert command.main(["get", "synthetic-ikonos"]) == 0 and "getting it again" in capsys.readouterr().out
+        assert (folder / "ms.tif").read_bytes() == whole and command.main(["check"]) == 0
+    capsys.readouterr()
+    assert command.main(["get", "spacenet3-paris-chip", "--chip", "-3"]) == 2
+    assert "--chip must be 0 or more, found -3" in capsys.readouterr().err

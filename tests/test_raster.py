@@ -78,7 +78,7 @@ def test_reads_values_and_georeference(pair_files, images, capsys):
     out = capsys.readouterr().out
     first, second = out.splitlines()
     assert "IKONOS" in first and "EPSG:32633" in first
-    assert second.startswith("Registration: these images do not tell it")  # they are noise
+    assert second.startswith("Registration: PAN and MS hardly agree")  # they are noise
 
 
 def test_name_comes_from_the_folder_or_the_file(pair_files, tmp_path, images):
@@ -388,3 +388,21 @@ def test_real_scenes_are_read(tmp_path):
         assert torch.equal(again.pan, pair.pan) and torch.equal(again.ms, pair.ms)
         seen.add(facts["sensor"])
     assert seen == set(names)
+
+
+def test_a_dark_stripe_is_told(tmp_path, capsys):
+    pair = make_scene(seed=1, size=512, sensor="IKONOS")
+    for what in ("pan", "ms"):
+        images = {"pan": pair.pan.numpy().astype("uint16"), "ms": pair.ms.numpy().astype("uint16")}
+        images[what][:, 40:60] = 0
+        files = [write(tmp_path / f"{n}.tif", i, transform=grid(1.0 if n == "pan" else 4.0)) for n, i in images.items()]
+        raster.read_pair(*files, "IKONOS")
+        told = capsys.readouterr().out
+        assert f"Note: {what.upper()} is 0 at {20 * images[what].shape[2]} pixels where" in told
+
+
+def test_a_small_pair_of_two_places_is_told(tmp_path, capsys):
+    one, other = (make_scene(seed=seed, size=512, sensor="IKONOS") for seed in (1, 2))
+    folder = raster.write_pair(tmp_path / "mixed", dataclasses.replace(one, ms=other.ms, truth=None))
+    raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS")
+    assert "DO THEY SHOW ONE PLACE?" in capsys.readouterr().out

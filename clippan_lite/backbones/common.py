@@ -41,7 +41,13 @@ class Fusion(nn.Module):
                 f"found MS {tuple(ms.shape)} and PAN {tuple(pan.shape)}"
             )
         exp = self.interpolate(ms)
-        return exp + self.residual(exp, pan)
+        residual = self.residual(exp, pan)
+        if residual.shape != exp.shape:
+            found = f"{tuple(residual.shape)}, expected EXP's {tuple(exp.shape)}"
+            raise ValueError(
+                f"{type(self).__name__}.residual returns {found}: keep the size (padding), return all bands"
+            )
+        return exp + residual
 
     def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """What the network adds to EXP ``(B, C, H, W)``."""
