@@ -144,7 +144,8 @@ def test_what_cannot_be_told_is_said_to_be_unreliable(town, case):
     pair = HOPELESS[case](town)
     found = estimate(pair)
     assert not found.reliable and (found.down, found.right) == (0, 0) and 0 <= found.correlation <= 1
-    assert "do not tell" in pair_checks.alignment(pair, found)
+    told = pair_checks.alignment(pair, found)
+    assert "do not tell" in told or "hardly agree" in told
     with pytest.raises(ValueError, match=r"do not tell their shift.*leave register off") as error:
         correct(pair, found)
     assert "\n" not in str(error.value)
