@@ -32,6 +32,9 @@
 # | image processing | you know what a blur and a resampling are |
 # | hardware | a laptop; no GPU, no network |
 # | time | 5 minutes of reading, 20 seconds of computing; the same in full mode |
+#
+# In all chapters: *quick* is the parameters as they are, *full* means more steps and seeds in the cell of parameters. The long cell after it hands
+# the parameters on and may be skipped. Every pair that is read prints how far MS lies off PAN; a *multiple correlation* near 1 says that this figure can be trusted.
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)

@@ -131,8 +131,8 @@ print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the cont
 #
 # ## Wald's protocol
 #
-# Degrade both images by `ratio`: the *original MS* is then the truth of the degraded pair. All of a method's figures
-# with a reference come from there. $\mathrm{MS}_\downarrow = (\mathrm{MS} * h_{\mathrm{MTF}})\downarrow_r$ is
+# Degrade both images by `ratio`: the *original MS* is then the truth of the degraded pair. Of a real pair, all
+# figures with a reference come from there. $\mathrm{MS}_\downarrow = (\mathrm{MS} * h_{\mathrm{MTF}})\downarrow_r$ is
 # `degrade.degrade`, both together `degrade.wald`.
 
 # %% tags=["nbval-check-output"]
@@ -187,7 +187,15 @@ plotting.show(
 )
 
 # %% [markdown]
+# **What you see.** The same ground three times, MS on its own coarse grid. Training draws thousands of such crops; `place` says where they lie.
+#
+# Names that come up from here on: *GSA*, *BDSD*, *MTF-GLP-HPM* are classical methods. *ERGAS* is a relative error (0 is best), *SAM* the angle
+# between spectra in degrees (0), *PSNR* a logarithmic error in dB (large), *Q2n* a similarity over all bands at once (1).
+#
 # ## Exercises
+#
+# Two *conventions* say where an MS sample lies among its `ratio` x `ratio` PAN pixels: in their centre (`"geo"`), or half a PAN pixel off it, on
+# one of them (`"benchmark"`).
 #
 # Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
 # `solutions/01_data_preparation_solutions.ipynb`.

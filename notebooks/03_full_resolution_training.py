@@ -100,8 +100,8 @@ supervisor = steps.get_supervisor(setup, pair, clip_model)
 # * `direction`: $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
 #   T_{PAN}))$.
 #
-# The paper weighs all by 1. Here `qnr` and `direction` get small weights: the next figure shows how much harder they
-# pull at the image than `spec`, the only term that guards the colours.
+# The paper weighs all by 1. Here `qnr` and `direction` get .03: the next figure shows how much harder they pull at the
+# image than `spec`, the only term that guards the colours. `spat` keeps its 1, although it pulls hardest at first: it comes to rest as soon as PAN's edges are there.
 #
 # ## Does the sentence reach the network?
 #
@@ -189,8 +189,9 @@ for name, row in last.items():
 
 # %% [markdown]
 # **What you see.** `spat` falls fastest: PAN's edges enter. `spec` jumps while they do and then comes back: edges first
-# cost colour. `direction` falls to .09 where it is trained, which shows that the gradient arrives, and
-# `qnr` ends higher there (.13 against .12 on the embedded scene): the two pull against each other. **What it does not
+# cost colour. `direction` falls to .09 where it is trained, which shows that the gradient arrives.
+# `qnr` begins low, for EXP does well by it (notebook 04), rises with the edges, and
+# ends higher there (.13 against .12 on the embedded scene): the two pull against each other. **What it does not
 # show:** that the image got better for it; that is the next notebook's question.
 #
 # With a running kernel, *start* trains once more before your eyes: the terms, and PAN, EXP and the network's result side by side. *stop*, then
@@ -263,8 +264,8 @@ print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 # Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
 # `solutions/03_full_resolution_training_solutions.ipynb`.
 #
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(fused, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(fused, batch["pan"], to_pan)` of EXP
-# itself. *Expected:* `spectral` has almost nothing against it, `spatial` at least five times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(x, batch["pan"], to_pan)` of EXP
+# itself, `x = batch["exp"]`. *Expected:* `spectral` has almost nothing against it (.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None
@@ -272,7 +273,7 @@ spectral = spatial = None
 print("EXP: spectral", spectral, "| spatial", spatial)
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`from dataclasses import replace`, then `replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]

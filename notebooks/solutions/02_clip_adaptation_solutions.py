@@ -41,7 +41,7 @@ if nonsense is not None:
 assert nonsense["type accuracy"] < 0.5 and abs(nonsense["direction cosine"]) < 0.2
 
 # %% [markdown]
-# **Exercise 2.** What does $L_d$ say of EXP, which has no detail? Put EXP's crops in the place of HRMS (`{**views, "hrms": views["ms"]}`) and compare the direction cosine
+# **Exercise 2.** $L_d$ is 1 minus the direction cosine: does the way from MS and PAN to the fused image point where the sentences point? (Notebook 03 has the formula.) What does $L_d$ say of EXP, which has no detail? Put EXP's crops in the place of HRMS (`{**views, "hrms": views["ms"]}`) and compare the direction cosine
 # with the true one. *Expected:* lower: that gap is what $L_d$ can teach a network.
 
 # %% tags=["exercise-2"]

@@ -30,8 +30,8 @@ batch = patches.sample(1, torch.Generator().manual_seed(2))
 to_pan = training.fit_to_pan(pair).to(setup.on)
 
 # %% [markdown]
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(fused, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(fused, batch["pan"], to_pan)` of EXP
-# itself. *Expected:* `spectral` has almost nothing against it, `spatial` at least five times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(x, batch["pan"], to_pan)` of EXP
+# itself, `x = batch["exp"]`. *Expected:* `spectral` has almost nothing against it (.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None
@@ -46,7 +46,7 @@ print("EXP: spectral", spectral, "| spatial", spatial)
 assert spatial > 5 * spectral
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`from dataclasses import replace`, then `replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]

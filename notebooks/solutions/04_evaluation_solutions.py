@@ -25,8 +25,8 @@ pair = steps.get_pair(setup)
 judge = pair
 
 # %% [markdown]
-# **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises with the
-# blur: a fault that pays.
+# **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to
+# one pixel (.88 to .95) and stays above the truth's: a fault that pays.
 
 # %% tags=["exercise-1"]
 qnr = {}

@@ -24,8 +24,8 @@ pair = steps.get_pair(setup)
 network = steps.get_network(setup, pair, None, False, setup.seed_list[0])
 
 # %% [markdown]
-# **Exercise 1.** Let MS lie two PAN pixels off PAN (`scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))`.
-# Compare ERGAS against the truth. *Expected:* registration takes away a fifth of the error or more.
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
+# Compare ERGAS against the truth. *Expected:* registration takes away more than half of the error.
 
 # %% tags=["exercise-1"]
 ergas = {}
@@ -43,7 +43,7 @@ print("ERGAS of GSA:", {name: round(value, 2) for name, value in ergas.items()})
 assert ergas["registered"] < 0.8 * ergas["as it is"]
 
 # %% [markdown]
-# **Exercise 2.** Give the network a scene of a sensor with another number of bands. *Expected:* one line that says which bands the network takes.
+# **Exercise 2.** Give the network a scene of a sensor with another number of bands. *Expected:* a `ValueError` to be caught, one line that says which bands the network takes.
 
 # %% tags=["exercise-2"]
 told = ""

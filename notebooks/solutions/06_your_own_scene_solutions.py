@@ -47,8 +47,8 @@ print("largest difference in DN:", largest)
 assert largest <= 1.0
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`data.replace(pair, valid=..., pan=..., ms=...)`, `raster.write_pair`) and fuse it. *Expected:* the product says what its nodata is, the stripe
-# holds it, and 40 pixels away nothing has changed by more than a few DN: only the statistics of the whole differ.
+# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `raster.write_pair`) and fuse it. *Expected:* the product says what its
+# nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
 
 # %% tags=["exercise-2"]
 share = None
