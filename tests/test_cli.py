@@ -165,7 +165,7 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     ("arguments", "message"),
     [
         (["train", "--recipe", "fast"], "unknown recipe 'fast'"),
-        (["train", "--start", "nowhere"], "nowhere does not exist"),
+        (["train", "--start", "nowhere"], "nowhere is neither a network's .safetensors nor a run folder"),
         (["fuse", "--method", "best"], "unknown method 'best'"),
         (["fuse", "--checkpoint", "nowhere"], "nowhere is neither a network's .safetensors nor a run folder"),
         (

@@ -548,7 +548,7 @@ def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):
         assert torch.equal(one, two)
     with pytest.raises(ValueError, match=r"first.safetensors holds fusionnet for 8 bands, ratio 4, .* wanted pnn for"):
         training.train(small_pair, data.replace(QUICK, start=str(path), backbone="pnn"), progress=False)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a network"):
         training.train(small_pair, data.replace(QUICK, start="nowhere"), progress=False)
     training.train(small_pair, data.replace(QUICK, steps=0, start="bundled", backbone="pnn"), progress=False)
     assert "no bundled weights of pnn for 8 bands, ratio 4: begins at EXP" in capsys.readouterr().out
