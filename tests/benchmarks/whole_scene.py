@@ -30,7 +30,10 @@ open("/proc/self/clear_refs", "w").write("5")
 begun = time.perf_counter()
 options = {"network": network} if network is not None else {"method": method}
 if workers:  # processes of one thread each
+    import dask
+    import clippan_lite.workers
     from dask.distributed import LocalCluster
+    dask.config.set(clippan_lite.workers.ENVIRONMENT)
     cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     options["scheduler"] = cluster.scheduler_address
     begun = time.perf_counter()
