@@ -41,9 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser() / "data"
     try:
         if arguments.command == "list":
+            from clippan_lite import sensors  # reads a table; no torch
+
             found = find(*arguments.words)
             for name, entry in found.items():
-                print(f"{name}\n  {entry.sensor}: {entry.content}\n  licence: {entry.licence}")
+                camera = sensors.get(entry.sensor)
+                numbers = f"ratio {camera.ratio}, {getattr(entry, 'bits', camera.bits)} bit"
+                print(f"{name}\n  {entry.sensor}: {entry.content}\n  bands {' '.join(camera.bands)}, {numbers}")
+                print(f"  licence: {entry.licence}")
             if not found:
                 raise ValueError(f"nothing mentions {' '.join(arguments.words)}: list without words shows all")
         elif arguments.command == "check":
