@@ -171,7 +171,8 @@ class Patches:
         batch = {"place": self.corners[indices]}
         for name, image in self.images.items():
             step, side = (self.ratio, self.size // self.ratio) if name == "ms" else (1, self.size)
-            batch[name] = torch.stack([image[:, r // step :, c // step :][:, :side, :side] for r, c in picks])
+            crops = [(r // step, c // step) for r, c in picks]
+            batch[name] = torch.stack([image[:, r : r + side, c : c + side] for r, c in crops])
         return batch
 
 

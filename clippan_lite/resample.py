@@ -67,7 +67,8 @@ def filter_last(x: torch.Tensor, k: torch.Tensor, stride: int = 1) -> torch.Tens
     windows = -(-n // many)
     size = (many - 1) * stride + taps
     x = F.pad(x, (0, max(0, (windows - 1) * many * stride + size - x.shape[-1])))
-    matrix = torch.stack([F.pad(k, (i * stride, size - taps - i * stride)) for i in range(many)], -1)
+    reach = (many - 1) * stride
+    matrix = F.pad(k, (reach, reach)).unfold(-1, size, stride).flip(1).mT  # column i: the taps, i strides further down
     y = x.unfold(-1, size, many * stride)[..., :windows, :].flatten(2, 3) @ matrix
     return y.view(*x.shape[:-1], windows * many)[..., :n]
 
