@@ -54,6 +54,8 @@ def adapt(
     torch.manual_seed(config.seed)
     supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share)
     supervisor.calibrate(pair)
+    if config.stem != "learned":
+        supervisor.fix_stems(principal_bands(pair, supervisor.band_gain[0]) if config.stem == "pca" else None)
     supervisor.to(device)
     patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap)
     check_native(patches, clip)
@@ -75,8 +77,29 @@ def adapt(
     return supervisor.eval().requires_grad_(False), history
 
 
+def principal_bands(pair: Pair, gain: torch.Tensor) -> torch.Tensor:
+    """A fixed stem: MS's three principal axes over the stretched bands, one fifth of a deviation from 0.5.
+
+    Args:
+        pair: the scene, three bands or more.
+        gain: stretch of each band ``(C, 1, 1)``, as in :class:`clippan_lite.adapter.Supervisor`.
+
+    Returns:
+        ``(3, C + 1)``: weights of the bands and an offset, by which each channel has mean 0.5 and deviation 0.2.
+    """
+    keep = slice(None) if pair.valid is None else pair.valid[:: pair.ratio, :: pair.ratio].flatten()
+    bands = (pair.ms / pair.scale * gain.cpu()).flatten(1)[:, keep].double()
+    mean = bands.mean(1, keepdim=True)
+    axes, spread, _ = torch.linalg.svd(bands - mean, full_matrices=False)
+    axes = axes[:, :3] * axes[:, :3].sum(0).sign()  # brighter ground stays brighter
+    weights = 0.2 * axes.T / (spread[:3, None] / bands.shape[1] ** 0.5)
+    return torch.cat([weights, 0.5 - weights @ mean], 1).float()
+
+
 def _check_adapt(config: AdaptConfig) -> None:
     """Refuse settings of Stage I that cannot be, in one line."""
+    if config.stem not in ("learned", "rgb", "pca"):
+        raise ValueError(f"AdaptConfig: stem must be learned, rgb or pca, found {config.stem!r}")
     ranges = {"steps": (0, math.inf), "batch": (2, math.inf), "lr": (1e-12, math.inf), "temperature": (1e-3, math.inf)}
     ranges |= dict.fromkeys(("inter", "intra", "fusion", "direction", "drift"), (0, math.inf))
     ranges |= dict.fromkeys(("image_share", "text_share"), (0, 1))

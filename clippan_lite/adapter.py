@@ -120,6 +120,20 @@ class Supervisor(nn.Module):
             gain = pair.scale / bright.clamp(min=1e-6)
             getattr(self, name).copy_(gain.view(1, -1, 1, 1))
 
+    def fix_stems(self, axes: torch.Tensor | None = None) -> None:
+        """Stems that Stage I does not learn: the sensor's red, green and blue, or other combinations of the bands.
+
+        Args:
+            axes: ``(3, C + 1)``, weights of the stretched bands and an offset; None leaves red, green and blue.
+        """
+        for stem in self.stems.values():
+            nn.init.zeros_(stem.branch[2].weight)
+            if axes is not None:
+                with torch.no_grad():
+                    stem.choice.weight.copy_(axes[:, :-1, None, None])
+                    stem.branch[2].bias.copy_(axes[:, -1])
+            stem.requires_grad_(False)
+
     def tiles(self, images: torch.Tensor) -> torch.Tensor:
         """Cut ``(B, C, S, S)`` into native crops of CLIP's input size, ``(B * n, C, s, s)``, without resizing.
 

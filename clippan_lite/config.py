@@ -32,6 +32,7 @@ class AdaptConfig:
     examples: str = "mixed"  # HRMS examples: "mixed" (EXAMPLES), one classical method, or "reduced" (true MS)
     image_share: float = 0.2  # of an adapter's output in an image feature; as in the authors' code
     text_share: float = 0.5  # the same for sentences; 0 leaves CLIP's own text features
+    stem: str = "learned"  # bands to CLIP's three channels: "learned" (the paper's), or fixed: "rgb", "pca"
     seed: int = 0  # of initial weights and of the crops
 
 
@@ -59,7 +60,9 @@ class TrainConfig:
     reduced: float = 0.0  # weight of MSE + (1 - SSIM) one scale down, where MS is the truth (Wald's protocol)
     truth: float = 0.0  # weight of the same against the truth, for synthetic scenes, which have one
     ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
-    direction: float = 0.03  # weight of L_d; 0 trains without CLIP
+    direction: float = 0.03  # weight of L_d; 0 trains without it
+    words: float = 0.0  # weight of L_words: antonyms asked of un-adapted CLIP; our addition, the paper has none
+    guard: bool = False  # L_d and L_words move details only: what MS's MTF lets through is left to L_spec
     crops_in_turn: int = 2  # L_d looks at every second native crop, the others in the next step; 1: at all of them
     balance: bool = False  # weights times gradient norms: a term pushes its weight times as hard as the first one
     tokens: bool = False  # L_d on CLIP's patches instead of whole crops

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clippan_lite import blocks, degrade, metrics
+from clippan_lite.prompts import OF_BANDS
 from clippan_lite.sensors import Sensor
 
 KINDS = ("ms", "pan", "hrms")
@@ -266,6 +267,38 @@ def language(
     return direction({"hrms": supervisor.encode("hrms", fused, tokens), "ms": ms, "pan": pan}, texts)
 
 
+def words(
+    supervisor: nn.Module, fused: torch.Tensor, crops: slice = slice(None), band: int = 0, temperature: float = 0.1
+) -> torch.Tensor:
+    """L_words: how far un-adapted CLIP is from calling native crops by the wanted word of each antonym pair.
+
+    Mean of softplus((cos(F, T_unwanted) - cos(F, T_wanted)) / temperature). Crops are shown in true colour and as one
+    band in grey, without stems and adapters, which would learn to mean anything by the words. The idea of antonyms is
+    CLIP-IQA's (Wang et al. 2023); single bands and native crops are ours, and so is the use beside L_spec: alone, the
+    words are content with PAN repeated in every band.
+
+    Args:
+        supervisor: brings CLIP, the stretch of each band, and the pairs (:data:`clippan_lite.prompts.ANTONYMS`).
+        fused: ``(B, C, H, W)``, carries the gradient.
+        crops: which of all crops to look at.
+        band: the one shown in grey, for the pairs that suit a grey picture.
+        temperature: divides the cosines; CLIP's margin between sharp and blurred ground is about 0.4.
+    """
+    pairs = supervisor.prompts.antonyms
+    texts = supervisor.clip.encode_text([text for pair in pairs for text in pair])
+    wish = texts[1::2] - texts[0::2]  # unwanted minus wanted
+    tiles = supervisor.tiles(fused)[crops] * supervisor.band_gain
+    views = torch.cat([tiles[:, list(supervisor.rgb)], tiles[:, [band]].expand(-1, 3, -1, -1)])
+    colour, grey = (supervisor.clip.encode_image(views) @ wish.T / temperature).chunk(2)
+    return F.softplus(torch.cat([colour, grey[:, :OF_BANDS]], 1)).mean()
+
+
+def details_only(fused: torch.Tensor, sensor: Sensor) -> torch.Tensor:
+    """The same image, whose gradient keeps what MS's MTF filter removes: the spectrum is left to L_spec."""
+    coarse = degrade.mtf_filter(fused, sensor.mtf_ms, sensor.ratio)
+    return fused - coarse + coarse.detach()
+
+
 def stage_two(
     fused: torch.Tensor,
     batch: dict[str, torch.Tensor],
@@ -276,6 +309,8 @@ def stage_two(
     texts: dict[str, torch.Tensor] | None = None,
     convention: str = "benchmark",
     ds_floor: float = 0.0,
+    guard: bool = False,
+    band: int = 0,
     **language_options: object,
 ) -> dict[str, torch.Tensor]:
     """Stage-II terms by name, unweighted, those whose weight is above 0.
@@ -286,12 +321,14 @@ def stage_two(
             :class:`clippan_lite.data.Patches`.
         sensor: MTF gains and ratio.
         to_pan: phi of :func:`spatial`.
-        weights: ``spec``, ``spat``, ``rho``, ``ds``, ``qnr``, ``truth``, ``ship``, ``direction``; a name left out
-            counts as 0.
-        supervisor: the adapted CLIP, for ``direction``.
+        weights: ``spec``, ``spat``, ``rho``, ``ds``, ``qnr``, ``truth``, ``ship``, ``direction``, ``words``; a name
+            left out counts as 0.
+        supervisor: the adapted CLIP, for ``direction`` and ``words``.
         texts: its sentences' features; they do not change while the network trains.
         convention: resampling convention of the data.
         ds_floor: as in :func:`relation_to_pan`.
+        guard: language moves details only, see :func:`details_only`.
+        band: as in :func:`words`.
         language_options: more arguments of :func:`language`.
 
     Returns:
@@ -312,7 +349,10 @@ def stage_two(
         terms["truth"] = mse_ssim(fused, batch["truth"])
     if weights.get("ship"):
         terms["ship"] = pseudo(fused, batch["teacher"])
+    if weights.get("direction") or weights.get("words"):
+        seen = details_only(fused, sensor) if guard else fused
     if weights.get("direction"):
-        images = fused, batch["exp"], batch["pan"]
-        terms["direction"] = language(supervisor, *images, texts, **language_options)
+        terms["direction"] = language(supervisor, seen, batch["exp"], batch["pan"], texts, **language_options)
+    if weights.get("words"):
+        terms["words"] = words(supervisor, seen, language_options.get("crops", slice(None)), band)
     return terms

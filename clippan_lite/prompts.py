@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: What a fused picture should look like and what it should not, for ``losses.words``; the first three are asked of
+#: single bands too, shown in grey.
+ANTONYMS = (
+    ("a sharp image", "a blurred image"),
+    ("a sharp image", "an oversharpened image"),
+    ("a clean image", "a noisy image"),
+    ("an image in natural colours", "an image with false colours"),
+)
+OF_BANDS = 3
+
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Three sentences: ``ms``, ``pan`` and ``hrms``, and what the set is for."""
+    """Three sentences: ``ms``, ``pan`` and ``hrms``, what the set is for, and pairs of (wanted, unwanted) words."""
 
     ms: str
     pan: str
     hrms: str
     purpose: str = "user's own"
+    antonyms: tuple[tuple[str, str], ...] = ANTONYMS
 
 
 _MS, _PAN = "a multispectral image", "a panchromatic image"
@@ -41,8 +52,20 @@ PROMPTS = {
     ),
     "quality": PromptSet(_MS, _PAN, "a sharp, clean image in natural colours", "plain words instead of a protocol"),
     "content": PromptSet(_MS, _PAN, "an image of houses, fields, forest and water", "control: content, no quality"),
-    "wrong": PromptSet(_MS, _PAN, "a blurred image with false colours", "control: the opposite of what is wanted"),
-    "nonsense": PromptSet("a red car", "a white roof", "a road beside a river", "control: unrelated to fusion"),
+    "wrong": PromptSet(
+        _MS,
+        _PAN,
+        "a blurred image with false colours",
+        "control: the opposite of what is wanted",
+        tuple((unwanted, wanted) for wanted, unwanted in ANTONYMS),
+    ),
+    "nonsense": PromptSet(
+        "a red car",
+        "a white roof",
+        "a road beside a river",
+        "control: unrelated to fusion",
+        (("a red car", "a white roof"), ("a road", "a river"), ("a field", "a forest"), ("a house", "water")),
+    ),
 }
 
 

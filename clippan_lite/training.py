@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 #: Terms of Stage II, as in TrainConfig. "reduced" is measured one scale down, all others at full resolution.
-TERMS = ("spec", "spat", "rho", "ds", "qnr", "reduced", "truth", "ship", "direction")
+TERMS = ("spec", "spat", "rho", "ds", "qnr", "reduced", "truth", "ship", "direction", "words")
 
 
 @dataclass
@@ -83,7 +83,8 @@ def train(
             ``truth``, where known, is looked at only with ``config.truth`` above 0. All are held in memory, with EXP:
             of a large benchmark file, give a slice.
         config: backbone, what it starts from, steps, patch and the weights of the named terms.
-        supervisor: from :func:`clippan_lite.adaptation.adapt`, needed when ``config.direction`` is above 0.
+        supervisor: from :func:`clippan_lite.adaptation.adapt`, needed when ``config.direction`` or ``config.words`` is
+            above 0.
         teacher: fusion network trained at reduced resolution, for ``config.ship`` above 0; None makes one first, by
             :func:`teach`, which doubles the time.
         device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
@@ -126,7 +127,7 @@ def train(
     turns = min(config.crops_in_turn, len(range(config.batch)[share]))  # so that there is a crop in every step
     generator = torch.Generator().manual_seed(config.seed)
     texts = None
-    if config.direction:
+    if config.direction or config.words:
         for scene in scenes:
             check_native(scene.patches, supervisor.clip)
         with torch.no_grad():
@@ -137,6 +138,8 @@ def train(
     # At least 20: the schedule divides by its warm-up steps minus 1.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, max(config.steps, 20), pct_start=0.1)
     settings = {"config": asdict(config), "scenes": [[asdict(p.sensor), p.convention] for p in pairs]}
+    if config.words:
+        settings["antonyms"] = [list(pair) for pair in supervisor.prompts.antonyms]
     if checkpoint:
         settings["data"] = fingerprint(_decisive(scenes, supervisor, texts, network if config.start else None))
     done, kept = restore_state(checkpoint, settings, parameters, optimiser, schedule, generator)
@@ -167,7 +170,7 @@ def train(
                 look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": scene.known}
                 terms = losses.stage_two(
                     images["full"], batch, scene.pair.sensor, scene.to_pan, weights, supervisor, texts,
-                    scene.pair.convention, config.ds_floor, **look,
+                    scene.pair.convention, config.ds_floor, config.guard, step % scene.pair.bands, **look,
                 )  # fmt: skip
             if config.reduced:
                 terms["reduced"] = losses.mse_ssim(images["reduced"], low["truth"])
@@ -275,8 +278,9 @@ def _check_settings(config: TrainConfig, pairs: list[Pair], supervisor: Supervis
     if len(kinds) > 1:
         found = "; ".join(f"{name} has {b} bands, ratio {r}, {c!r}" for (b, r, c), name in kinds.items())
         raise ValueError(f"one network cannot take these scenes together: {found}")
-    if config.direction and supervisor is None:
-        raise ValueError("config.direction > 0 needs a supervisor from adapt(); pass one, or set direction=0")
+    for name in ("direction", "words"):
+        if getattr(config, name) and supervisor is None:
+            raise ValueError(f"config.{name} > 0 needs a supervisor from adapt(); pass one, or set {name}=0")
     if not any(getattr(config, name) for name in TERMS):
         raise ValueError(f"all weights are 0: nothing to train on; set one of {', '.join(TERMS)}")
     counts = {name: getattr(config, name) for name in ("batch", "stride", "crops_in_turn")} | {"every": every}
