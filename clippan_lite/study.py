@@ -47,7 +47,7 @@ class Point:
     sensor: str = "WV2"  # of a synthetic scene
     bands: str = ""  # names of the bands to use, with commas between, such as "B,G,R,NIR"; "" takes all
     register: bool = False  # shift PAN onto MS first
-    scale: str = "both"  # train "full", "reduced" (one scale down, where MS is the truth), or "both"
+    scale: str = "both"  # judge at "full" resolution, against the "truth" (real scenes: one scale down), or "both"
     method: str = ""  # a classical method instead of a network, such as "EXP"
     backbone: str = "fusionnet"  # fusion network
     recipe: str = "quick"  # Stage II settings that the following ones change
@@ -103,12 +103,12 @@ def measure(point: Point) -> dict[str, float]:
     check(point)
     point = replace(point, device=loop.pick_device(point.device) if point.device == "auto" else point.device)
     row: dict[str, float] = {}
-    for scale in ("reduced", "full"):
-        if point.scale not in (scale, "both"):
-            continue
+    wanted = ("truth", "full") if point.scale == "both" else (point.scale,)
+    known = (point.test_scene or point.scene).startswith("synthetic:")
+    # Where the truth is known: a synthetic scene's at its own scale, a real one's one scale down.
+    scales = dict.fromkeys("reduced" if want == "truth" and not known else "full" for want in wanted)
+    for scale in scales:
         pair = load(point, point.scene, scale)
-        if (scale, point.scale) == ("reduced", "both") and (point.test_scene or point.scene).startswith("synthetic:"):
-            continue  # its truth is known at full scale
         fused, judged, supervisor = _fused(point, pair, scale)
         if judged.truth is not None:
             row |= evaluation.against_truth(fused, judged)
@@ -116,8 +116,8 @@ def measure(point: Point) -> dict[str, float]:
             row |= evaluation.at_full_resolution(fused, judged)
         if supervisor is not None and pair.truth is not None:
             views = instruments.held_out_views(pair, supervisor.clip.input_size, device=point.device)
-            known = instruments.figures(supervisor, views)
-            row |= {name: known[name] for name in ("type accuracy", "direction cosine")}
+            known_by = instruments.figures(supervisor, views)
+            row |= {name: known_by[name] for name in ("type accuracy", "direction cosine")}
     return {**row, "minutes": (time.perf_counter() - begun) / 60}
 
 
@@ -127,8 +127,8 @@ def check(point: Point) -> None:
     Raises:
         ValueError: one line with what was expected and what was found.
     """
-    if point.scale not in ("full", "reduced", "both"):
-        raise ValueError(f"scale must be full, reduced or both, found {point.scale!r}")
+    if point.scale not in ("full", "truth", "both"):
+        raise ValueError(f"scale must be full, truth or both, found {point.scale!r}")
     prompts.get(point.prompt)
     if point.swap:
         prompts.get(point.swap)
