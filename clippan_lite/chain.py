@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +21,13 @@ from filelock import FileLock, Timeout
 
 import clippan_lite
 from clippan_lite import files, sensors, sources
+from clippan_lite.sources import NotebookFailed as NotebookFailed
 
 # Parameters that the chain itself sets or reads; a notebook that needs them declares them under these names.
 RUN_DIR, PAN, MS, SENSOR, CONVENTION, REGISTER = "run_dir", "pan", "ms", "sensor", "convention", "register"
 UNSEEN_SENSOR = "unseen_sensor"
 CLIP_FILE = "clip_pretrained"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "scipy", "rasterio", "papermill", "jupytext")
-
-
-class NotebookFailed(RuntimeError):
-    """A notebook of the chain raised; the message names it and its last error line."""
 
 
 def run_chain(
@@ -208,7 +204,7 @@ def _run_all(run_dir: Path, notebooks: dict[str, Any], given: dict[str, dict], r
             files.write_json(run_dir / "run.json", record)
             start = time.monotonic()
             try:
-                _execute(notebook, target, given[name] | {RUN_DIR: str(run_dir)}, name)
+                sources.execute(notebook, target, given[name] | {RUN_DIR: str(run_dir)}, name, progress=True)
                 entry["status"] = "finished"
             except BaseException as error:
                 entry["status"] = "failed" if isinstance(error, Exception) else "interrupted"
@@ -217,36 +213,6 @@ def _run_all(run_dir: Path, notebooks: dict[str, Any], given: dict[str, dict], r
                 entry["seconds"] = round(time.monotonic() - start, 1)
             files.write_json(run_dir / "run.json", record)
             tqdm.write(f"{name}: {entry['seconds']:.0f} s")
-
-
-def _execute(notebook: Any, target: Path, parameters: dict[str, Any], name: str) -> None:
-    """Run one notebook; the executed copy is saved after every cell."""
-    import nbformat
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    cells = {"desc": "  cells", "leave": False, "position": 1, "disable": None}
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / target.name
-        nbformat.write(notebook, source)
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(target).replace("{", "{{").replace("}", "}}"),  # papermill takes paths for format strings
-                parameters,
-                kernel_name="python3",
-                language="python",
-                progress_bar=cells,
-                cwd=str(target.parent),
-            )
-        except PapermillExecutionError as error:
-            value = (str(error.evalue).strip().splitlines() or [""])[0]
-            if error.ename in ("ValueError", "FileNotFoundError") and "read_pair" in "".join(error.traceback):
-                raise NotebookFailed(value) from None
-            raise NotebookFailed(f"{name} failed: {error.ename}: {value} (see {target})") from None
-        except Exception as error:  # a dead kernel, a full disk: whatever nbclient and papermill raise
-            last = (str(error).strip().splitlines() or [""])[-1]
-            raise NotebookFailed(f"{name} failed: {type(error).__name__}: {last} (see {target})") from error
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The notebooks' percent ``.py`` sources: where they are, what parameters they declare, and a kernel to run them."""
+"""The notebooks' percent ``.py`` sources: where they are, what parameters they declare, and running them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from typing import Any
 import clippan_lite
 
 PATTERN = "[0-9][0-9]_*.py"
+#: Environment variables that hold the number of threads of numerical libraries.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook that was run raised; the message names it and its last error line."""
 
 
 def notebooks_folder() -> Path:
@@ -133,15 +139,69 @@ def coerce(name: str, value: Any, default: Any) -> Any:
     return value
 
 
+def execute(
+    notebook: Any,
+    target: Path,
+    parameters: dict[str, Any],
+    name: str,
+    cwd: Path | None = None,
+    progress: bool = False,
+) -> None:
+    """Run one notebook in a kernel of its own; the executed copy is saved after every cell.
+
+    Args:
+        notebook: from `read_source`; run inside `python_kernel`.
+        target: the executed copy, ``.ipynb``.
+        parameters: values by name.
+        name: for messages.
+        cwd: where the kernel runs; None is the target's folder.
+        progress: show a bar of the cells.
+
+    Raises:
+        NotebookFailed: it raised, or its kernel died; one line.
+    """
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    cells = {"desc": "  cells", "leave": False, "position": 1, "disable": None}
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / target.name
+        nbformat.write(notebook, source)
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target).replace("{", "{{").replace("}", "}}"),  # papermill takes paths for format strings
+                parameters,
+                kernel_name="python3",
+                language="python",
+                progress_bar=cells if progress else False,
+                cwd=str(cwd or target.parent),
+            )
+        except PapermillExecutionError as error:
+            value = (str(error.evalue).strip().splitlines() or [""])[0]
+            if error.ename in ("ValueError", "FileNotFoundError") and "read_pair" in "".join(error.traceback):
+                raise NotebookFailed(value) from None
+            raise NotebookFailed(f"{name} failed: {error.ename}: {value} (see {target})") from None
+        except Exception as error:  # a dead kernel, a full disk: whatever nbclient and papermill raise
+            last = (str(error).strip().splitlines() or [""])[-1]
+            raise NotebookFailed(f"{name} failed: {type(error).__name__}: {last} (see {target})") from error
+
+
 @contextlib.contextmanager
-def python_kernel() -> Iterator[None]:
-    """Make "python3" mean this interpreter and this copy of the package, whatever kernels are installed."""
+def python_kernel(threads: int | None = None) -> Iterator[None]:
+    """Make "python3" mean this interpreter and this copy of the package, whatever kernels are installed.
+
+    Args:
+        threads: of a kernel's numerical libraries; None leaves the choice to them.
+    """
     package = Path(clippan_lite.__file__).resolve().parent.parent
     spec: dict[str, Any] = {"display_name": "Python 3", "language": "python"}
     # log level: kernels started here listen on this computer only, and their notice about it would look like a problem
     spec["argv"] = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+    spec["env"] = {} if threads is None else dict.fromkeys(THREADS, str(threads))
     if (package / "pyproject.toml").is_file():  # a checkout; an installed package is found without help
-        spec["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))}
+        spec["env"]["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     before = os.environ.get("JUPYTER_PATH")
     with tempfile.TemporaryDirectory() as scratch:
         kernel = Path(scratch) / "kernels" / "python3"

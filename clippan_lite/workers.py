@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
 
 import torch
+
+from clippan_lite import sources
 
 if TYPE_CHECKING:
     from dask.distributed import Future
@@ -19,43 +22,47 @@ ENVIRONMENT = {
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
 PATIENCE = 30  # seconds to wait for a dask scheduler
-Run = Callable[[Callable, Any, list], Iterable]
+Run = Callable[..., Iterable]
 
 
 @contextlib.contextmanager
-def processes(count: int, scheduler: str | None = None) -> Iterator[Run]:
-    """Yield ``run(function, job, places)``, which iterates over ``function(job, place)`` in any order.
+def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Iterator[Run]:
+    """Yield ``run(function, job, places, killed=None)``, which iterates over ``function(job, place)`` in any order.
+
+    ``killed(place)``, where given, stands for the result of a place whose worker was killed, which raises otherwise.
 
     Args:
-        count: 1 works in this process; more are a local cluster of dask.distributed, one thread each.
+        count: 1 works in this process; more are a local cluster of dask.distributed.
         scheduler: address of a running dask scheduler, whose workers are taken instead.
+        threads: of torch in each of several processes; 0 takes as many as dask gave to the worker.
 
     Raises:
         ImportError: dask.distributed is needed and missing.
-        OSError: the scheduler does not answer, or a worker was killed.
+        OSError: the scheduler does not answer or went away, or a worker was killed.
     """
     if count == 1 and scheduler is None:
-        yield lambda function, job, places: (function(job, place) for place in places)
+        yield lambda function, job, places, killed=None: (function(job, place) for place in places)
         return
     try:
         import dask
         from dask.distributed import Client, as_completed
     except ImportError as error:
         raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
-    before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS=1, and leaves it to all later processes
+    before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS, and leaves it to all later processes
     local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+    shared = {f"distributed.nanny.pre-spawn-environ.{name}": max(1, threads) for name in sources.THREADS}
     try:
-        with dask.config.set(ENVIRONMENT):
+        with dask.config.set(ENVIRONMENT | shared):
             client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
     except (OSError, RuntimeError) as error:
         _restore(before)
         told = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
         raise OSError(told if scheduler else f"the local dask cluster did not start ({error})") from error
 
-    def run(function: Callable, job: object, places: list) -> Iterable:
+    def run(function: Callable, job: object, places: list, killed: Callable | None = None) -> Iterable:
         job = client.scatter(job, broadcast=True)
-        tasks = as_completed([client.submit(_alone, function, job, place, pure=False) for place in places])
-        return (_taken(task) for task in tasks)
+        tasks = {client.submit(_alone, threads, function, job, place, pure=False): place for place in places}
+        return (_taken(task, tasks[task], killed) for task in as_completed(list(tasks)))
 
     try:
         with client:
@@ -73,19 +80,27 @@ def _restore(before: dict[str, str]) -> None:
             os.environ[name] = before[name]
 
 
-def _taken(task: Future) -> object:
+def _taken(task: Future, place: object, killed: Callable | None) -> object:
     """A task's result, which its worker need not keep any longer."""
     from dask.distributed import KilledWorker
 
     try:
         result = task.result()
+    except CancelledError as error:
+        raise OSError("the dask scheduler is gone: start it again; the same command goes on") from error
     except KilledWorker as error:
+        if killed:
+            return killed(place)
         raise OSError(f"a worker was killed ({error}): had it too little memory? take a smaller window") from error
     task.release()
     return result
 
 
-def _alone(function: Callable, job: object, place: object) -> object:
-    """A task of a worker process, one thread each: the processes share the cores."""
-    torch.set_num_threads(1)
+def _alone(threads: int, function: Callable, job: object, place: object) -> object:
+    """A task of a worker process: the processes share the cores."""
+    if not threads:
+        from dask.distributed import get_worker
+
+        threads = get_worker().state.nthreads
+    torch.set_num_threads(threads)
     return function(job, place)
