@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's.
 
     Returns:
-        Exit code: 0 done, 1 a notebook failed or `check` found problems, 2 wrong input, 130 interrupted.
+        Exit code: 0 done, 1 a notebook or a point failed or `check` found problems, 2 wrong input, 130 interrupted.
     """
     arguments = _parser().parse_args(argv)
     try:
@@ -81,6 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     fuse.add_argument("--workers", type=int, default=1, metavar="N", help="processes of a local dask cluster (1)")
     fuse.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
     fuse.set_defaults(command=_fuse)
+
+    sweep = commands.add_parser("sweep", help="measure the points of a study that are missing, and write its table")
+    sweep.add_argument("study", metavar="STUDY", help="TOML file, such as notebooks/studies/A_losses.toml")
+    sweep.add_argument("--full", action="store_true", help="the study's full form instead of the quick one")
+    sweep.add_argument("--out", metavar="DIR", help="folder, new or of this study (default: runs/sweep-STUDY-FORM)")
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes of a local dask cluster (1)")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
+    sweep.add_argument("--direct", action="store_true", help="no kernel and no executed notebook for each point")
+    sweep.add_argument("--device", metavar="NAME", help="auto, cpu or cuda (default: the study's, else auto)")
+    sweep.add_argument("--minutes", type=float, metavar="M", help="begin no point after so many minutes")
+    sweep.set_defaults(command=_sweep)
 
     check = commands.add_parser("check", help="versions, device, weights, folders, and what is wrong")
     check.set_defaults(command=_check)
@@ -169,6 +180,14 @@ def _fuse(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"fused: {arguments.out}")
     return 0
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from clippan_lite import sweep
+
+    options = {name: getattr(arguments, name) for name in ("workers", "scheduler", "direct", "device", "minutes")}
+    table = sweep.run(sweep.read(arguments.study, arguments.full), arguments.out, **options)
+    return 1 if sweep.load(table)[1]["points"]["failed"] else 0
 
 
 def _check(_: argparse.Namespace) -> int:
