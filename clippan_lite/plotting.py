@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import json
 from collections.abc import Callable, Container, Sequence
@@ -110,10 +112,22 @@ def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
     return index // energy.shape[1] * max(1, side // 4), index % energy.shape[1] * max(1, side // 4), side
 
 
+def _grid(count: int, columns: int, size: tuple[float, float], **options: object) -> tuple[Figure, list]:
+    """A figure with ``count`` plots of ``size`` inches in rows of at most ``columns``: wider ones would be shrunk."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(size[0] * columns, size[1] * rows), layout="constrained", squeeze=False, **options
+    )
+    for axis in axes.flat[count:]:
+        axis.axis("off")
+    return figure, list(axes.flat[:count])
+
+
 def curves(histories: dict[str, list[dict[str, float]]], terms: Sequence[str], smooth: int = 5) -> Figure:
     """One small plot per term, one line per history, running mean over ``smooth`` steps."""
-    figure, axes = plt.subplots(1, len(terms), figsize=(2.9 * len(terms), 2.7), layout="constrained", squeeze=False)
-    for axis, term in zip(axes[0], terms, strict=True):
+    figure, axes = _grid(len(terms), 3 if len(terms) > 4 else 4, (2.9, 2.7))
+    for axis, term in zip(axes, terms, strict=True):
         for i, (name, history) in enumerate(histories.items()):
             values = np.array([row[term] for row in history if term in row])
             if len(values):
@@ -122,7 +136,7 @@ def curves(histories: dict[str, list[dict[str, float]]], terms: Sequence[str], s
                 axis.plot(mean, label=name, color=COLOURS[i % len(COLOURS)], linestyle="-" if i % 2 == 0 else "--")
         axis.set_title(term)
         axis.set_xlabel("step")
-    axes[0, 0].legend(fontsize=9)
+    axes[0].legend(fontsize=9)
     return figure
 
 
@@ -137,7 +151,7 @@ def bars(
     for i, name in enumerate(names):
         side = {"ha": "left"} if values[name] >= 0 else {"ha": "right"}
         at = values[name] + (spread[i] if values[name] >= 0 else -spread[i])
-        axis.annotate(f" {values[name]:{sign}.3f} ", (at, i), va="center", fontsize=10, **side)
+        axis.annotate(f" {round(values[name], 3) + 0.0:{sign}.3f} ", (at, i), va="center", fontsize=10, **side)
     if sign:
         axis.axvline(0, color="black", linewidth=1)
     axis.set_xlabel(f"{label} ({better})" if better else label)
@@ -220,6 +234,35 @@ def against(
     return figure
 
 
+def power(image: torch.Tensor) -> np.ndarray:
+    """How much of an image ``(H, W)`` each frequency holds: power, zero in the middle, cycles per pixel -0.5 to 0.5."""
+    image = image.double().numpy()
+    frame = np.hanning(image.shape[0] + 1)[:-1, None] * np.hanning(image.shape[1] + 1)[:-1]  # else borders draw a cross
+    return np.abs(np.fft.fftshift(np.fft.fft2((image - image.mean()) * frame))) ** 2
+
+
+def spectra(images: dict[str, torch.Tensor], inner: float, decades: float = 8) -> Figure:
+    """Images in the frequency plane: power at each frequency by colour, as a share of the largest.
+
+    Args:
+        images: title -> ``(H, W)``.
+        inner: half side of the square drawn, cycles per pixel: the Nyquist frequency of a coarser grid.
+        decades: of power that the colours span.
+    """
+    figure, axes = plt.subplots(1, len(images), figsize=(3.2 * len(images), 2.9), layout="constrained", squeeze=False)
+    for axis, (title, image) in zip(axes[0], images.items(), strict=True):
+        found = power(image)
+        shown = np.log10(np.maximum(found / found.max(), 10.0**-decades))
+        drawn = axis.imshow(shown, cmap="cividis", vmin=-decades, vmax=0, extent=(-0.5, 0.5, 0.5, -0.5))
+        axis.add_patch(Rectangle((-inner, -inner), 2 * inner, 2 * inner, fill=False, edgecolor="white", linewidth=1.5))
+        axis.set_title(title)
+        axis.set(xlabel="cycles per pixel, across", xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
+        axis.grid(visible=False)
+    axes[0, 0].set_ylabel("cycles per pixel, down")
+    figure.colorbar(drawn, ax=axes, label="share of the largest, log10", shrink=0.9)
+    return figure
+
+
 def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> Figure:
     """Features of image types on two axes, and their sentences with arrows to the last one.
 
@@ -251,9 +294,8 @@ def displacements(found: dict[str, dict]) -> Figure:
     Args:
         found: from :func:`clippan_lite.instruments.displacements`, one panel each.
     """
-    size = {"figsize": (3.1 * len(found), 3.4), "sharex": True, "sharey": True}
-    figure, axes = plt.subplots(1, len(found), layout="constrained", squeeze=False, **size)
-    for axis, (title, one) in zip(axes[0], found.items(), strict=True):
+    figure, axes = _grid(len(found), 3, (3.2, 3.1), sharex=True, sharey=True)
+    for axis, (title, one) in zip(axes, found.items(), strict=True):
         means = {kind: dots.mean(0) for kind, dots in one["crops"].items()}
         for i, (kind, dots) in enumerate(one["crops"].items()):
             label = "fused" if kind == "hrms" else kind.upper()
@@ -266,9 +308,9 @@ def displacements(found: dict[str, dict]) -> Figure:
                 arrow = {"arrowstyle": "->", "color": COLOURS[i], "linewidth": 1.8, "linestyle": style}
                 axis.annotate("", (means[kind] + vector).tolist(), means[kind].tolist(), arrowprops=arrow)
         axis.set_title(f"{title}: cosine {one['cosine']:.2f}")
-        axis.set(xlabel="1st axis")
-    axes[0, 0].set_ylabel("2nd axis")
-    axes[0, 0].legend(fontsize=9)
+        axis.set(xlabel="1st axis", ylabel="2nd axis")
+        axis.tick_params(labelbottom=True, labelleft=True)
+    axes[0].legend(fontsize=9)
     return figure
 
 
@@ -351,6 +393,14 @@ def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False
     captions = folder / "captions.json"
     known = json.loads(captions.read_text()) if captions.exists() else {}
     write_json(captions, {**known, f"{name}.{kind}": caption})
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    display(Image(buffer.getvalue(), format="jpeg" if photo else "png", alt=caption))
+    # As HTML: JupyterLab shows an image output without its alternative text. The text form is what a terminal prints.
+    display({"text/html": figure_html(buffer.getvalue(), caption, photo), "text/plain": caption}, raw=True)
+
+
+def figure_html(content: bytes, caption: str, photo: bool = False) -> str:
+    """An encoded picture (JPEG for a photo, else PNG) as HTML, with its caption below and as alternative text."""
+    text, data = html.escape(caption), base64.b64encode(content).decode()
+    image = f'<img alt="{text}" style="max-width: 100%" src="data:image/{"jpeg" if photo else "png"};base64,{data}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
