@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -60,14 +61,21 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
         raise OSError(told if scheduler else f"the local dask cluster did not start ({error})") from error
 
     def run(function: Callable, job: object, places: list, killed: Callable | None = None) -> Iterable:
-        job = client.scatter(job, broadcast=True)
+        # scattered data is lost with its workers, what a task gives is made again
+        job = client.submit(_same, job, pure=False) if killed else client.scatter(job, broadcast=True)
         tasks = {client.submit(_alone, threads, function, job, place, pure=False): place for place in places}
         return (_taken(task, tasks[task], killed) for task in as_completed(list(tasks)))
 
+    quiet = logging.root.manager.disable
     try:
         with client:
-            yield run
+            try:
+                yield run
+            except KeyboardInterrupt:
+                logging.disable(logging.CRITICAL)  # processes that are stopped in mid-work complain at length
+                raise
     finally:
+        logging.disable(quiet)
         _restore(before)
 
 
@@ -87,13 +95,17 @@ def _taken(task: Future, place: object, killed: Callable | None) -> object:
     try:
         result = task.result()
     except CancelledError as error:
-        raise OSError("the dask scheduler is gone: start it again; the same command goes on") from error
+        raise OSError(f"dask's scheduler or workers are gone ({error}): the same command goes on") from error
     except KilledWorker as error:
         if killed:
             return killed(place)
         raise OSError(f"a worker was killed ({error}): had it too little memory? take a smaller window") from error
     task.release()
     return result
+
+
+def _same(job: object) -> object:
+    return job
 
 
 def _alone(threads: int, function: Callable, job: object, place: object) -> object:
