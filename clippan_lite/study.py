@@ -286,6 +286,9 @@ def _supervisor(scene: tuple, clip: tuple, prompt: str, config: AdaptConfig) -> 
     return adaptation.adapt(pair, model, words, config, clip[-1], progress=False)[0]
 
 
+_networks: dict[tuple, torch.nn.Module] = {}  # the last ones
+
+
 @lru_cache(maxsize=4)
 def _teacher(scene: tuple, settings: str, device: str) -> torch.nn.Module:
     return training.teach(_loaded(*scene), TrainConfig(**json.loads(settings)), device=device, progress=False)
@@ -307,8 +310,13 @@ def _fused(point: Point, pair: Pair, scale: str) -> tuple[torch.Tensor, Pair, Su
     if config.ship:
         plain = replace(config, **dict.fromkeys(training.TERMS, 0.0), guard=False, tokens=False)
         teacher = _teacher(scene, json.dumps(asdict(plain)), point.device)
-    network, _ = training.train(pair, config, supervisor, teacher, point.device, progress=False)
-    return fuse.fuse_pair(network, judged), judged, supervisor
+    # Kept for the next call: another scene to judge it on, or another fault there, needs no other training.
+    key = (scene, json.dumps(asdict(config)), supervisor, teacher, point.device)
+    if key not in _networks:
+        while len(_networks) >= 4:  # a study's arms take turns
+            _networks.pop(next(iter(_networks)))
+        _networks[key] = training.train(pair, config, supervisor, teacher, point.device, progress=False)[0]
+    return fuse.fuse_pair(_networks[key], judged), judged, supervisor
 
 
 def _asked(prompt: str) -> dict:
@@ -328,14 +336,17 @@ def scene_hash(scene: str) -> str:
 
 
 def data_hash(point: Point) -> str:
-    """Hash of the content of all scenes of a point."""
-    return "+".join(scene_hash(scene) for scene in (point.scene, point.test_scene) if scene)
+    """Hash of the content of all scenes of a point, and of a CLIP's weights that are not ours."""
+    found = [scene_hash(scene) for scene in (point.scene, point.test_scene) if scene]
+    if point.clip != "bundled" or point.clip_pretrained:
+        found.append(clips.weights_stamp(point.clip, point.clip_pretrained))
+    return "+".join(found)
 
 
 #: Modules that show, report or install, and decide no figure.
 _ASIDE = {
-    *("widgets", "plotting", "report", "html_parts"),
-    *("cli", "chain", "sources", "check", "sweep", "workers", "steps"),
+    *("widgets", "plotting", "report", "html_parts", "claims"),
+    *("cli", "chain", "sources", "check", "sweep", "sweep_points", "sweep_tables", "workers", "steps"),
 }
 
 
