@@ -160,6 +160,38 @@ def bars(
     return figure
 
 
+def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -> Figure:
+    """Differences with 95 % intervals, a row per arm and a colour per scene; filled where clear of 0.
+
+    Args:
+        cells: from :func:`clippan_lite.sweep.effects`, of one metric, with ``t95``.
+        label: what the axis shows, with its unit.
+        better: which way is better, in words.
+        by: the axis that colours tell apart.
+    """
+    rows = list(dict.fromkeys((cell["arm"], cell["against"]) for cell in cells))
+    groups = list(dict.fromkeys(cell.get(by, "") for cell in cells))
+    figure, axis = plt.subplots(figsize=(7.5, 0.16 * len(rows) * (max(len(groups), 2) + 1) + 1.1), layout="constrained")
+    for cell in cells:
+        row, group = rows.index((cell["arm"], cell["against"])), groups.index(cell.get(by, ""))
+        y, colour = -row + 0.5 - (group + 1) / (len(groups) + 1), COLOURS[group % len(COLOURS)]
+        axis.plot(cell["t95"], [y, y], color=colour, linewidth=2)
+        face = colour if cell["clear"] else "white"
+        axis.plot(cell["difference"], y, "osD^v"[group % 5], color=colour, markerfacecolor=face, markersize=6)
+    for group, name in enumerate(groups):
+        colour = COLOURS[group % len(COLOURS)]
+        axis.plot([], [], marker="osD^v"[group % 5], color=colour, linewidth=2, label=name)
+    axis.set_yticks(
+        [-row for row in range(len(rows))], [f"{arm}\nagainst {other}" for arm, other in rows], fontsize=9.5
+    )
+    axis.axvline(0, color="black", linewidth=1)
+    axis.set_ylim(-len(rows) + 0.5, 0.5)
+    axis.set_xlabel(f"{label} ({better})")
+    axis.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=len(groups), fontsize=9.5)
+    return figure
+
+
 def heat(
     rows: dict[str, dict[str, float]],
     larger_is_better: Container[str],
@@ -403,4 +435,4 @@ def figure_html(content: bytes, caption: str, photo: bool = False) -> str:
     """An encoded picture (JPEG for a photo, else PNG) as HTML, with its caption below and as alternative text."""
     text, data = html.escape(caption), base64.b64encode(content).decode()
     image = f'<img alt="{text}" style="max-width: 100%" src="data:image/{"jpeg" if photo else "png"};base64,{data}">'
-    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+    return f"<figure style='margin: 0'>{image}<figcaption>{text}</figcaption></figure>"

@@ -25,7 +25,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from clippan_lite import files, sources
+from clippan_lite import claims, files, sources
 
 HERE = Path(__file__).resolve().parent
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
     parser.add_argument("--check", action="store_true", help="verify the stamps only")
     parser.add_argument("--parameters", action="store_true", help="print the table of parameters, as in the README")
+    parser.add_argument("--claims", action="store_true", help="print the table of claims, as in the README")
     parser.add_argument(
         "--workshop", metavar="ZIP", type=Path, help="pack the chapters for students, without solutions"
     )
@@ -65,6 +66,9 @@ def main() -> int:
         return 1 if stale else 0
     if arguments.parameters:
         print(sources.parameter_table(sorted(HERE.glob(sources.PATTERN))))
+        return 0
+    if arguments.claims:
+        print(claims.markdown())
         return 0
     if arguments.workshop:
         pack([chapters[name] for name in wanted], arguments.workshop)
@@ -155,8 +159,10 @@ def _outputs(outputs: list[nbformat.NotebookNode], places: dict[str, str]) -> li
             if previous is not None and previous.output_type == "stream" and previous.name == output.name:
                 previous.text += output.text  # where a stream is cut depends on timing
                 continue
-        elif "data" in output:
-            output.data.pop(WIDGET, None)
+        elif "data" in output and output.data.pop(WIDGET, None):
+            if PROGRESS.search(output.data.get("text/plain", "")):
+                continue
+            output.data["text/plain"] = "(controls: they appear when this cell is run)"
         kept.append(output)
     for output in kept:
         if output.output_type == "stream":

@@ -325,3 +325,74 @@ def test_l_rho_reaches_every_band_and_parameter(small_pair):
     losses.correlation(fused, batch["pan"], 4).backward()
     assert fused.grad.abs().amax(dim=(2, 3)).min() > 0
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_l_words_equals_a_loop_over_crops_and_pairs(supervisor, small_pair):
+    batch = batch_of(small_pair, 64, 2)
+    clip, total = supervisor.clip, []
+    for image in batch["exp"]:
+        view = image * supervisor.band_gain[0]
+        for shown, pairs in ((view[list(supervisor.rgb)], 4), (view[[5]].repeat(3, 1, 1), 3)):
+            feature = clip.encode_image(shown[None])[0]
+            for wanted, unwanted in prompts.ANTONYMS[:pairs]:
+                good, bad = (float(feature @ clip.encode_text([text])[0]) for text in (wanted, unwanted))
+                total.append(math.log1p(math.exp((bad - good) / 0.1)))
+    assert float(losses.words(supervisor, batch["exp"], band=5)) == pytest.approx(np.mean(total), rel=1e-4)
+
+
+def test_l_words_reaches_the_network_and_neither_stems_nor_adapters(supervisor, small_pair):
+    batch = batch_of(small_pair)
+    network = backbones.create("fusionnet", small_pair.bands)
+    fused = network(batch["ms"], batch["pan"])
+    losses.words(supervisor, fused, band=7).backward()
+    reached = network.tail.weight.grad.flatten(1).abs().amax(1) > 0  # the first layer that a zero start lets learn
+    assert set(reached.nonzero().flatten().tolist()) == {*small_pair.sensor.rgb, 7}  # what was shown
+    assert all(parameter.grad is None for parameter in supervisor.parameters())
+    assert all(parameter.grad is None for parameter in supervisor.clip.model.parameters())
+
+
+def test_l_words_with_the_pairs_turned_over_asks_for_the_opposite(supervisor, small_pair):
+    fused = batch_of(small_pair)["exp"].requires_grad_()
+    right, wrong = (
+        torch.autograd.grad(losses.words(supervisor.worded(prompts.get(name)), fused, temperature=10.0), fused)[0]
+        for name in ("wald", "wrong")
+    )
+    assert float(F.cosine_similarity(right.flatten(), wrong.flatten(), 0)) < -0.99
+
+
+def test_the_guard_leaves_what_the_mtf_lets_through_without_gradient(small_pair):
+    fused = torch.rand(1, small_pair.bands, 96, 96, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    guarded = losses.details_only(fused, small_pair.sensor)
+    assert torch.allclose(guarded, fused, atol=1e-6)
+    rows = torch.arange(96.0)[:, None]
+    moved = {}
+    for name, cycles in (("coarse", 1 / 48), ("fine", 1 / 4)):
+        wave = torch.cos(2 * math.pi * cycles * rows).expand(fused.shape)
+        (gradient,) = torch.autograd.grad((guarded * wave).sum(), fused, retain_graph=True)
+        moved[name] = float((gradient * wave)[..., 24:-24, 24:-24].mean() / wave[..., 24:-24, 24:-24].square().mean())
+    assert abs(moved["coarse"]) < 0.05 and moved["fine"] > 0.95
+
+
+def test_training_with_words_and_a_guard_is_logged_and_changes_the_network(random_clip, small_pair, supervisor):
+    config = TrainConfig(steps=2, batch=2, patch=64, direction=0.0, words=0.3, guard=True)
+    with pytest.raises(ValueError, match=r"config.words > 0 needs a supervisor"):
+        training.train(small_pair, config, progress=False)
+    network, history = training.train(small_pair, config, supervisor, progress=False)
+    assert {"words", "grad words"} <= set(history[0]) and history[0]["grad words"] > 0
+    plain, _ = training.train(small_pair, TrainConfig(steps=2, batch=2, patch=64, direction=0.0), progress=False)
+    assert not torch.equal(network.tail.weight, plain.tail.weight)
+
+
+@pytest.mark.parametrize("stem", ["rgb", "pca"])
+def test_fixed_stems_stay_as_they_are_made(stem, random_clip, small_pair):
+    config = AdaptConfig(steps=2, batch=4, stem=stem)
+    guide, _ = adaptation.adapt(small_pair, random_clip, prompts.get("wald"), config, progress=False)
+    shown = guide.stems["ms"](small_pair.ms[None] / small_pair.scale * guide.band_gain)[0]
+    if stem == "rgb":
+        stretched = small_pair.ms / small_pair.scale * guide.band_gain[0]
+        assert torch.allclose(shown, stretched[list(small_pair.sensor.rgb)], atol=1e-6)
+    else:
+        channels = shown.flatten(1).double()
+        assert torch.allclose(channels.mean(1), torch.full((3,), 0.5, dtype=torch.float64), atol=1e-3)
+        assert torch.allclose(torch.cov(channels), 0.04 * torch.eye(3, dtype=torch.float64), atol=1e-3)  # uncorrelated
+    assert torch.equal(guide.stems["hrms"].choice.weight, guide.stems["ms"].choice.weight)
