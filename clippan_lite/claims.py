@@ -164,12 +164,21 @@ def figure(cells: list[dict], metric: str) -> str:
     return "; ".join(parts) + f"{unit} ({n})"
 
 
-def markdown(folder: Path | None = None) -> str:
-    """The table of claims, as in the README, the report and chapter 07."""
-    lines = ["| claim | paper | here: change, 95 % interval | verdict |", "|---|---|---|---|"]
+HEAD = ("claim", "paper", "here: change, 95 % interval", "verdict")
+
+
+def table(folder: Path | None = None) -> list[tuple[str, str, str, str]]:
+    """Rows of the table of claims, under :data:`HEAD`."""
+    rows = []
     for claim in CLAIMS:
         found = judged(claim, folder)
-        ours = figure(found["cells"], claim.metric) if found["cells"] else "-"
-        said = f"{claim.metric} {ours}" + (f"; {claim.note}" if claim.note else "")
-        lines.append(f"| {claim.says} | {claim.paper} | {said} | **{found['verdict']}** |")
+        ours = f"{claim.metric} {figure(found['cells'], claim.metric)}" if found["cells"] else ""
+        rows.append((claim.says, claim.paper, "; ".join(filter(None, [ours, claim.note])), found["verdict"]))
+    return rows
+
+
+def markdown(folder: Path | None = None) -> str:
+    """The table of claims as in the README and chapter 07; the report has the same rows."""
+    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+    lines += [f"| {says} | {paper} | {here} | **{verdict}** |" for says, paper, here, verdict in table(folder)]
     return "\n".join(lines)

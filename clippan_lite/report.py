@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from clippan_lite import files, html_parts
+from clippan_lite import claims, files, html_parts
 
 # +1: higher is better, -1: lower is better
 DIRECTIONS = {
@@ -64,6 +64,7 @@ def build(run_dir: str | os.PathLike[str]) -> Path:
         _effect(results),
         _pictures(pictures, captions, shown_there | set(first)),
         _failures(failures, pictures, captions),
+        _claims(),
         _provenance(run, results),
     ]
     scene = _scene_name(run_dir, results)
@@ -254,6 +255,13 @@ def _failures(failures: list[dict[str, Any]], pictures: dict[str, Path], caption
             else:
                 out.append(html_parts.missing(name, "figures/"))
     return "\n".join(out)
+
+
+def _claims() -> str:
+    rows = [[escape(cell) for cell in row] for row in claims.table()]
+    text = {(i, j): "text" for i in range(len(rows)) for j in range(1, len(claims.HEAD))}
+    about = "From studies recorded with the package, not from this run: `notebooks/studies/results`, chapter 07."
+    return f"<h2>The paper's claims</h2>\n<p>{about}</p>\n" + html_parts.table(rows, list(claims.HEAD), text)
 
 
 def _provenance(run: dict | None, results: dict | None) -> str:
