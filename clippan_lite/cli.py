@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--convention", default="benchmark", help="benchmark or geo: where MS sits on PAN's grid")
         command.add_argument("--register", action="store_true", help="shift PAN onto MS first")
         command.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    train.add_argument("--recipe", default="best", metavar="NAME", help="quick, paper or best (default: best)")
+    train.add_argument("--recipe", default="best", metavar="NAME", help="course, quick, paper or best (default: best)")
     train.add_argument("--backbone", metavar="NAME", help="fusion network (default: the recipe's)")
     train.add_argument("--steps", type=int, metavar="N", help="optimiser steps (default: the recipe's)")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and patches (default: 0)")

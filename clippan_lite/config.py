@@ -72,6 +72,7 @@ class TrainConfig:
 
 #: Named settings of Stage II; the figures behind "best" are in notebooks/LOG.md.
 RECIPES = {
+    "course": TrainConfig(steps=60, batch=1),  # the chapters': seconds for a network on two cores
     "quick": TrainConfig(),
     "paper": TrainConfig(
         steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1

@@ -49,11 +49,11 @@ class Setup:
     clip: str = "bundled"
     clip_pretrained: str = ""
     prompt: str = "wald"
-    adapt_steps: int = 80
+    adapt_steps: int = 40
     adapt_direction: float = 10.0
     adapt_examples: str = "mixed"
     backbone: str = "fusionnet"
-    recipe: str = "quick"
+    recipe: str = "course"
     train_steps: int = 0
     l_d_weight: float = 0.03
     qnr_weight: float = -1.0

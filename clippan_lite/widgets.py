@@ -79,7 +79,7 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.H
     window = data.replace(pair, ms=pair.ms[coarse], pan=pair.pan[fine], truth=truth, valid=None)
     clean, bounds = image[fine], plotting.limits(pair.ms, pair.sensor.rgb)
     sliders = {
-        "blur": ipywidgets.FloatSlider(0, min=0, max=2.5, step=0.1, description="blur, pixels"),
+        "blur": ipywidgets.FloatSlider(0, min=0, max=2.5, step=0.25, description="blur, pixels"),
         "noise": ipywidgets.FloatSlider(0, min=0, max=0.4, step=0.02, description="noise"),
         "haze": ipywidgets.FloatSlider(0, min=0, max=0.6, step=0.05, description="haze"),
         "shift": ipywidgets.IntSlider(0, min=0, max=4, description="shift, pixels"),
@@ -99,7 +99,8 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.H
         lines = ["<tr><th>metric</th><th>as it was</th><th>now</th><th></th></tr>"]
         for name, now in figures(shown).items():
             change = (now - before[name]) * (1 if name in evaluation.LARGER_IS_BETTER else -1)
-            told = "" if abs(change) < 1e-6 else "better" if change > 0 else "worse"
+            same = now == before[name] or abs(change) < 1e-6  # an infinite PSNR minus itself is no number
+            told = "" if same else "better" if change > 0 else "worse"
             lines.append(f"<tr><td>{name}</td><td>{before[name]:.4g}</td><td>{now:.4g}</td><td>{told}</td></tr>")
         table.value = f"<table>{''.join(lines)}</table>"
 

@@ -13,7 +13,7 @@ from clippan_lite.steps import Setup
         ({"prompt": "waldd"}, "unknown prompt 'waldd'"),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
         ({"train_steps": -1}, "train_steps must be at least 0, found -1"),
-        ({"recipe": "fast"}, "unknown recipe 'fast': expected one of quick, paper, best"),
+        ({"recipe": "fast"}, "unknown recipe 'fast': expected one of course, quick, paper, best"),
         ({"adapt_steps": -5}, "adapt_steps must be at least 1, found -5"),
         ({"adapt_direction": -1.0}, "adapt_direction must be 0 or more"),
         ({"adapt_examples": "bdsd"}, "unknown HRMS examples 'bdsd': expected one of mixed, reduced,"),

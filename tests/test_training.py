@@ -429,7 +429,7 @@ def test_recipes_by_name_and_their_mistakes():
     paper = recipe("paper")
     assert (paper.steps, paper.batch, paper.lr) == (1000, 32, 3e-3)  # METHOD: the paper's settings
     assert {paper.spec, paper.spat, paper.qnr, paper.ship, paper.direction} == {1.0} and paper.rho == 0
-    with pytest.raises(ValueError, match="unknown recipe 'fast': expected one of quick, paper, best"):
+    with pytest.raises(ValueError, match="unknown recipe 'fast': expected one of course, quick, paper, best"):
         recipe("fast")
     with pytest.raises(ValueError, match="unknown setting 'spatial' of a training: expected one of backbone, start"):
         recipe("best", spatial=1.0)

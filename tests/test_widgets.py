@@ -61,7 +61,11 @@ def rows_of(table):
 def test_the_playground_measures_what_its_sliders_do(small_pair):
     box = widgets.playground(small_pair, small_pair.truth)
     (blur, noise, haze, shift, screen), table = box.children[0].children, box.children[1]
-    assert {row[0] == row[1] for row in rows_of(table).values()} == {True}
+    assert {(row[0] == row[1], row[2]) for row in rows_of(table).values()} == {(True, "")}
+    assert rows_of(table)["PSNR"][0] == "inf"  # the truth against itself
+    blur.value += blur.step
+    assert rows_of(table)["PSNR"][1:] != ["inf", ""]  # the smallest step shows
+    blur.value = 0
     before = screen.value
     for slider, value in ((blur, 1.0), (noise, 0.1), (haze, 0.2), (shift, 1)):
         begun = time.monotonic()
