@@ -21,7 +21,7 @@
 # ## What you will learn
 #
 # 1. whether your machine is ready (*Is everything there?*),
-# 2. how the chain hangs together (*The chain*),
+# 2. how the notebooks hand on their products (*The chain*),
 # 3. what goes in and what comes out (*One look ahead*).
 #
 # ## Prerequisites
@@ -31,10 +31,11 @@
 # | Python and a little PyTorch | you can read a training loop |
 # | image processing | you know what a blur and a resampling are |
 # | hardware | a laptop; no GPU, no network |
-# | time | 5 minutes of reading, 20 seconds of computing; the same in full mode |
+# | time | 5 minutes of reading, 15 seconds of computing; the same in full mode |
 #
-# In all chapters: *quick* is the parameters as they are, *full* means more steps and seeds in the cell of parameters. The long cell after it hands
-# the parameters on and may be skipped. Every pair that is read prints how far MS lies off PAN; a *multiple correlation* near 1 says that this figure can be trusted.
+# In all chapters: *quick* is the parameters as they are, for two laptop cores. *Full* is `recipe="best"` and `seeds="0,1,2,3,4"` in the cell of
+# parameters: networks trained longer, and more of them. The long cell after the parameters hands them on and may be skipped. Every pair that is read
+# prints how far MS lies off PAN; a *multiple correlation* near 1 says that this figure can be trusted.
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -113,13 +114,13 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** PAN shows every roof edge and no colour; MS shows colours, with pixels as wide as a car. The third
-# panel exists only because this scene is synthetic (of a real one there are two panels): it is what we want and what
+# **What you see.** PAN, 512 x 512 pixels, shows every roof edge and no colour; MS, 128 x 128, shows colours, with pixels of 2 m, as wide as a car. The orange
+# square is the window below. The third panel exists only because this scene is synthetic (of a real one there are two panels): it is what we want and what
 # no satellite delivers. **What it does not show:** whether any method can get there from the first two.
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# The answers are in the next chapters, too. Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
 # `solutions/00_start_here_solutions.ipynb`.
 #
 # **Exercise 1.** How wide is an MS pixel on the ground? PAN's geotransform is in `pair.georef["transform"]`; its `a` is the width of a pixel in metres.

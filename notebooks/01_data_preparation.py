@@ -26,7 +26,7 @@
 # |---|---|
 # | `00_start_here` | run once |
 # | Fourier transform | you know that a blur removes high frequencies |
-# | hardware, time | a laptop; 10 minutes of reading, 15 seconds of computing; the same in full mode |
+# | hardware, time | a laptop; 12 minutes of reading, 15 seconds of computing; the same in full mode |
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -94,7 +94,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** EXP is as smooth as MS is coarse: interpolation adds pixels, not details. Every method has to beat
+# **What you see.** EXP (MS *expanded* to PAN's grid, here from 128 to 512 pixels each way) is as smooth as MS is coarse: interpolation adds pixels, not details. Every method has to beat
 # EXP. It is the first row of each table to come. **What it does not show:** whether PAN and MS are aligned to a
 # fraction of a pixel. Real pairs are often off by 0.5 to 2.8 PAN pixels, and no panel shows that to the eye; the line
 # "Registration" above estimates it (`registration.estimate`), and `register=True` moves PAN onto MS. On five GaoFen-2
@@ -129,6 +129,35 @@ print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the cont
 # 0.332 instead of 0.350), a slip that every paper of the field shares; `kind="exact"` gives the nominal gain.
 # **What it does not show:** the real optics, whose MTF is no Gaussian and changes with age.
 #
+# The same blur in two directions, in the *frequency plane*: the middle holds what changes slowly over the image, the
+# border what changes from pixel to pixel. The square is all that MS's coarser grid can hold.
+
+# %%
+gain = pair.sensor.mtf_ms[rgb[1]]  # of the green band
+point = torch.zeros_like(pair.pan)
+point[:, point.shape[1] // 2, point.shape[2] // 2] = 1.0  # the spectrum of a blurred point is that of the blur
+spectra = {
+    "PAN": pair.pan[0],
+    "the MTF of green": degrade.mtf_filter(point, gain, ratio)[0],
+    "PAN blurred by it": degrade.mtf_filter(pair.pan, gain, ratio)[0],
+}
+plotting.show(
+    plotting.spectra(spectra, 1 / (2 * ratio)),
+    setup.run,
+    "01_frequencies",
+    "Power of PAN, of the green band's MTF and of PAN blurred by it over the frequency plane; the square is MS's grid.",
+)
+across, down = (np.abs(np.arange(n) / n - 0.5) for n in pair.pan.shape[:0:-1])
+beyond = np.maximum(across, down[:, None]) > 1 / (2 * ratio)
+for name in ("PAN", "PAN blurred by it"):
+    found = plotting.power(spectra[name])
+    print(f"{name}: {found[beyond].sum() / found.sum():.2%} of the power lies outside the square")
+
+# %% [markdown]
+# **What you see.** PAN has power up to the border of the plane. The MTF is a round hill, and the product of the two keeps the middle. Outside the square
+# lie 11 % of PAN's power before the blur, and 0.2 % after it. Sampling on MS's grid folds this rest back into the square as *aliasing*: a little is
+# there in every real MS, too. **What it does not show:** where in the image the lost detail was; the zoom above shows that.
+#
 # ## Wald's protocol
 #
 # Degrade both images by `ratio`: the *original MS* is then the truth of the degraded pair. Of a real pair, all
@@ -156,7 +185,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** The same task, one scale coarser, with its solution. **What it does not show:** that a network
+# **What you see.** The same task, one scale coarser, with its solution: 128 x 128 PAN pixels here, 32 x 32 of MS. **What it does not show:** that a network
 # good at this scale is good at the next. Houses shrink to dots here; this *domain gap* is why CLIPPan trains at full
 # resolution.
 #
@@ -187,7 +216,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground three times, MS on its own coarse grid. Training draws thousands of such crops; `place` says where they lie.
+# **What you see.** The same ground three times, 64 x 64 PAN pixels of it, MS on its own grid of 16 x 16. Training draws hundreds of such crops, of 128 PAN pixels in Stage II;
+# `place` says where they lie. **What it does not show:** a whole field or street: what is wider than a crop, no network sees.
 #
 # Names that come up from here on: *GSA*, *BDSD*, *MTF-GLP-HPM* are classical methods. *ERGAS* is a relative error (0 is best), *SAM* the angle
 # between spectra in degrees (0), *PSNR* a logarithmic error in dB (large), *Q2n* a similarity over all bands at once (1).

@@ -26,7 +26,7 @@
 # |---|---|
 # | `03_full_resolution_training` | its network; trained here if it is not there |
 # | GeoTIFF | you know what a transform and a CRS are |
-# | hardware, time | a laptop; 10 minutes of reading, 30 seconds of computing; a large scene of yours takes longer |
+# | hardware, time | a laptop; 10 minutes of reading, 15 seconds of computing; full mode: two minutes; a large scene of yours takes longer |
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -38,7 +38,7 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
-recipe = "quick"  # Stage II settings: "quick", "paper" or "best"
+recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
@@ -158,8 +158,8 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** Both products have PAN's edges in MS's colours, and no line at multiples of the window's side. The network was trained
-# for a few seconds only (`recipe="quick"`) and is softer than GSA; `recipe="best"` takes a minute and a half.
+# **What you see.** Both products have PAN's edges in MS's colours, and no line at 256 pixels, where the four windows meet. The network was trained
+# for a few seconds only (`recipe="course"`) and is softer than GSA; `recipe="best"` takes a minute and a half. **What it does not show:** which of the two is nearer to the truth.
 #
 # With a running kernel, the next cell lets you swipe between any two of the pictures.
 
@@ -177,7 +177,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground left and right of the line: colours go on unbroken, details begin at it. **What it does not show:** whether
+# **What you see.** The same ground left and right of the line at 256 pixels: colours go on unbroken, details begin at it. **What it does not show:** whether
 # the details are true. Notebook 04 measures that; a swipe only persuades.
 #
 # ## Exercises
@@ -216,5 +216,5 @@ print("share of nodata:", share)
 #
 # ## Summary
 #
-# Two GeoTIFFs became a georeferenced product in windows, equal to the result in one piece. On the command line:
+# Two GeoTIFFs became a georeferenced product in windows, equal to the result in one piece. **Next:** a pair of your own, on the command line:
 # `clippan-lite train PAN MS RUN --sensor NAME`, then `clippan-lite fuse PAN MS OUT --sensor NAME --checkpoint RUN`.

@@ -20,7 +20,12 @@ from clippan_lite import sources
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-WIDGETS = {"swipe": "06_your_own_scene", "playground": "04_evaluation", "sentences": "02_clip_adaptation"}
+WIDGETS = {
+    "swipe": "06_your_own_scene",
+    "playground": "04_evaluation",
+    "sentences": "02_clip_adaptation",
+    "dashboard": "03_full_resolution_training",
+}
 chosen = os.environ.get("CLIPPAN_BROWSER_CHAPTERS", "06_your_own_scene")
 CHAPTERS = sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")) if chosen == "all" else chosen.split(",")
 
@@ -42,6 +47,45 @@ SHOW = """(text) => {
     content.activeCellIndex = index;
     content.scrollToItem(index, 'start');
     return index;
+}"""
+# What stands in a cell: pictures without an alternative text, and outputs that are wider than their place.
+LOOK = """(index) => {
+    const content = window.jupyterapp.shell.currentWidget.content;
+    content.scrollToItem(index, 'start');
+    return new Promise(done => setTimeout(() => {
+        const node = content.widgets[index].node;
+        const images = [...node.querySelectorAll('img')];
+        const cut = [...node.querySelectorAll('.jp-OutputArea-output, .jp-OutputArea-output > *, .jp-MarkdownOutput')];
+        done({
+            mute: images.filter(image => !(image.alt || '').trim()).length,
+            seen: images.length,
+            broken: images.filter(image => image.complete && !image.naturalWidth).length,
+            cut: cut.filter(part => part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0)
+                    .map(part => part.className + ' ' + part.scrollWidth + '>' + part.clientWidth),
+        });
+    }, 150));
+}"""
+# Text of widgets and its contrast to what lies behind it, by WCAG's formula; controls that are off do not count.
+CONTRASTS = """() => {
+    const parse = text => (text.match(/[0-9.]+/g) || []).map(Number);
+    const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const light = c => 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+    const behind = node => {
+        for (; node; node = node.parentElement) {
+            const c = parse(getComputedStyle(node).backgroundColor);
+            if (c.length === 3 || c[3] === 1) return c;
+        }
+        return [255, 255, 255];
+    };
+    const found = [];
+    for (const node of document.querySelectorAll('.jupyter-widgets, .jupyter-widgets *')) {
+        const own = [...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if ((!own && !node.matches('input, select')) || node.disabled || node.closest('[disabled]')) continue;
+        if (!node.getClientRects().length) continue;
+        const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
+        found.push([(a + 0.05) / (b + 0.05), (node.textContent || node.value || '').trim().slice(0, 40)]);
+    }
+    return found;
 }"""
 
 
@@ -93,14 +137,26 @@ def shot(page, name):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_runs_in_the_browser(name, lab, browser):
+def opened(name, lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", timeout=120_000)
     page.wait_for_function(
         "() => window.jupyterapp?.shell?.currentWidget?.content?.model?.cells?.length > 3", timeout=120_000
     )
     page.wait_for_function(f"() => !({BUSY})()", timeout=120_000)
+    return page
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")))
+def test_a_product_can_be_read(name, lab, browser):
+    page = opened(name, lab, browser)
+    check_pictures(page, name, "before")  # as a reader finds it: not run, not trusted
+    page.close()
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_runs_in_the_browser(name, lab, browser):
+    page = opened(name, lab, browser)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")  # not waited for
     begun, cells = time.monotonic(), []
@@ -122,9 +178,22 @@ def test_a_chapter_runs_in_the_browser(name, lab, browser):
         shot(page, f"{name}-{widget}-used")
         assert answer < 5  # 0.5 wanted on an idle machine; the benchmark of it is no test's business
         print(f"{widget} answers within {answer:.2f} s")
+        pale = [text for contrast, text in page.evaluate(CONTRASTS) if contrast < 4.5]
+        assert pale == [], "text below 4.5:1"
+    check_pictures(page, name, "after")
     width = page.evaluate("() => document.documentElement.scrollWidth")
     assert width <= 1280, "wider than the screen"
     page.close()
+
+
+def check_pictures(page, name, when):
+    """Every picture has an alternative text and is drawn, and no output is cut off at the right."""
+    count = page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+    found = [page.evaluate(LOOK, index) for index in range(count)]
+    assert [cell["mute"] for cell in found] == [0] * count, "pictures without an alternative text"
+    assert [cell["broken"] for cell in found] == [0] * count, "pictures that are not drawn"
+    assert [cell["cut"] for cell in found if cell["cut"]] == [], "wider than the notebook"
+    print(f"{name} {when}: {sum(cell['seen'] for cell in found)} pictures, all with a text")
 
 
 def changed(page, read, act):
@@ -154,3 +223,18 @@ def use_sentences(page):
     page.locator(".widget-text input").first.fill("a blurred image with false colours")
     table = "() => document.querySelector('.widget-html table').textContent"
     return changed(page, table, lambda: page.keyboard.press("Enter"))
+
+
+def use_dashboard(page):
+    start, stop = (page.locator(f".jupyter-widgets button:has-text('{name}')").first for name in ("start", "stop"))
+    label = "() => document.querySelector('.jupyter-widgets .widget-label:not(:empty)').textContent"
+    start.focus()
+    answer = changed(page, label, lambda: page.keyboard.press("Enter"))
+    page.wait_for_selector(".widget-html img[alt^='terms of the loss']", timeout=60_000)
+    stop.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"() => ({label})().startsWith('stopped after step')", timeout=60_000)
+    start.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => ({label})().startsWith('done')", timeout=300_000)
+    return answer

@@ -78,6 +78,8 @@ def test_product_is_clean(path):
         assert "execution" not in cell.metadata
         for output in cell.get("outputs", []):
             assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            told = output.get("data", {}).get("text/plain", "")
+            assert not re.search(r"\d%\||\b[VH]Box\(", told), "what a progress bar or a widget leaves for terminals"
             assert "image/svg+xml" not in output.get("data", {}), f"cell {index}: nbval compares SVG letter by letter"
     for text in texts(built):
         assert not ABSOLUTE.search(text), text[:200]
@@ -99,6 +101,69 @@ def test_chapter_has_the_expected_headings(path):
     ]
     for expected in HEADINGS:
         assert any(expected.lower() in heading.lower() for heading in headings), expected
+
+
+def markdown(path):
+    """All text of a chapter."""
+    return "\n\n".join(cell.source for cell in sources.read_source(path).cells if cell.cell_type == "markdown")
+
+
+def section(text, heading):
+    """What stands between a heading and the next one of its level."""
+    return re.search(rf"(?ms)^## {heading}\n(.*?)(?=^## |\Z)", text).group(1)
+
+
+@chapter
+def test_goals_are_headings_in_their_order(path):
+    text = markdown(path)
+    goals = [
+        re.search(r"\*([^*]+)\*", line).group(1)
+        for line in re.findall(r"(?m)^\d+\. .*$", section(text, "What you will learn"))
+    ]
+    headings = [heading.removesuffix(", in figures") for heading in re.findall(r"(?m)^## (.*)$", text)]
+    assert len(goals) >= 3
+    assert goals == [heading for heading in headings if heading in goals]
+
+
+@chapter
+def test_chapter_tells_time_hardware_and_what_comes_next(path):
+    text = markdown(path)
+    needed = section(text, "Prerequisites")
+    assert re.search(r"minutes of reading, .*(second|minute).* of computing", needed) and "full mode" in needed
+    assert "laptop" in needed
+    assert re.search(r"\*\*Next:\*\*\s+\S", section(text, "Summary"))
+
+
+@chapter
+def test_chapter_has_exercises_with_results_and_five_questions(path):
+    text = markdown(path)
+    exercises = re.findall(r"(?s)\*\*Exercise \d\.\*\*.*?(?=\*\*Exercise|\n## |\Z)", text)
+    assert len(exercises) >= 2 and all("*Expected:*" in exercise for exercise in exercises)
+    assert len(re.findall(r"(?m)^\d\. .*\?$", section(text, "Questions"))) == 5
+
+
+@chapter
+def test_what_follows_a_figure_says_what_it_shows_with_a_number_and_what_it_does_not(path):
+    cells, waiting = sources.read_source(path).cells, False
+    for cell in cells:
+        if cell.cell_type == "code":
+            waiting = waiting or "plotting.show(" in cell.source
+        elif waiting:
+            waiting = False
+            said, _, unsaid = re.sub(r"\s+", " ", cell.source).partition("**What it does not show:**")
+            assert "**What you see.**" in said and unsaid.strip(), cell.source[:80]
+            assert re.search(r"\d|\b(two|three|four|half)\b", said), cell.source[:80]
+    assert not waiting
+
+
+@every
+def test_pictures_have_alternative_texts(path):
+    for cell in product(path).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            assert not {"image/png", "image/jpeg"} & set(data), "JupyterLab shows no alternative text: plotting.show"
+            for image in re.findall(r"<img [^>]*", data.get("text/html", "")):
+                assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 20
 
 
 @chapter
