@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     fuse.set_defaults(command=_fuse)
 
     sweep = commands.add_parser("sweep", help="measure the points of a study that are missing, and write its table")
-    sweep.add_argument("study", metavar="STUDY", help="TOML file, such as notebooks/studies/A_losses.toml")
+    sweep.add_argument("study", metavar="STUDY", help="TOML file, or the name of one of our studies: A_losses")
     sweep.add_argument("--full", action="store_true", help="the study's full form instead of the quick one")
     sweep.add_argument("--out", metavar="DIR", help="folder, new or of this study (default: runs/sweep-STUDY-FORM)")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes of a local dask cluster (1)")
@@ -187,7 +187,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
     options = {name: getattr(arguments, name) for name in ("workers", "scheduler", "direct", "device", "minutes")}
     table = sweep.run(sweep.read(arguments.study, arguments.full), arguments.out, **options)
-    return 1 if sweep.load(table)[1]["points"]["failed"] else 0
+    rows, facts = sweep.load(table)
+    print("\n".join(sweep.summary(sweep.effects(rows, facts))))
+    return 1 if facts["points"]["failed"] else 0
 
 
 def _check(_: argparse.Namespace) -> int:

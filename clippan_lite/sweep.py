@@ -22,9 +22,9 @@ from filelock import FileLock, Timeout
 from clippan_lite import chain, files, loop, sources, sweep_tables, workers
 from clippan_lite.config import digest
 from clippan_lite.sweep_points import Study, label, one_line, read, shown
-from clippan_lite.sweep_tables import effects, load
+from clippan_lite.sweep_tables import effects, load, summary
 
-__all__ = ["Study", "effects", "load", "read", "run"]
+__all__ = ["Study", "effects", "load", "read", "run", "summary"]
 
 # One point at a time in each process: random numbers and JUPYTER_PATH are the whole process's, and workers of a
 # scheduler may have several threads.

@@ -34,7 +34,7 @@ def read(path: str | os.PathLike[str], full: bool = False) -> Study:
     """Read a study's TOML file and write its points out.
 
     Args:
-        path: the file.
+        path: the file, or the name of one of ours, such as "A_losses".
         full: its ``[full]`` form instead of ``[quick]``. Both are checked.
 
     Returns:
@@ -44,9 +44,12 @@ def read(path: str | os.PathLike[str], full: bool = False) -> Study:
         FileNotFoundError: no such file.
         ValueError: not TOML, or something in it that a study has not; one line that names it.
     """
-    path = Path(path)
+    path, ours = Path(path), sources.notebooks_folder() / "studies"
+    if not path.is_file() and (ours / f"{path}.toml").is_file():
+        path = ours / f"{path}.toml"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there: expected the TOML file of a study")
+        known = ", ".join(sorted(file.stem for file in ours.glob("*.toml")))
+        raise FileNotFoundError(f"{path} is not there: expected the TOML file of a study, or one of ours ({known})")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         _only(content, ("title", "question", "fixed", *FORMS, "arms"), "the file")

@@ -149,6 +149,21 @@ def effects(
     return found
 
 
+def summary(found: Sequence[dict[str, Any]], metrics: Sequence[str] = ("PSNR", "QNR")) -> list[str]:
+    """Some of what `effects` found, a line each; ``*`` marks what is clear of 0."""
+    lines = []
+    for cell in found:
+        if cell["metric"] in metrics:
+            place = " ".join(str(v) for k, v in cell.items() if k not in _FACTS and v != "")
+            interval = "no interval" if cell["t95"] is None else "[{:+.3f}, {:+.3f}]".format(*cell["t95"])
+            change = f"{cell['metric']} {cell['difference']:+.3f} {interval}{'*' if cell['clear'] else ''}"
+            lines.append(f"{place}: {cell['arm']} against {cell['against']}: {change}, n = {cell['n']}")
+    return lines
+
+
+_FACTS = ("arm", "against", "metric", "difference", "bootstrap95", "t95", "n", "better", "clear")
+
+
 def _effect(changes: list[float], metric: str) -> dict[str, Any]:
     """Mean of paired differences, its two intervals and what they say."""
     change, n = np.array(changes), len(changes)

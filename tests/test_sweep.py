@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clippan_lite import cli, files, study, sweep, sweep_tables
+from clippan_lite import cli, files, sources, study, sweep, sweep_tables
 
 STUDY = """
 title = "Losses"
@@ -527,3 +527,20 @@ def test_the_studies_on_board_can_be_read(path):
 def test_what_is_better_when_larger_is_known_for_every_figure():
     assert {"PSNR", "Q2n", "QNR", "HQNR", "type accuracy", "direction cosine"} <= sweep_tables.LARGER_IS_BETTER
     assert not {"ERGAS", "SAM", "D_lambda", "D_s", "D_rho"} & sweep_tables.LARGER_IS_BETTER
+
+
+def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
+    rows = [
+        {"arm": arm, "scene": "a", "seed": seed, "PSNR": 30.0 + seed + gain, "SAM": 1.0}
+        for seed in range(4)
+        for arm, gain in (("base", 0.0), ("more", 0.5 + seed / 100))
+    ]
+    facts = {"axes": {"scene": ["a"], "seed": [0, 1, 2, 3]}, "against": {"more": "base"}}
+    (line,) = sweep.summary(sweep.effects(rows, facts))
+    assert line == "a: more against base: PSNR +0.515 [+0.494, +0.536]*, n = 4"
+
+
+def test_a_study_of_ours_is_found_by_its_name():
+    assert sweep.read("A_losses").title == sweep.read(sources.notebooks_folder() / "studies" / "A_losses.toml").title
+    with pytest.raises(FileNotFoundError, match="or one of ours \\(A_losses, B_backbones"):
+        sweep.read("Z_nothing")

@@ -128,7 +128,13 @@ def main() -> None:
                     flops / found["seconds per step"], flops / found["seconds per step"] / peaks["float32"],
                 )  # fmt: skip
             everything[f"{name}, {kind}"] = found
-            print(f"{time.perf_counter() - begun:.0f} s,", name, kind, {k: round(v, 4) for k, v in found.items()}, flush=True)
+            print(
+                f"{time.perf_counter() - begun:.0f} s,",
+                name,
+                kind,
+                {k: round(v, 4) for k, v in found.items()},
+                flush=True,
+            )
     if args.json:
         args.json.write_text(json.dumps(everything, indent=1))
 
