@@ -142,7 +142,7 @@ def verdict(cells: list[dict], rises: bool) -> str:
     helped, harmed, n = sum(clear), len(clear) - sum(clear), len(cells)
     if helped == n:
         return "reproduced" if n == 1 else f"reproduced ({n} of {n})"
-    told = f"{helped} of {n}" + (f", {harmed} the other way" if harmed else "")
+    told = f"{helped} of {n} clear" + (f", {harmed} the other way" if harmed else "")
     return f"{'partly' if helped else 'not'} ({told})"
 
 

@@ -22,10 +22,10 @@ def cell(difference, clear):
         ([cell(1, True), cell(2, True)], True, "reproduced (2 of 2)"),
         ([cell(1, True)], True, "reproduced"),
         ([cell(-1, True), cell(-2, True)], False, "reproduced (2 of 2)"),
-        ([cell(1, True), cell(2, False)], True, "partly (1 of 2)"),
-        ([cell(1, True), cell(-2, True)], True, "partly (1 of 2, 1 the other way)"),
-        ([cell(1, False), cell(2, False)], True, "not (0 of 2)"),
-        ([cell(-1, True), cell(2, False)], True, "not (0 of 2, 1 the other way)"),
+        ([cell(1, True), cell(2, False)], True, "partly (1 of 2 clear)"),
+        ([cell(1, True), cell(-2, True)], True, "partly (1 of 2 clear, 1 the other way)"),
+        ([cell(1, False), cell(2, False)], True, "not (0 of 2 clear)"),
+        ([cell(-1, True), cell(2, False)], True, "not (0 of 2 clear, 1 the other way)"),
     ],
 )
 def test_verdicts_follow_from_the_cells(cells, rises, said):
@@ -56,8 +56,8 @@ def made_up(folder, change):
 
 def test_a_table_is_judged(tmp_path):
     assert made_up(tmp_path, -0.05)["verdict"] == "reproduced"
-    assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1, 1 the other way)"
-    assert made_up(tmp_path, 0.0)["verdict"] == "not (0 of 1)"
+    assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1 clear, 1 the other way)"
+    assert made_up(tmp_path, 0.0)["verdict"] == "not (0 of 1 clear)"
 
 
 def test_no_claim_is_without_a_verdict_and_size_counts():
