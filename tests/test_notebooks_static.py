@@ -22,6 +22,7 @@ COURSE = [
     "04_evaluation",
     "05_failure_analysis",
     "06_your_own_scene",
+    "07_reproduction",
 ]
 HEADINGS = ("What you will learn", "Prerequisites", "Questions", "Summary")
 ABSOLUTE = re.compile(r"(?<![\w.~/:])/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\?Users")
