@@ -47,7 +47,7 @@ def adapt(
         FloatingPointError: a named loss term is not finite.
     """
     config = config or AdaptConfig()
-    _check_adapt(config)
+    check_settings(config)
     check_examples(config.examples)
     # One scale down, filters reach over `ratio` times as much ground.
     pair, gap = (data.reduced(pair), 56) if config.examples == "reduced" else (pair, 32)
@@ -96,7 +96,7 @@ def principal_bands(pair: Pair, gain: torch.Tensor) -> torch.Tensor:
     return torch.cat([weights, 0.5 - weights @ mean], 1).float()
 
 
-def _check_adapt(config: AdaptConfig) -> None:
+def check_settings(config: AdaptConfig) -> None:
     """Refuse settings of Stage I that cannot be, in one line."""
     if config.stem not in ("learned", "rgb", "pca"):
         raise ValueError(f"AdaptConfig: stem must be learned, rgb or pca, found {config.stem!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from clippan_lite import sources, sweep
 
@@ -44,7 +45,7 @@ _ALL, _UNSUP, _D = "unsup +L_ship +L_d", "unsup", "unsup +L_d"
 CLAIMS = (
     Claim(
         "CLIPPan lowers D_lambda by 79 %", ".0140 to .0030 (ArbRPN, QuickBird)", "A_losses",
-        ((_ALL, "spec+spat"),), "D_lambda", False, "all terms together against L_spec + L_spat; no QuickBird scene",
+        ((_ALL, "spec+spat"),), "D_lambda", False, "-90, -84 and -72 %, all terms against L_spec + L_spat; no QuickBird scene",
     ),
     Claim(
         "... and L_d is what lowers it", "none public", "A_losses", ((_D, _UNSUP),), "D_lambda", False,
@@ -52,7 +53,7 @@ CLAIMS = (
     ),
     Claim(
         "CLIPPan lifts QNR by .011", ".9582 to .9691 (ArbRPN, QuickBird)", "A_losses",
-        ((_ALL, "spec+spat"),), "QNR", True, "all terms together; L_QNR trains on QNR itself",
+        ((_ALL, "spec+spat"),), "QNR", True, "all terms together; L_QNR trains on QNR itself", 0.011,
     ),
     Claim("... and L_d is what lifts it", "none public", "A_losses", ((_D, _UNSUP),), "QNR", True),
     Claim(
@@ -114,14 +115,15 @@ def judged(claim: Claim, folder: Path | None = None) -> dict:
     """One claim and what the recorded study says of it.
 
     Returns:
-        dict: ``cells`` (from `sweep.effects`, one per pair, scene and backbone), ``verdict``.
+        dict: ``measured`` (how much of the study, where not all), ``verdict``, and ``cells`` (from `sweep.effects`, one
+        per pair, scene and backbone).
 
     Raises:
         ValueError: the study's table has none of the claim's arms.
     """
-    path = (folder or results_folder()) / f"{claim.study}.csv"
+    path = Path(folder or results_folder()) / f"{claim.study}.csv"
     if not path.is_file():
-        return {"cells": [], "verdict": f"cannot be tested here: {claim.study} has not been measured"}
+        return {"cells": [], "measured": "", "verdict": f"cannot be tested here: {claim.study} has not been measured"}
     rows, facts = sweep.load(path)
     cells = []
     for arm, other in claim.pairs:
@@ -133,17 +135,20 @@ def judged(claim: Claim, folder: Path | None = None) -> dict:
     if said.startswith("reproduced") and claim.size is not None:
         reached = any(low <= claim.size <= high for low, high in (cell["t95"] for cell in cells))
         said += "" if reached else " in sign, not in size"
-    return {"cells": cells, "verdict": said}
+    points = facts["points"]
+    total = sum(points.values())
+    measured = f"{points['finished']} of {total} points of the study measured" if points["finished"] < total else ""
+    return {"cells": cells, "measured": measured, "verdict": said}
 
 
 def verdict(cells: list[dict], rises: bool) -> str:
-    """``reproduced``, ``partly`` or ``not``, by how many cells are clear of 0 on the claim's side or on the other."""
+    """``reproduced``, ``partly``, ``not`` or ``not shown``: by how many cells are clear of 0, and on which side."""
     clear = [(cell["difference"] > 0) == rises for cell in cells if cell["clear"]]
     helped, harmed, n = sum(clear), len(clear) - sum(clear), len(cells)
     if helped == n:
         return "reproduced" if n == 1 else f"reproduced ({n} of {n})"
     told = f"{helped} of {n} clear" + (f", {harmed} the other way" if harmed else "")
-    return f"{'partly' if helped else 'not'} ({told})"
+    return f"{'partly' if helped else 'not' if harmed else 'not shown'} ({told})"
 
 
 def figure(cells: list[dict], metric: str) -> str:
@@ -153,7 +158,7 @@ def figure(cells: list[dict], metric: str) -> str:
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
     if len(cells) > 4:
         changes = sorted(cell["difference"] for cell in cells)
-        middle = changes[len(changes) // 2]
+        middle = median(changes)
         return f"{changes[0]:+.{digits}f} to {changes[-1]:+.{digits}f}{unit}, median {middle:+.{digits}f} ({n} each)"
     many = len({cell["against"] for cell in cells}) > 1
     parts = []
@@ -173,7 +178,9 @@ def table(folder: Path | None = None) -> list[tuple[str, str, str, str]]:
     for claim in CLAIMS:
         found = judged(claim, folder)
         ours = f"{claim.metric} {figure(found['cells'], claim.metric)}" if found["cells"] else ""
-        rows.append((claim.says, claim.paper, "; ".join(filter(None, [ours, claim.note])), found["verdict"]))
+        rows.append(
+            (claim.says, claim.paper, "; ".join(filter(None, [ours, claim.note, found["measured"]])), found["verdict"])
+        )
     return rows
 
 

@@ -104,7 +104,7 @@ def measure(point: Point) -> dict[str, float]:
     point = replace(point, device=loop.pick_device(point.device) if point.device == "auto" else point.device)
     row: dict[str, float] = {}
     wanted = ("truth", "full") if point.scale == "both" else (point.scale,)
-    known = (point.test_scene or point.scene).startswith("synthetic:")
+    known = _has_truth(point.test_scene or point.scene)
     # Where the truth is known: a synthetic scene's at its own scale, a real one's one scale down.
     scales = dict.fromkeys("reduced" if want == "truth" and not known else "full" for want in wanted)
     for scale in scales:
@@ -119,6 +119,10 @@ def measure(point: Point) -> dict[str, float]:
             known_by = instruments.figures(supervisor, views)
             row |= {name: known_by[name] for name in ("type accuracy", "direction cosine")}
     return {**row, "minutes": (time.perf_counter() - begun) / 60}
+
+
+def _has_truth(scene: str) -> bool:
+    return scene.startswith("synthetic:") or (folder_of(scene) / "truth.tif").is_file()
 
 
 def check(point: Point) -> None:
@@ -138,13 +142,21 @@ def check(point: Point) -> None:
     else:
         backbones.check(point.backbone)
     faults(point.fault)
+    for name in (*STAGE_TWO, "adapt_steps"):
+        value = getattr(point, name)
+        if not (0 <= value < float("inf") or (value == -1 and name != "adapt_steps")):
+            raise ValueError(f"{name} must be 0 or more, or -1 for the recipe's, found {value}")
+    adaptation.check_settings(adapt_config(point))
     train_config(point)
+
+
+#: Settings of Stage II that -1 leaves to the recipe.
+STAGE_TWO = ("steps", "batch", "patch", "spec", "spat", "rho", "qnr", "ship", "direction", "words")
 
 
 def train_config(point: Point) -> TrainConfig:
     """Stage II's settings: the recipe's, changed where the point says so."""
-    names = ("steps", "batch", "patch", "spec", "spat", "rho", "qnr", "ship", "direction", "words")
-    changes = {name: getattr(point, name) for name in names if getattr(point, name) >= 0}
+    changes = {name: getattr(point, name) for name in STAGE_TWO if getattr(point, name) >= 0}
     more = {name: getattr(point, name) for name in ("guard", "tokens", "seed", "backbone")}
     return recipe(point.recipe, **changes, **more)
 
@@ -177,6 +189,8 @@ def faults(text: str) -> dict[str, float]:
         if name not in FAULTS or not re.fullmatch(r"\d*\.?\d+", degree) or float(degree) > FAULTS[name]:
             known = ", ".join(f"{name}:0 to {name}:{most:g}" for name, most in FAULTS.items())
             raise ValueError(f"fault {part!r}: expected {known}")
+        if name in found or (name == "shift" and float(degree) != int(float(degree))):
+            raise ValueError(f"fault {text!r}: expected each fault once, and a shift of whole PAN pixels")
         found[name] = float(degree)
     return found
 
@@ -239,8 +253,10 @@ def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
     alias = {"NIR": "NIR1", "NIR1": "NIR"}
     found = [name if name in known else alias.get(name, name) for name in names]
     missing = [name for name in found if name not in known]
-    if missing or len(found) < 3:
-        raise ValueError(f"bands {','.join(names)}: expected three or more of {', '.join(known)} ({pair.name})")
+    if missing or len(set(found)) < max(3, len(found)):
+        raise ValueError(
+            f"bands {','.join(names)}: expected three or more different ones of {', '.join(known)} ({pair.name})"
+        )
     at = [known.index(name) for name in found]
     picture = [found.index(known[i]) if known[i] in found else k for k, i in enumerate(pair.sensor.rgb)]
     s = pair.sensor
@@ -330,8 +346,9 @@ def scene_hash(scene: str) -> str:
     if scene.startswith("synthetic:"):
         return scene
     digest = hashlib.sha256()
-    for name in ("scene.json", "pan.tif", "ms.tif"):
-        digest.update((folder_of(scene) / name).read_bytes())
+    for name in ("scene.json", "pan.tif", "ms.tif", "truth.tif"):
+        if name != "truth.tif" or _has_truth(scene):
+            digest.update((folder_of(scene) / name).read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -154,15 +154,16 @@ def _keys(study: Study) -> tuple[list[str], str, dict[str, str]]:
     from clippan_lite import study as measurement
 
     code, found, keys = measurement.source_hash(), chain.versions(), []
-    data: dict[tuple[str, str], str] = {}
+    data: dict[tuple[str, ...], str] = {}
     versions = {name: found.get(name) for name in ("torch", "open_clip_torch")}
     for _, parameters in study.points:
         point = measurement.Point(**parameters)
-        scene = (point.scene, point.test_scene)
-        if scene not in data:  # reading all of a scene takes a while
-            data[scene] = measurement.data_hash(point)
-        keys.append(digest(asdict(point), code, data[scene], versions))
-    return keys, code, {" + ".join(shown(name) for name in scene if name): found for scene, found in data.items()}
+        what = (point.scene, point.test_scene, point.clip, point.clip_pretrained)
+        if what not in data:  # reading all of a scene takes a while
+            data[what] = measurement.data_hash(point)
+        keys.append(digest(asdict(point), code, data[what], versions))
+    found = {what: [name for name in what if name not in ("", "bundled")] for what in data}
+    return keys, code, {" + ".join(map(shown, names)): data[what] for what, names in found.items()}
 
 
 def _check_folder(out: Path, study: Study) -> None:
@@ -173,7 +174,7 @@ def _check_folder(out: Path, study: Study) -> None:
         return
     try:
         facts = json.loads((out / "table.json").read_text(encoding="utf-8"))
-        found = (facts["study"], facts["form"])
+        found = (str(facts["study"]), str(facts["form"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{out} holds something else than a sweep: choose another --out") from None
     if found != (study.name, study.form):

@@ -91,7 +91,7 @@ def _expanded(name: str, content: dict[str, Any], form: str) -> Study:
     for key in fixed.keys() & axes:
         raise ValueError(f"{key} is fixed and in {where}: expected in one of them")
     for arm, other in against.items():
-        if other not in arms or other == arm:
+        if not isinstance(other, str) or other not in arms or other == arm:
             raise ValueError(f"against of [arms.{arm!r}] is {other!r}, expected another arm: {', '.join(arms)}")
     arms = arms or {"": {}}
     places = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]

@@ -59,7 +59,10 @@ def write(
     with files.replacing(out / "table.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
-        table.writerows({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows)
+        table.writerows(
+            {n: f"{v:.6g}" if isinstance(v, float) and n not in study.axes else v for n, v in row.items()}
+            for row in rows
+        )
     files.write_json(out / "table.json", facts)
     return facts
 
@@ -67,8 +70,9 @@ def write(
 def kept(folder: Path, key: str) -> dict[str, Any] | None:
     """A finished point, or None."""
     try:
-        return json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        return found if found["row"] and found["device"] else None
+    except (OSError, ValueError, KeyError, TypeError):  # damaged: to be measured again
         return None
 
 
@@ -93,6 +97,7 @@ def load(place: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str,
             raise FileNotFoundError(f"{file} is not there: expected a sweep's table, a CSV with a JSON beside it")
     try:
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        _ = facts["against"], facts["points"]
         axes = {axis: {str(value): value for value in values} for axis, values in facts["axes"].items()}
         with path.open(encoding="utf-8", newline="") as file:
             return [_read_row(row, axes) for row in csv.DictReader(file)], facts
@@ -111,7 +116,7 @@ def _read_row(texts: dict[str, str], axes: dict[str, dict[str, Any]]) -> dict[st
 
 
 def effects(
-    rows: Sequence[dict[str, Any]], study: Study | dict[str, Any], by: Sequence[str] = ("scene",)
+    rows: Sequence[dict[str, Any]], study: Study | dict[str, Any], by: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """What each arm changes against the one that it is compared with, paired over the axes that are not in ``by``.
 
@@ -120,17 +125,19 @@ def effects(
     Args:
         rows: from `load`.
         study: from `read`, or the facts of `load`.
-        by: axes whose values are kept apart; those that the study has not are left out.
+        by: axes whose values are kept apart; those that the study has not are left out. None: all but ``seed``, for
+            only seeds are repetitions.
 
     Returns:
         One entry per arm, value of ``by`` and metric: ``arm``, ``against``, the values of ``by``, ``metric``,
         ``difference`` (mean of arm minus against), ``bootstrap95`` and ``t95`` (``[low, high]``, None for one pair),
-        ``n`` pairs, ``better`` (the difference is an improvement, whatever the sign that means for the metric), and
+        ``n`` pairs (two classical methods, which have no seed, count as one), ``better`` (the difference is an
+        improvement, whatever the sign that means for the metric), and
         ``clear`` (both intervals leave 0 out).
     """
-    facts = {"axes": study.axes, "against": study.against} if isinstance(study, Study) else study
-    axes = list(facts["axes"])
-    by = [axis for axis in by if axis in axes]
+    facts = vars(study) if isinstance(study, Study) else study
+    axes, arms = list(facts["axes"]), facts.get("arms", {})
+    by = [axis for axis in axes if (axis != "seed" if by is None else axis in by)]
     table = {(row["arm"], *(row[axis] for axis in axes)): row for row in rows}
     groups = dict.fromkeys(tuple(row[axis] for axis in by) for row in rows)
     metrics = dict.fromkeys(n for row in rows for n in row if n not in ("arm", "minutes", *axes))
@@ -143,6 +150,8 @@ def effects(
                 pair = (row.get(metric), partner.get(metric))
                 if all(isinstance(value, float) and np.isfinite(value) for value in pair):
                     changes.append(pair[0] - pair[1])
+        if all(arms.get(name, {}).get("method") for name in (arm, other)):
+            changes = changes[:1]
         if changes:
             place = dict(zip(by, group, strict=True))
             found.append({"arm": arm, "against": other, **place, "metric": metric, **_effect(changes, metric)})

@@ -281,6 +281,9 @@ def _check_settings(config: TrainConfig, pairs: list[Pair], supervisor: Supervis
     for name in ("direction", "words"):
         if getattr(config, name) and supervisor is None:
             raise ValueError(f"config.{name} > 0 needs a supervisor from adapt(); pass one, or set {name}=0")
+    for name in TERMS:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"the weight {name} must be 0 or more, found {getattr(config, name)}")
     if not any(getattr(config, name) for name in TERMS):
         raise ValueError(f"all weights are 0: nothing to train on; set one of {', '.join(TERMS)}")
     counts = {name: getattr(config, name) for name in ("batch", "stride", "crops_in_turn")} | {"every": every}

@@ -24,7 +24,7 @@ def cell(difference, clear):
         ([cell(-1, True), cell(-2, True)], False, "reproduced (2 of 2)"),
         ([cell(1, True), cell(2, False)], True, "partly (1 of 2 clear)"),
         ([cell(1, True), cell(-2, True)], True, "partly (1 of 2 clear, 1 the other way)"),
-        ([cell(1, False), cell(2, False)], True, "not (0 of 2 clear)"),
+        ([cell(1, False), cell(2, False)], True, "not shown (0 of 2 clear)"),
         ([cell(-1, True), cell(2, False)], True, "not (0 of 2 clear, 1 the other way)"),
     ],
 )
@@ -49,7 +49,7 @@ def made_up(folder, change):
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    facts = {"axes": {"scene": ["a"], "seed": list(range(5))}, "against": {}}
+    facts = {"axes": {"scene": ["a"], "seed": list(range(5))}, "against": {}, "points": {"finished": 10}}
     (folder / "A_losses.json").write_text(json.dumps(facts))
     return claims.judged(claim, folder)
 
@@ -57,7 +57,7 @@ def made_up(folder, change):
 def test_a_table_is_judged(tmp_path):
     assert made_up(tmp_path, -0.05)["verdict"] == "reproduced"
     assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1 clear, 1 the other way)"
-    assert made_up(tmp_path, 0.0)["verdict"] == "not (0 of 1 clear)"
+    assert made_up(tmp_path, 0.0)["verdict"] == "not shown (0 of 1 clear)"
 
 
 def test_no_claim_is_without_a_verdict_and_size_counts():

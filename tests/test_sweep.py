@@ -544,3 +544,55 @@ def test_a_study_of_ours_is_found_by_its_name():
     assert sweep.read("A_losses").title == sweep.read(sources.notebooks_folder() / "studies" / "A_losses.toml").title
     with pytest.raises(FileNotFoundError, match="or one of ours \\(A_losses, B_backbones"):
         sweep.read("Z_nothing")
+
+
+def test_only_seeds_are_repetitions_and_classical_methods_have_none():
+    rows = [
+        {"arm": arm, "scene": "a", "fault": fault, "seed": seed, "PSNR": base + seed + (fault == "b")}
+        for fault in ("", "b")
+        for seed in range(3)
+        for arm, base in (("EXP", 20.0), ("GSA", 30.0), ("net", 31.0 + seed))
+    ]
+    facts = {
+        "axes": {"scene": ["a"], "fault": ["", "b"], "seed": [0, 1, 2]},
+        "against": {"GSA": "EXP", "net": "GSA"},
+        "arms": {"EXP": {"method": "EXP"}, "GSA": {"method": "GSA"}, "net": {}},
+    }
+    found = sweep.effects(rows, facts)
+    assert [(cell["arm"], cell["fault"], cell["n"]) for cell in found] == [
+        ("GSA", "", 1), ("GSA", "b", 1), ("net", "", 3), ("net", "b", 3),
+    ]  # fmt: skip
+    assert found[0]["t95"] is None and not found[0]["clear"]
+
+
+def test_axes_of_fractions_and_damaged_points_do_no_harm(tmp_path):
+    text = (
+        'title = "t"\nquestion = "q"\n[quick.fixed]\nmethod = "EXP"\n[quick.grid]\nqnr = [0.0, 0.1234567891]\n'
+        "[full.grid]\nseed = [0, 1]\n"
+    )
+    (tmp_path / "s.toml").write_text(text)
+    calls = []
+
+    def measure(point):
+        calls.append(point)
+        return {"PSNR": 30.0}
+
+    options = {"out": tmp_path / "out", "direct": True, "measure": measure, "device": "cpu"}
+    rows, _ = sweep.load(sweep.run(sweep.read(tmp_path / "s.toml"), **options))
+    assert [row["qnr"] for row in rows] == [0.0, 0.1234567891] and len(calls) == 2
+    for damage, path in zip(("[]", '{"row": {}}'), sorted((tmp_path / "out" / "points").glob("*.json")), strict=True):
+        path.write_text(damage)
+    sweep.run(sweep.read(tmp_path / "s.toml"), **options)
+    assert len(calls) == 4
+
+
+def test_another_clip_file_makes_other_points(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "data_hash", lambda point: f"{point.scene} {point.clip_pretrained}")
+    text = 'title = "t"\nquestion = "q"\n[quick.grid]\nseed = [0]\n[full.grid]\nseed = [0]\n'
+    text += '[arms.a]\n[arms.b]\nclip_pretrained = "w.safetensors"\nagainst = ["a"]\n'
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ValueError, match="expected another arm"):
+        sweep.read(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text(text.replace('["a"]', '"a"'))
+    _, _, data = sweep._keys(sweep.read(tmp_path / "s.toml"))
+    assert sorted(data.values()) == ["synthetic:1 ", "synthetic:1 w.safetensors"]
