@@ -45,7 +45,8 @@ _ALL, _UNSUP, _D = "unsup +L_ship +L_d", "unsup", "unsup +L_d"
 CLAIMS = (
     Claim(
         "CLIPPan lowers D_lambda by 79 %", ".0140 to .0030 (ArbRPN, QuickBird)", "A_losses",
-        ((_ALL, "spec+spat"),), "D_lambda", False, "-90, -84 and -72 %, all terms against L_spec + L_spat; no QuickBird scene",
+        ((_ALL, "spec+spat"),), "D_lambda", False,
+        "-90, -84 and -72 %, all terms against L_spec + L_spat; no QuickBird scene",
     ),
     Claim(
         "... and L_d is what lowers it", "none public", "A_losses", ((_D, _UNSUP),), "D_lambda", False,
