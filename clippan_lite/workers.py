@@ -46,7 +46,7 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
         return
     try:
         import dask
-        from dask.distributed import Client, as_completed
+        from dask.distributed import Client, KilledWorker, as_completed
     except ImportError as error:
         raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
     before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS, and leaves it to all later processes
@@ -64,7 +64,18 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
         # scattered data is lost with its workers, what a task gives is made again
         job = client.submit(_same, job, pure=False) if killed else client.scatter(job, broadcast=True)
         tasks = {client.submit(_alone, threads, function, job, place, pure=False): place for place in places}
-        return (_taken(task, tasks[task], killed) for task in as_completed(list(tasks)))
+
+        def results() -> Iterator:
+            lost = []
+            for task in as_completed(list(tasks)):
+                if killed and task.status == "error" and isinstance(task.exception(), KilledWorker):
+                    lost.append(tasks[task])
+                else:
+                    yield _taken(task, tasks[task], killed)
+            for place in lost:  # one by one: perhaps only another task of the same worker is to blame
+                yield _taken(client.submit(_alone, threads, function, job, place, pure=False), place, killed)
+
+        return results()
 
     quiet = logging.root.manager.disable
     try:
