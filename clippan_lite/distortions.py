@@ -27,8 +27,7 @@ def oversharpened(image: Tensor) -> Tensor:
 
 def displaced(image: Tensor) -> Tensor:
     """Everything one PAN pixel down and right of where PAN has it, the border repeated."""
-    rows, cols = (torch.arange(-1, n - 1).clamp(min=0) for n in image.shape[-2:])
-    return image[:, rows][:, :, cols]
+    return moved(image, 1)
 
 
 def band_displaced(image: Tensor) -> Tensor:
@@ -71,6 +70,18 @@ FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def faded(image: Tensor, haze: float) -> Tensor:
+    """Contrast lost by the share ``haze`` in [0, 1]; half as much of each band's mean is added."""
+    level = image.mean((1, 2), keepdim=True)
+    return level * (1 + haze / 2) + (1 - haze) * (image - level)
+
+
+def moved(image: Tensor, pixels: int) -> Tensor:
+    """The image ``pixels`` further down and right, the border repeated."""
+    rows, cols = (torch.arange(-pixels, n - pixels).clamp(0, n - 1) for n in image.shape[-2:])
+    return image[:, rows][:, :, cols]
+
+
 def graded(image: Tensor, blur: float = 0.0, noise: float = 0.0, haze: float = 0.0, shift: int = 0) -> Tensor:
     """Faults by degree, one after the other: blur, haze, noise, displacement.
 
@@ -87,13 +98,11 @@ def graded(image: Tensor, blur: float = 0.0, noise: float = 0.0, haze: float = 0
     if blur:
         image = torch.from_numpy(ndimage.gaussian_filter(image.numpy(), (0, blur, blur), mode="nearest"))
     if haze:
-        level = image.mean((1, 2), keepdim=True)
-        image = level * (1 + haze / 2) + (1 - haze) * (image - level)
+        image = faded(image, haze)
     if noise:
         grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype)
         image = image + noise * image.std((1, 2), keepdim=True) * grain
-    rows, cols = (torch.arange(-shift, n - shift).clamp(0, n - 1) for n in image.shape[-2:])
-    return image[:, rows][:, :, cols].clamp(min=0)
+    return moved(image, shift).clamp(min=0)
 
 
 def spoil(name: str, image: Tensor) -> Tensor:

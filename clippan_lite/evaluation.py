@@ -37,6 +37,13 @@ def over_seeds(tables: Sequence[dict[str, float]]) -> tuple[dict[str, float], di
     return mean, std
 
 
+def student95(values: np.ndarray) -> list[float]:
+    """Student's 95 % interval ``[low, high]`` of the mean of two values or more."""
+    mean, n = float(values.mean()), len(values)
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return [mean - half, mean + half]
+
+
 def paired_effect(with_it: Sequence[dict[str, float]], without: Sequence[dict[str, float]]) -> dict[str, dict]:
     """Mean difference (with minus without) per metric, paired by seed, with Student's 95 % interval.
 
@@ -50,8 +57,7 @@ def paired_effect(with_it: Sequence[dict[str, float]], without: Sequence[dict[st
         mean, n = float(change.mean()), len(change)
         interval = None
         if n > 1:
-            half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
-            interval = [mean - half, mean + half]
+            interval = student95(change)
         better = mean > 0 if name in LARGER_IS_BETTER else mean < 0
         effects[name] = {"difference": mean, "ci95": interval, "n": n, "better": bool(better)}
     return effects

@@ -22,6 +22,7 @@ from clippan_lite import (
     backbones,
     classical,
     data,
+    distortions,
     evaluation,
     files,
     fuse,
@@ -273,16 +274,14 @@ def spoiled(pair: Pair, noise: float = 0.0, haze: float = 0.0, shift: float = 0,
     generator = torch.Generator().manual_seed(0)
     for name, image in images.items():
         if haze:
-            level = image.mean((1, 2), keepdim=True)
-            image = level * (1 + haze / 2) + (1 - haze) * (image - level)
+            image = distortions.faded(image, haze)
         if saturated:
             image = torch.minimum(image, image.flatten(1).quantile(1 - saturated, dim=1)[:, None, None])
         if noise:
             grain = torch.randn(image.shape, generator=generator)
             image = (image + noise * image.std((1, 2), keepdim=True) * grain).clamp(0, pair.peak)
         if shift and name == "pan":
-            rows, cols = (torch.arange(-int(shift), n - int(shift)).clamp(0, n - 1) for n in image.shape[-2:])
-            image = image[:, rows][:, :, cols]
+            image = distortions.moved(image, int(shift))
         images[name] = image
     return replace(pair, **images)
 

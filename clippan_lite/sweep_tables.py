@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from clippan_lite import chain, evaluation, files
 from clippan_lite.sweep_points import Study, shown
@@ -181,8 +180,7 @@ def _effect(changes: list[float], metric: str) -> dict[str, Any]:
     if n > 1:
         drawn = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
         bootstrap = [float(end) for end in np.percentile(change[drawn].mean(1), [2.5, 97.5])]
-        half = float(stats.t.ppf(0.975, n - 1) * change.std(ddof=1) / np.sqrt(n))
-        student = [mean - half, mean + half]
+        student = evaluation.student95(change)
     return {
         "difference": mean,
         "bootstrap95": bootstrap,
