@@ -189,7 +189,9 @@ def _sweep(arguments: argparse.Namespace) -> int:
     table = sweep.run(sweep.read(arguments.study, arguments.full), arguments.out, **options)
     rows, facts = sweep.load(table)
     print("\n".join(sweep.summary(sweep.effects(rows, facts))))
-    return 1 if facts["points"]["failed"] else 0
+    if facts["points"]["missing"]:
+        print("points are missing: the same command goes on", file=sys.stderr)
+    return 1 if facts["points"]["failed"] or facts["points"]["missing"] else 0
 
 
 def _check(_: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ class TrainConfig:
     direction: float = 0.03  # weight of L_d; 0 trains without it
     words: float = 0.0  # weight of L_words: antonyms asked of un-adapted CLIP; our addition, the paper has none
     guard: bool = False  # L_d and L_words move details only: what MS's MTF lets through is left to L_spec
-    crops_in_turn: int = 2  # L_d looks at every second native crop, the others in the next step; 1: at all of them
+    crops_in_turn: int = 4  # L_d looks at every fourth native crop, the others in the next steps; 1: at all of them
     balance: bool = False  # weights times gradient norms: a term pushes its weight times as hard as the first one
     tokens: bool = False  # L_d on CLIP's patches instead of whole crops
     seed: int = 0  # of initial weights and of the patches
@@ -72,7 +72,7 @@ class TrainConfig:
 
 #: Named settings of Stage II; the figures behind "best" are in notebooks/LOG.md.
 RECIPES = {
-    "course": TrainConfig(steps=60, batch=1),  # the chapters': seconds for a network on two cores
+    "course": TrainConfig(steps=60, batch=1, crops_in_turn=1),  # the chapters': seconds for a network on two cores
     "quick": TrainConfig(),
     "paper": TrainConfig(
         steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1

@@ -43,7 +43,7 @@ from clippan_lite.data import Pair
 class Point:
     """All parameters of one measurement; -1 and "" leave a setting to the recipe or the scene."""
 
-    scene: str = "synthetic:1"  # "synthetic:SEED", a scene folder, or the name of one below CLIPPAN_TEST_DATA
+    scene: str = "synthetic:1"  # "synthetic:SEED", a scene folder or its name below CLIPPAN_TEST_DATA; FOLDER@SENSOR
     size: int = 256  # side of a synthetic scene in PAN pixels
     sensor: str = "WV2"  # of a synthetic scene
     bands: str = ""  # names of the bands to use, with commas between, such as "B,G,R,NIR"; "" takes all
@@ -132,6 +132,12 @@ def check(point: Point) -> None:
     Raises:
         ValueError: one line with what was expected and what was found.
     """
+    for f in fields(Point):
+        value, kind = getattr(point, f.name), type(f.default)
+        if isinstance(value, bool) is not (kind is bool) or not isinstance(
+            value, int | float if kind is float else kind
+        ):
+            raise ValueError(f"{f.name} is {value!r}, expected {_KINDS[kind]}")
     if point.scale not in ("full", "truth", "both"):
         raise ValueError(f"scale must be full, truth or both, found {point.scale!r}")
     prompts.get(point.prompt)
@@ -149,6 +155,27 @@ def check(point: Point) -> None:
             raise ValueError(f"{name} must be 0 or more, or -1 for the recipe's, found {value}")
     adaptation.check_settings(adapt_config(point))
     train_config(point)
+
+
+_KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_STAGE_ONE = ("inter", "intra", "fusion", "adapt_direction", "examples", "text_share", "stem")
+_LANGUAGE = ("guard", "tokens", "clip", "clip_pretrained", "clip_random", "prompt", "swap", "adapt_steps", *_STAGE_ONE)
+
+
+def effective(point: Point) -> Point:
+    """The point with what nothing reads set to its default: two that agree in it differ in nothing but names.
+
+    A classical method reads no setting of a network, training without L_d and L_words none of CLIP, and an un-adapted
+    CLIP none of Stage I.
+    """
+    config, idle = train_config(point), ()
+    if point.method:
+        idle = (*STAGE_TWO, *_LANGUAGE, "backbone", "recipe")
+    elif not (config.direction or config.words):
+        idle = _LANGUAGE
+    elif point.adapt_steps == 0:
+        idle = _STAGE_ONE
+    return replace(point, **{f.name: f.default for f in fields(Point) if f.name in idle})
 
 
 #: Settings of Stage II that -1 leaves to the recipe.
@@ -197,11 +224,12 @@ def faults(text: str) -> dict[str, float]:
 
 
 def folder_of(scene: str) -> Path:
-    """The folder of a scene that is not synthetic.
+    """The folder of a scene that is not synthetic; ``@SENSOR`` behind it, which `scene.json` need not name, is no part.
 
     Raises:
         FileNotFoundError: there is none; the message says where it was looked for.
     """
+    scene = scene.partition("@")[0]
     places = [Path(scene).expanduser()]
     if os.environ.get("CLIPPAN_TEST_DATA"):
         places.append(Path(os.environ["CLIPPAN_TEST_DATA"]) / scene)
@@ -218,7 +246,9 @@ def folder_of(scene: str) -> Path:
 @lru_cache(maxsize=8)
 def _whole(scene: str, size: int, sensor: str, register: bool) -> Pair:
     if not scene.startswith("synthetic:"):
-        pair = data.largest_valid(raster.read_scene(folder_of(scene)))
+        folder, (_, _, named) = folder_of(scene), scene.partition("@")
+        found = raster.read_pair(folder / "pan.tif", folder / "ms.tif", named) if named else raster.read_scene(folder)
+        pair = data.largest_valid(found)
         if register:
             from clippan_lite import registration
 
@@ -375,19 +405,6 @@ def source_hash() -> str:
         if path.stem not in _ASIDE and not path.stem.startswith("pretrain"):
             digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def from_parameters(parameters: dict) -> Point:
-    """A point from named values.
-
-    Raises:
-        ValueError: a name that there is not.
-    """
-    known = [f.name for f in fields(Point)]
-    for name in parameters:
-        if name not in known:
-            raise ValueError(f"unknown parameter {name!r} of a point: expected one of {', '.join(known)}")
-    return Point(**parameters)
 
 
 def write_row(path: str | os.PathLike[str], point: Point, row: dict[str, float]) -> None:

@@ -174,11 +174,12 @@ def _check_folder(out: Path, study: Study) -> None:
         return
     try:
         facts = json.loads((out / "table.json").read_text(encoding="utf-8"))
-        found = (str(facts["study"]), str(facts["form"]))
+        found = (str(facts["study"]), str(facts["form"]), str(facts["title"]))
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{out} holds something else than a sweep: choose another --out") from None
-    if found != (study.name, study.form):
-        raise ValueError(f"{out} holds {' '.join(found)}, expected {study.name} {study.form}: choose another --out")
+    if found != (study.name, study.form, study.title):
+        expected = ", ".join((study.name, study.form, study.title))
+        raise ValueError(f"{out} holds {', '.join(found)}; expected {expected}: choose another --out")
 
 
 def _measure_all(

@@ -97,14 +97,18 @@ def _expanded(name: str, content: dict[str, Any], form: str) -> Study:
     places = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     points = [(arm, fixed | place | more) for place in places for arm, more in arms.items()]
     seen: dict[study.Point, str] = {}
-    for arm, parameters in points:
+    for number, (arm, parameters) in enumerate(points):
         point = study.Point(**parameters)
         study.check(point)
-        if point in seen:
+        if number % len(arms) == 0:  # another place on the axes
+            doing: dict[study.Point, str] = {}
+        does = study.effective(point)
+        if point in seen or does in doing:
             raise ValueError(
-                f"arms {seen[point]!r} and {arm!r} are the same point in {form} form: expected a difference"
+                f"arms {seen.get(point) or doing[does]!r} and {arm!r} are the same point in {form} form: expected a "
+                "difference that counts (language needs a weight above 0, Stage I adapt_steps above 0)"
             )
-        seen[point] = arm
+        seen[point] = doing[does] = arm
     return Study(name, content["title"], content["question"], form, fixed, axes, arms, against, points)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from clippan_lite import chain, evaluation, files
+from clippan_lite.study import Point
 from clippan_lite.sweep_points import Study, shown
 
 RESAMPLES = 10_000  # of the bootstrap
@@ -99,7 +100,11 @@ def load(place: str | os.PathLike[str]) -> tuple[list[dict[str, Any]], dict[str,
         _ = facts["against"], facts["points"]
         axes = {axis: {str(value): value for value in values} for axis, values in facts["axes"].items()}
         with path.open(encoding="utf-8", newline="") as file:
-            return [_read_row(row, axes) for row in csv.DictReader(file)], facts
+            rows = [_read_row(row, axes) for row in csv.DictReader(file)]
+        places = [(row["arm"], *(row[axis] for axis in axes)) for row in rows]
+        if len(set(places)) < len(places):
+            raise ValueError(f"a point is there twice: {next(p for p in places if places.count(p) > 1)}")
+        return rows, facts
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no table of a sweep, or not that of the JSON beside it ({error!r})") from None
 
@@ -133,8 +138,14 @@ def effects(
         ``n`` pairs (two classical methods, which have no seed, count as one), ``better`` (the difference is an
         improvement, whatever the sign that means for the metric), and
         ``clear`` (both intervals leave 0 out).
+
+    Raises:
+        ValueError: ``by`` holds what is no parameter of a point.
     """
     facts = vars(study) if isinstance(study, Study) else study
+    for name in by or ():
+        if name not in Point.__dataclass_fields__:
+            raise ValueError(f"by holds {name!r}, expected parameters of a point, such as scene or seed")
     axes, arms = list(facts["axes"]), facts.get("arms", {})
     by = [axis for axis in axes if (axis != "seed" if by is None else axis in by)]
     table = {(row["arm"], *(row[axis] for axis in axes)): row for row in rows}

@@ -37,6 +37,7 @@ class _Scene:
     low: Patches | None  # one scale down, where MS is the truth
     to_pan: nn.Conv2d  # phi of L_spat
     known: dict | None  # CLIP's features of MS and PAN by place, filled as they are met; None does not keep them
+    turns: int = 1  # steps in which L_d sees all crops once
 
 
 def _prepare(pair: Pair, config: TrainConfig, teacher: nn.Module | None, device: str | torch.device) -> _Scene:
@@ -124,12 +125,13 @@ def train(
     network = checkpoints.start(config, pairs[0].bands, pairs[0].ratio, pairs[0].convention)
     network.to(device, memory_format=torch.channels_last)  # a sixth faster on CPU, as measured on 128-pixel patches
     scenes = [_prepare(each, config, teacher, device) for each in pairs]
-    turns = min(config.crops_in_turn, len(range(config.batch)[share]))  # so that there is a crop in every step
     generator = torch.Generator().manual_seed(config.seed)
     texts = None
     if config.direction or config.words:
         for scene in scenes:
             check_native(scene.patches, supervisor.clip)
+            crops = (scene.patches.size // min(supervisor.clip.input_size, scene.patches.size)) ** 2
+            scene.turns = min(config.crops_in_turn, crops * len(range(config.batch)[share]))  # a crop in every step
         with torch.no_grad():
             texts = supervisor.to(device).encode_texts()
     weights = {name: getattr(config, name) for name in TERMS}
@@ -166,7 +168,7 @@ def train(
                 raise FloatingPointError(f"the network's output is not finite at step {step}; lower the learning rate")
             terms = {}
             if at_full:
-                crops = slice(step % turns, None, turns)
+                crops = slice(step % scene.turns, None, scene.turns)
                 look = {"tokens": config.tokens, "crops": crops, "places": batch["place"], "known": scene.known}
                 terms = losses.stage_two(
                     images["full"], batch, scene.pair.sensor, scene.to_pan, weights, supervisor, texts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import torch
 from clippan_lite import sources
 
 if TYPE_CHECKING:
-    from dask.distributed import Future
+    from dask.distributed import Client, Future
 
 #: Dask has workers give all memory back at once, so that every image is mapped anew: twice the time. Set for those that
 #: are started here; for workers of your own, set the two variables before they start.
@@ -46,7 +47,7 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
         return
     try:
         import dask
-        from dask.distributed import Client, KilledWorker, as_completed
+        from dask.distributed import Client, KilledWorker
     except ImportError as error:
         raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
     before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS, and leaves it to all later processes
@@ -67,13 +68,17 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
 
         def results() -> Iterator:
             lost = []
-            for task in as_completed(list(tasks)):
+            for task in _ended(client, list(tasks)):
                 if killed and task.status == "error" and isinstance(task.exception(), KilledWorker):
                     lost.append(tasks[task])
                 else:
                     yield _taken(task, tasks[task], killed)
             for place in lost:  # one by one: perhaps only another task of the same worker is to blame
-                yield _taken(client.submit(_alone, threads, function, job, place, pure=False), place, killed)
+                task = client.submit(_alone, threads, function, job, place, pure=False)
+                try:
+                    yield from (_taken(one, place, killed) for one in _ended(client, [task]))
+                except OSError:  # it took the last worker with it
+                    yield killed(place)
 
         return results()
 
@@ -97,6 +102,28 @@ def _restore(before: dict[str, str]) -> None:
             del os.environ[name]
         elif os.environ.get(name) != before[name]:
             os.environ[name] = before[name]
+
+
+def _ended(client: Client, tasks: list[Future]) -> Iterator[Future]:
+    """Tasks as they end.
+
+    Raises:
+        OSError: no worker has been there for a while. Dask itself waits for one for ever, and does not start another in
+            place of one that is killed in its first moments.
+    """
+    from dask.distributed import as_completed
+
+    waiting, empty, look = as_completed(tasks), 0, time.monotonic() + PATIENCE / 2
+    while not waiting.is_empty():
+        if waiting.has_ready():
+            yield next(waiting)
+            continue
+        time.sleep(0.02)
+        if time.monotonic() > look:
+            empty = 0 if client.nthreads() else empty + 1
+            if empty == 2:  # not once, for a worker may be starting anew
+                raise OSError(f"dask has had no worker for {PATIENCE / 2:.0f} s: start some, and the same call goes on")
+            look = time.monotonic() + PATIENCE / 2
 
 
 def _taken(task: Future, place: object, killed: Callable | None) -> object:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import classical, evaluation, scenes, sources, study, sweep
+from clippan_lite import classical, evaluation, raster, scenes, sources, study, sweep
 
 STUDIES = sorted((sources.notebooks_folder() / "studies").glob("*.toml"))
 POINT = sources.notebooks_folder() / "studies" / "point.py"
@@ -94,6 +94,10 @@ def test_faults_do_what_they_say(small_pair):
         ({"steps": -7}, "steps must be 0 or more"),
         ({"spec": float("nan")}, "spec must be 0 or more"),
         ({"stem": "magic"}, "stem must be learned, rgb or pca"),
+        ({"words": "0.03"}, "words is '0.03', expected a number"),
+        ({"fault": None}, "fault is None, expected a text"),
+        ({"steps": 1.5}, "steps is 1.5, expected a whole number"),
+        ({"guard": 1}, "guard is 1, expected true or false"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(changed, said):
@@ -105,8 +109,31 @@ def test_what_cannot_be_is_refused_in_one_line(changed, said):
 def test_a_scene_that_is_not_there_says_where_it_was_looked_for():
     with pytest.raises(FileNotFoundError, match="CLIPPAN_TEST_DATA"):
         study.measure(study.Point(scene="atlantis"))
-    with pytest.raises(ValueError, match="unknown parameter 'colour'"):
-        study.from_parameters({"colour": 1})
+
+
+def test_settings_that_nothing_reads_do_not_count():
+    silent, language = study.Point(direction=0.0), study.Point(direction=0.1)
+    for changed in ({"guard": True}, {"prompt": "khan"}, {"adapt_steps": 3}, {"stem": "rgb"}):
+        assert study.effective(replace(silent, **changed)) == study.effective(silent)
+        assert study.effective(replace(language, **changed)) != study.effective(language)
+    raw = replace(language, adapt_steps=0)
+    assert study.effective(replace(raw, stem="pca")) == study.effective(raw)
+    assert study.effective(replace(raw, swap="khan")) != study.effective(raw)
+    exp = study.Point(method="EXP")
+    assert study.effective(replace(exp, backbone="pnn", spec=2.0)) == study.effective(exp)
+    assert study.effective(replace(exp, fault="haze:0.1")) != study.effective(exp)
+
+
+def test_a_scene_whose_sensor_no_file_names_is_read_with_the_one_given(tmp_path):
+    pair = scenes.make_scene(0, 256, "WV2")
+    folder = raster.write_pair(tmp_path / "mine", pair)
+    (folder / "scene.json").write_text('{"sensor": "some camera"}', encoding="utf-8")
+    point = study.Point(scene=str(folder), scale="full", method="EXP")
+    with pytest.raises(ValueError, match="some camera"):
+        study.measure(point)
+    row = study.measure(replace(point, scene=f"{folder}@WV2"))
+    assert row["D_lambda"] == pytest.approx(0, abs=1e-6) and 0 < row["D_s"] < 1
+    assert study.scene_hash(f"{folder}@WV2") == study.scene_hash(str(folder))
 
 
 def test_the_notebook_of_a_point_declares_exactly_its_parameters():

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import time
 from dataclasses import fields
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clippan_lite import cli, files, sources, study, sweep, sweep_tables
+from clippan_lite import cli, files, sources, study, sweep, sweep_tables, workers
 
 STUDY = """
 title = "Losses"
@@ -126,6 +127,11 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         ('against = "plain"', 'against = "non"', r"'with L_d'\] is 'non', expected another arm: plain, with L_d"),
         ('against = "plain"', 'against = "with L_d"', r"expected another arm"),
         ("direction = 1.0", "direction = 0.0", r"arms 'plain' and 'with L_d' are the same point in quick form"),
+        (
+            "direction = 1.0",
+            "direction = 0.0\nguard = true",
+            r"are the same point in quick form: expected a difference",
+        ),
         ("direction = 1.0", "prompt = ['a']", r"\[arms.'with L_d'\]: parameter prompt is \['a'\], expected str"),
         ("direction = 1.0", "method = 'magic'", r"unknown method 'magic'"),
         ("[arms.plain]\ndirection = 0.0", "[arms]\nplain = 1", r"arms.plain is 1, expected a table: \[arms.plain\]"),
@@ -271,8 +277,13 @@ def test_a_folder_with_something_else_is_refused(toml, calls, tmp_path):
     with pytest.raises(ValueError, match="holds something else than a sweep"):
         run(toml, calls, tmp_path / "other")
     run(toml, calls, tmp_path / "quick")
-    with pytest.raises(ValueError, match="holds losses quick, expected losses full"):
+    with pytest.raises(ValueError, match=r"holds losses, quick, .*; expected losses, full, "):
         run(toml, calls, tmp_path / "quick", full=True)
+    namesake = tmp_path / "elsewhere" / toml.name
+    namesake.parent.mkdir()
+    namesake.write_text(re.sub('title = ".*"', 'title = "Another"', STUDY))
+    with pytest.raises(ValueError, match="; expected losses, quick, Another: choose another --out"):
+        run(namesake, calls, tmp_path / "quick")
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file, expected a folder"):
         run(toml, calls, tmp_path / "file")
@@ -371,6 +382,16 @@ def test_effects_pair_what_is_there(toml):
     assert sweep.effects(rows, sweep.read(toml)) == []  # arms of another study
 
 
+def test_effects_refuse_an_unknown_axis_and_tables_a_point_twice(toml, calls):
+    with pytest.raises(ValueError, match="by holds 'scnee', expected parameters of a point"):
+        sweep.effects(rows_of([1.0, 2.0]), FACTS, by=("scnee",))
+    table = run(toml, calls)
+    with table.open("a") as file:
+        file.write(table.read_text().splitlines()[-1] + "\n")
+    with pytest.raises(ValueError, match="a point is there twice"):
+        sweep.load(table)
+
+
 def test_effects_of_a_run(toml, calls):
     rows, facts = sweep.load(run(toml, calls))
     found = sweep.effects(rows, facts)
@@ -409,6 +430,8 @@ def test_command_line(toml, calls, capsys, monkeypatch):
     command = ["sweep", str(toml), "--direct", "--device", "cpu"]
     assert cli.main(command) == 0 and cli.main([*command, "--full", "--out", "full"]) == 0 and len(calls) == 14
     assert "2 of 2 points finished, 0 failed, 0 missing: " in capsys.readouterr().out
+    assert cli.main([*command, "--out", "short", "--minutes", "1e-9"]) == 1 and len(calls) == 14
+    assert "the same command goes on" in capsys.readouterr().err
 
     def failing(point):
         raise ValueError("no good")
@@ -509,12 +532,24 @@ def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
 
     def deadly(point):
         if point.method == "GSA" and point.scene == "synthetic:1":
+            time.sleep(2)  # one killed in its first moments would not be started again
             os.kill(os.getpid(), signal.SIGKILL)
         return {"ERGAS": float(os.environ["OMP_NUM_THREADS"])}
 
     killed = sweep.run(sweep.read(path), "killed", device="cpu", direct=True, workers=2, measure=deadly)
     assert counts(killed) == (3, 1, 0) and {row["ERGAS"] for row in sweep.load(killed)[0]} == {1.0}
     assert "failed: GSA, scene synthetic:1: its worker was killed" in capsys.readouterr().err
+
+
+def test_a_cluster_without_workers_does_not_wait_for_ever(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(workers, "PATIENCE", 2)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        workers.processes(1, cluster.scheduler_address) as run,
+        pytest.raises(OSError, match="dask has had no worker for 1 s: start some"),
+    ):
+        list(run(max, 1, [2], lambda place: (place, "killed")))
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "notebooks" / "studies").glob("*.toml")))

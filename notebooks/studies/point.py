@@ -17,7 +17,7 @@
 # and writes its figures; chapter 07 reads the tables that come of it.
 
 # %% tags=["parameters"]
-scene = "synthetic:1"  # "synthetic:SEED", a scene folder, or the name of one below CLIPPAN_TEST_DATA
+scene = "synthetic:1"  # "synthetic:SEED", a scene folder or its name below CLIPPAN_TEST_DATA; FOLDER@SENSOR
 size = 256  # side of a synthetic scene in PAN pixels
 sensor = "WV2"  # of a synthetic scene
 bands = ""  # names of the bands to use, with commas between, such as "B,G,R,NIR"; "" takes all

@@ -17,6 +17,7 @@ from clippan_lite import adaptation, backbones, clip, data, fuse, losses, prompt
 from clippan_lite.config import AdaptConfig, TrainConfig
 
 HEIGHT, WIDTH = 832, 1280
+ROUNDS = 5
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +54,19 @@ def naive_language(supervisor, fused, exp, pan, *_, **__):
 
 
 def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
-    embedded = scenes.make_scene(0, 512)
-    plain = seconds_per_step(embedded, TrainConfig(direction=0.0))
-    ours = seconds_per_step(embedded, TrainConfig(), supervisor)
-    monkeypatch.setattr(losses, "language", naive_language)
-    naive = seconds_per_step(embedded, TrainConfig(), supervisor)
+    embedded, ours = scenes.make_scene(0, 512), losses.language
+    kinds = {"plain": (0.0, ours), "ours": (0.03, ours), "naive": (0.03, naive_language)}
+    seconds = {name: [] for name in kinds}
+    for _ in range(ROUNDS):  # in turn, for this machine's speed drifts by a fifth within minutes
+        for name, (weight, language) in kinds.items():
+            monkeypatch.setattr(losses, "language", language)
+            seconds[name].append(seconds_per_step(embedded, TrainConfig(direction=weight), supervisor))
+    plain, ours, naive = (float(np.median(seconds[name])) for name in kinds)
     print(f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s ({ours / plain:.2f} x), naive {naive:.3f} s")
     print(f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, the step {naive / ours:.1f} x")
+    print({name: [round(one, 3) for one in all_of_them] for name, all_of_them in seconds.items()})
     assert ours <= 1.3 * plain
-    assert naive - plain >= 2.5 * (ours - plain)  # 3 wanted, 2.8 measured
+    assert naive - plain >= 3 * (ours - plain)
 
 
 @pytest.mark.parametrize("name", backbones.REGISTRY)
