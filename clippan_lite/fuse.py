@@ -396,11 +396,12 @@ def fuse_window(job: Job, place: tuple[int, int]) -> tuple[int, int]:
 def _watched(results: Iterable, job: Job, places: list, what: str, shown: bool) -> Iterator:
     """Pass results on and show the progress in MPix of PAN."""
     total = sum(map(job.area, places)) / 1e6
-    form = "{desc}: {percentage:3.0f} %|{bar}| {n:.1f}/{total:.1f} MPix [{elapsed}<{remaining}, {rate_fmt}]"
+    form = "{desc}: {percentage:3.0f} %|{bar}| {n:.1f}/{total:.1f} MPix [{elapsed}<{remaining}, {rate_noinv_fmt}]"
     with tqdm(total=total, desc=what, unit="MPix", mininterval=1.0, disable=not shown, bar_format=form) as bar:
         for result in results:
             bar.update(min(total / len(places), total - bar.n))  # not beyond the end by rounding
             yield result
+        bar.update(total - bar.n)
 
 
 def _key(job: Job) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def inspect(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, convention: s
         pair_checks.bands(pan_file, ms_file, sensor)
         where, apart = pair_checks.grids(pan_file, ms_file, sensor)
         area = pair_checks.common(pan_file, ms_file, sensor, apart)
-        sensor, bits_note = pair_checks.dtypes(pan_file, ms_file, sensor)
+        sensor, bits_note = pair_checks.dtypes(pan_file, ms_file, _with_bits_of_scene(sensor, pan_path, ms_path))
         georef: dict[str, Any] = {"crs": None, "transform": None, "ms_transform": None, "nodata": ms_file.nodata}
         if apart is None:
             print("Neither file has a georeference: both are taken to cover the same area, the result will have none.")
@@ -94,6 +95,22 @@ def inspect(pan_path: Path, ms_path: Path, sensor: sensors.Sensor, convention: s
     if bits_note:
         print(bits_note)
     return Grid(pan_path, ms_path, sensor, convention, area.pan, area.ms, height, width, dtype, georef, where, offset)
+
+
+def _with_bits_of_scene(sensor: sensors.Sensor, pan: Path, ms: Path) -> sensors.Sensor:
+    """The sensor with the bit depth that a ``scene.json`` beside both files tells, where it names this sensor.
+
+    Products in reflectance times 10000, as Maxar's open ones, have other numbers than the camera.
+    """
+    try:
+        facts = json.loads((pan.parent / "scene.json").read_text(encoding="utf-8")) if pan.parent == ms.parent else {}
+        bits = int(facts["bits"]) if facts["sensor"] == sensor.name else sensor.bits
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours: `raster.read_scene` tells what is wrong
+        return sensor
+    if bits == sensor.bits:
+        return sensor
+    print(f"scene.json beside the files says {bits} bit, {sensor.name} gives {sensor.bits}: using {bits}.")
+    return sensors.with_bits(sensor, bits)
 
 
 def read_window(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> tuple[Pair, torch.Tensor, torch.Tensor]:

@@ -6,9 +6,9 @@ a 6 GB file costs the memory of that sample.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import overload
 
@@ -110,6 +110,9 @@ def read_nbu(folder: str | os.PathLike[str], sensor: str) -> Samples:
     both = sorted(ms.keys() & pan.keys(), key=lambda place: (place[0], len(place[1]), place[1]))
     if not both:
         raise ValueError(f"{folder} holds no MS_256/*.mat with PAN_1024/*.mat of the same names: give NBU's folder")
+    alone = len(ms.keys() ^ pan.keys())
+    if alone:
+        print(f"{folder}: {alone} files without their partner in MS_256 or PAN_1024 are left out")
     return Samples(len(both), lambda i: read_mat(ms[both[i]], pan[both[i]], sensor))
 
 
@@ -121,9 +124,14 @@ def read_npz(path: str | os.PathLike[str], sensor: str) -> Pair:
         ValueError: it is no .npz, an image is missing, or what `pair_of` refuses.
     """
     path = Path(path)
-    with _told(path, "an .npz file"), np.load(path, allow_pickle=False) as file:
-        images = {name: file[name] for names in NAMES.values() for name in names if name in file.files}
-    return _pair(images, path, sensor, path.stem)
+    with _told(path, "an .npz file"), contextlib.ExitStack() as stack:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds one array without names: np.savez(path, ms=..., pan=...) writes both")
+        stack.enter_context(file)
+        wanted = [name for names in NAMES.values() for name in names if name in file.files]
+        images, others = {name: file[name] for name in wanted}, file.files
+    return _pair(images, path, sensor, path.stem, others)
 
 
 def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
@@ -143,10 +151,10 @@ def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
 
     path = Path(path)
     with _told(path, "an h5 file"), h5py.File(path) as file:
-        shapes = {key: file[key].shape for key in ("ms", "pan", "gt") if key in file}
+        shapes = {key: file[key].shape for key in ("ms", "pan", "gt") if isinstance(file.get(key), h5py.Dataset)}
         found = ", ".join(file)
     if not {"ms", "pan"} <= shapes.keys():
-        raise ValueError(f"{path} holds {found or 'nothing'}: expected ms and pan, as in PanCollection's files")
+        raise ValueError(f"{path} holds {found or 'nothing'}: expected the arrays ms and pan, as PanCollection's")
     if len({shape[:1] for shape in shapes.values()}) > 1 or any(len(shape) != 4 for shape in shapes.values()):
         raise ValueError(f"{path} holds {shapes}: expected as many samples of each, (N, C, H, W)")
 
@@ -197,11 +205,11 @@ def _mat(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name][()].T for names in NAMES.values() for name in names if name in file}
 
 
-def _pair(images: dict[str, np.ndarray], path: Path, sensor: str, name: str) -> Pair:
+def _pair(images: dict[str, np.ndarray], path: Path, sensor: str, name: str, there: Sequence[str] = ()) -> Pair:
     found = {what: next((images[n] for n in names if n in images), None) for what, names in NAMES.items()}
     for what in ("ms", "pan"):
         if found[what] is None:
-            have = ", ".join(images) or "none"
+            have = ", ".join(there or images) or "none"
             raise ValueError(f"{path} has no {what.upper()}: expected one of {', '.join(NAMES[what])}, found {have}")
     return pair_of(found["ms"], found["pan"], sensor, name, found["truth"])
 
@@ -214,6 +222,8 @@ def _first_axis(image: np.ndarray, bands: int, what: str) -> np.ndarray:
         image = image[None]
     if image.ndim == 3 and image.shape[0] != bands and image.shape[2] == bands:
         image = np.moveaxis(image, 2, 0)
+    if image.ndim == 4:
+        raise ValueError(f"{what} has shape {image.shape}, several samples: write each into a file of its own")
     if image.ndim != 3 or image.shape[0] != bands or 0 in image.shape:
         raise ValueError(f"{what} has shape {image.shape}, expected {bands} bands: choose the sensor it is from")
     return image
@@ -223,11 +233,12 @@ def _tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image, np.float32))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told(path: Path, what: str) -> Iterator[None]:
     """Errors of the libraries that read files as one line of our own."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give the path of {what}")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path} {found}: give the path of {what}")
     try:
         yield
     except Exception as error:  # damaged bytes make these libraries raise almost anything

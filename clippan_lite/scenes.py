@@ -355,9 +355,15 @@ def make_scene(
         ValueError: a size that is no multiple of the ratio, or a knob out of its range.
     """
     sensor = sensors.get(sensor) if isinstance(sensor, str) else sensor
-    if size % sensor.ratio:
+    for name, whole in (("seed", seed), ("size", size), ("cars", cars)):
+        if not isinstance(whole, int | np.integer) or whole < 0:
+            raise ValueError(f"{name} must be a whole number, 0 or more, found {whole!r}")
+    if size % sensor.ratio or not size:
         raise ValueError(f"size must be a multiple of the ratio {sensor.ratio}, found {size}")
-    for name, value, most in (("haze", haze, 0.99), ("saturated", saturated, 0.5), ("cars", cars, size * size)):
+    if len(shift) != 2:
+        raise ValueError(f"expected a shift (down, right) in PAN pixels, found {shift!r}")
+    limits = ("haze", haze, 0.99), ("saturated", saturated, 0.5), ("cars", cars, size * size), ("speed", speed, size)
+    for name, value, most in limits:
         if not 0 <= value <= most:
             raise ValueError(f"{name} must be 0 to {most}, found {value}")
     if max(map(abs, shift)) > 16 or snr <= 0:

@@ -51,7 +51,7 @@ def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Ite
     except ImportError as error:
         raise ImportError("several workers need dask: pip install 'clippan-lite[scenes]'") from error
     before = dict(os.environ)  # a local cluster sets OMP_NUM_THREADS, and leaves it to all later processes
-    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": None}
+    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
     shared = {f"distributed.nanny.pre-spawn-environ.{name}": max(1, threads) for name in sources.THREADS}
     try:
         with dask.config.set(ENVIRONMENT | shared):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_download import fetch
@@ -104,11 +105,11 @@ def get_any(
     if isinstance(entry, Entry):
         return get_entry(name, entry, out, offline)
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
+    state = "not there"
     if (out / "scene.json").is_file() and not scenes_.is_whole(out):
-        print(f"{out} is damaged: getting it again")
-        for part in ("scene.json", *scenes_.FILES):
-            (out / part).unlink(missing_ok=True)
-    if (out / "scene.json").is_file():
+        state = "damaged"  # what is left of it stays until new files are there
+        print(f"{out} is damaged{'' if offline else ': getting it again'}")
+    elif (out / "scene.json").is_file():
         there = json.loads((out / "scene.json").read_text(encoding="utf-8")).get("chosen", {})
         if options and there != options:
             raise ValueError(f"{out} holds another choice ({there or 'the default'}): give another --out")
@@ -120,18 +121,35 @@ def get_any(
 
         pair = scenes.make_scene(entry.seed, entry.size, entry.sensor)
         raster.write_pair(out, pair, source="clippan_lite.scenes", licence=entry.licence)
-    elif offline:
-        urls = [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
-        raise FileNotFoundError(
-            f"{out} is not there: get it without --offline, or put pan.tif, ms.tif (from {', '.join(urls)}) and a "
-            f'scene.json like {{"sensor": "{entry.sensor}", "bits": {entry.bits}, "convention": "geo"}} there by hand'
-        )
-    elif isinstance(entry, Chips):
-        scenes_.get_chip(name, entry, out, (options or {}).get("chip"))
     else:
-        scenes_.get_window(name, entry, out, options or {})
+        urls = [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
+        by_hand = (
+            f"put pan.tif, ms.tif (from {', '.join(urls)}) and a scene.json like "
+            f'{{"sensor": "{entry.sensor}", "bits": {entry.bits}, "convention": "geo"}} into {out} by hand'
+        )
+        if offline:
+            raise FileNotFoundError(f"{out} is {state}: get it without --offline, or {by_hand}")
+        with _or(by_hand, out):
+            if isinstance(entry, Chips):
+                scenes_.get_chip(name, entry, out, (options or {}).get("chip"))
+            else:
+                scenes_.get_window(name, entry, out, options or {})
     print(f"scene: {out}")
     return out
+
+
+@contextlib.contextmanager
+def _or(by_hand: str, out: Path) -> Iterator[None]:
+    """Tell the way by hand when a download fails, and leave no empty folder."""
+    was_there = out.exists()
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{error}; or {by_hand}") from error
+    finally:
+        if not was_there:
+            with contextlib.suppress(OSError):  # it is not empty
+                out.rmdir()
 
 
 def check(home: Path) -> int:
@@ -143,16 +161,35 @@ def check(home: Path) -> int:
             entry = ENTRIES[max(names, key=len)]
             if isinstance(entry, Entry):
                 file = folder / entry.filename
-                state = "missing" if not file.is_file() else "no checksum is published" if not entry.md5 else "whole"
-                if state == "whole" and fetch.md5_of(file) != entry.md5:
+                state = "missing" if not file.is_file() else "whole"
+                try:
+                    if file.is_file():
+                        state = "whole" if _checked(entry, file) else "can be read; no checksum is published"
+                except ValueError:
                     state = "DAMAGED: remove it and get it again"
             else:
                 state = "whole" if scenes_.is_whole(folder) else "DAMAGED or incomplete: the same get mends it"
-            bad += state not in ("whole", "no checksum is published")
+            bad += state == "missing" or state.startswith("DAMAGED")
             print(f"{folder.name}: {state}")
     if not (home.is_dir() and any(home.iterdir())):
         print(f"nothing in {home} yet: python -m data_download list")
     return 1 if bad else 0
+
+
+def _checked(entry: Entry, file: Path) -> bool:
+    """Whether a file has the published checksum; without one, whether there is any.
+
+    Raises:
+        ValueError: another checksum, or a file that cannot be read to its end.
+    """
+    if entry.md5 is None:
+        try:
+            fetch.verify(file)
+        except ValueError as error:
+            raise ValueError(f"{error}: remove {file} and get it again") from None
+    elif (found := fetch.md5_of(file)) != entry.md5:
+        raise ValueError(f"{file} has MD5 {found}, expected {entry.md5}: remove it and get it again")
+    return entry.md5 is not None
 
 
 def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path:
@@ -175,15 +212,15 @@ def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
     target, folder = out / entry.filename, out / "files"
     if target.is_file():
-        if entry.md5 and (found := fetch.md5_of(target)) != entry.md5:
-            raise ValueError(f"{target} has MD5 {found}, expected {entry.md5}: remove it and get it again")
+        _checked(entry, target)
         print(f"there already: {target}")
     elif offline:
         raise FileNotFoundError(
             f"{target} is not there: run python -m data_download get {name} without --offline, or put {entry.url} there"
         )
     else:
-        fetch.download(entry.url, target, entry.md5)
+        with _or(f"put {entry.url} at {target} by hand", out):
+            fetch.download(entry.url, target, entry.md5)
         print(f"downloaded: {target}{'' if entry.md5 else ' (no checksum is published for it)'}")
     if not entry.unpack:
         return target

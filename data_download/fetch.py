@@ -15,6 +15,7 @@ import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,10 +23,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pooch
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from tqdm import tqdm
 
 CHUNK = 1 << 20
 BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
+DAMAGED = (*DAMAGED, RasterioError, RuntimeError)
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,13 +57,14 @@ def check_url(url: str) -> None:
 def download(url: str, target: Path, md5: str | None = None, timeout: float = 60.0, tries: int = 3) -> Path:
     """Download to ``target``, which appears only when it is complete and its checksum fits.
 
-    What was received before the connection broke is kept beside it, under a hidden name, and the next try or the next
-    call goes on from there, if the server says that the file is still the same.
+    Where no checksum is published, :func:`verify` must find nothing wrong with it. What was received before the
+    connection broke is kept beside it, under a hidden name, and the next try or the next call goes on from there, if
+    the server says that the file is still the same.
 
     Args:
         url: https address.
         target: file to write.
-        md5: expected hex digest; None skips the check.
+        md5: expected hex digest; None reads the file to its end instead.
         timeout: seconds to wait for the server's next bytes.
         tries: connections made before giving up.
 
@@ -66,7 +72,7 @@ def download(url: str, target: Path, md5: str | None = None, timeout: float = 60
         ``target``.
 
     Raises:
-        ValueError: not an https address, or another checksum.
+        ValueError: not an https address, another checksum, or a file that is not what its name says.
         OSError: the server cannot be reached, answers with an error or breaks off, or the disk is full.
     """
     check_url(url)
@@ -84,13 +90,19 @@ def download(url: str, target: Path, md5: str | None = None, timeout: float = 60
                 if attempt == tries:
                     kept = ", what came is kept: the same command goes on" if part.exists() else ""
                     raise OSError(f"{url} cannot be downloaded ({error}){kept}; check the network") from None
+        if md5 is None:
+            try:
+                verify(part, target.name)
+            except ValueError:
+                _forget(part)
+                raise
         os.replace(part, temporary)
 
     pooch.get_logger().setLevel("WARNING")
     try:
         pooch.retrieve(url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive)
     except ValueError as error:
-        if "hash" not in str(error):  # a redirect that is not https
+        if "does not match the known hash" not in str(error):  # ours
             raise
         raise ValueError(f"{target.name} has another MD5, expected {md5}: damaged or changed, try again") from None
     except OSError as error:
@@ -167,8 +179,11 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
         answer = _open(url, timeout)
     with answer:
         resumed = answer.status == 206
-        start = part.stat().st_size if resumed else 0
         stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if resumed and stamp and stamp != known["stamp"]:  # a server that does not know If-Range
+            _forget(part)
+            raise ConnectionError("the file has changed since the download began")
+        start = part.stat().st_size if resumed else 0
         announced = answer.headers.get("Content-Length")
         total = start + int(announced) if announced else None
         if stamp and not stamp.startswith("W/"):  # weak tags do not promise the same bytes
@@ -189,6 +204,39 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
             if not note.is_file():  # no way to tell later whether it is the same file
                 _forget(part)
             raise
+
+
+def verify(path: Path, name: str | None = None) -> None:
+    """Read a file of which no checksum is known to its end: a login page is no archive, half a file no image.
+
+    Args:
+        path: the file.
+        name: its name, which tells its format; None takes the path's. Formats other than TIFF, HDF5, zip and tar pass.
+
+    Raises:
+        ValueError: it is not what its name says, or damaged.
+    """
+    name = (name or path.name).lower()
+    try:
+        if name.endswith((".tif", ".tiff")):
+            with warnings.catch_warnings(), rasterio.open(path) as file:
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                for _, window in file.block_windows(1):
+                    file.read(window=window)
+        elif name.endswith((".h5", ".hdf5")):
+            import h5py
+
+            with h5py.File(path) as file:
+                file.visit(lambda _: None)
+        elif name.endswith((".zip", ".tar", ".tgz", ".gz")):
+            for member, _, source in _members(path):
+                _safe(member, path)
+                with source as content:
+                    while content is not None and content.read(CHUNK):
+                        pass
+    except DAMAGED as error:
+        told = " ".join(str(error).replace(str(path), name).split())
+        raise ValueError(f"{name} is damaged, or no {Path(name).suffix[1:]} file at all ({told})") from None
 
 
 def md5_of(path: Path) -> str:
@@ -227,7 +275,7 @@ def unpack(archive: Path, folder: Path) -> Path:
             with source as read, place.open("xb") as write:
                 shutil.copyfileobj(read, write, CHUNK)
         os.replace(scratch, folder)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError) as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise OSError(f"the disk is full: {archive} was not unpacked; make room and call again") from None
         raise ValueError(f"{archive} cannot be unpacked ({error}): download it again") from None

@@ -94,6 +94,9 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
     hidden = {name: out / f".{number}-{name}" for name in FILES}  # an unfinished download of another chip is not taken
     for url, file in zip((pan, ms), hidden.values(), strict=True):
         fetch.download(url, file)
+    with warnings.catch_warnings(), rasterio.open(hidden["ms.tif"]) as file:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        _count(name, entry, file.count)
     _place(out, hidden)
     return _describe(out, f"{name}-{number}", entry, [pan, ms], {} if first else {"chip": number})
 
@@ -127,7 +130,8 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             images = {"pan.tif": (pan, pan.read(window=windows[0])), "ms.tif": (bands[0], _stack(bands, windows[1]))}
         except RasterioError as error:
             raise OSError(f"{entry.pan} cannot be read ({error}): check the network, or try later") from None
-        if not all(image.any() for _, image in images.values()):
+        _count(name, entry, sum(band.count for band in bands))
+        if not all((image != (source.nodata or 0)).any() for source, image in images.values()):
             raise ValueError(f"the window at row {row}, column {col} of {name} holds nodata only: choose another")
         out.mkdir(parents=True, exist_ok=True)
         for (file, (source, image)), window in zip(images.items(), windows, strict=True):
@@ -143,6 +147,15 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
                 raise OSError(f"{out / file} could not be written ({error}): is the disk full?") from None
     _place(out, {file: out / f".part-{file}" for file in FILES})
     return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms], options)
+
+
+def _count(name: str, entry: Chips | Window, found: int) -> None:
+    """Refuse MS of other bands than the sensor's (ValueError)."""
+    from clippan_lite import sensors  # reads a table; no torch
+
+    bands = sensors.get(entry.sensor).bands
+    if found != len(bands):
+        raise ValueError(f"MS of {name} has {found} bands, expected {len(bands)} ({', '.join(bands)}): it has changed")
 
 
 def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int) -> list[Pixels]:
@@ -179,23 +192,20 @@ def check_folder(out: Path) -> None:
 
 
 def is_whole(out: Path) -> bool:
-    """Whether a scene folder has all its files, and its images can be read to their ends."""
+    """Whether a scene folder has all its files, and they can be read to their ends."""
     if not all((out / name).is_file() for name in (*FILES, "scene.json")):
         return False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            for name in FILES:
-                with rasterio.open(out / name) as file:
-                    for _, window in file.block_windows(1):
-                        file.read(window=window)
-    except RasterioError:
+        for name in FILES:
+            fetch.verify(out / name)
+        return isinstance(json.loads((out / "scene.json").read_text(encoding="utf-8")), dict)
+    except ValueError:
         return False
-    return True
 
 
 def _place(out: Path, hidden: dict[str, Path]) -> None:
     """Give finished images their names, one after the other, when all are there."""
+    (out / "scene.json").unlink(missing_ok=True)  # of damaged ones
     for name, file in hidden.items():
         os.replace(file, out / name)
 

@@ -6,12 +6,14 @@ import http.server
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 import threading
 import time
 import urllib.parse
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
         elif path == "/moved":
             self.send_response(301)
-            self.send_header("Location", "/image.h5")
+            self.send_header("Location", "/image.bin")
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif path == "/":
@@ -67,7 +69,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             return
         content, tag = file.read_bytes(), f'"{hashlib.md5(file.read_bytes()).hexdigest()}"'
         first, last, wanted = 0, len(content) - 1, self.headers.get("Range")
-        same = self.headers.get("If-Range") in (None, tag)
+        same = self.headers.get("If-Range") in (None, tag) or self.server.forgets
         if wanted and same:
             a, b = wanted.removeprefix("bytes=").split("-")
             first, last = int(a), min(int(b or last), last)
@@ -113,6 +115,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     breaks = 0  # how many more answers break off
+    forgets = False  # to look at If-Range
 
     @property
     def url(self):
@@ -123,7 +126,7 @@ class Server(http.server.ThreadingHTTPServer):
 def running(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
-    (folder / "image.h5").write_bytes(CONTENT)
+    (folder / "image.bin").write_bytes(CONTENT)
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         archive.writestr("a/one.tif", b"1")
         archive.writestr("two.tif", b"2")
@@ -148,16 +151,16 @@ def entry(url, **more):
 
 def test_download_checks_and_keeps(server, tmp_path):
     md5 = hashlib.md5(CONTENT).hexdigest()
-    target = fetch.download(f"{server}/image.h5", tmp_path / "out" / "image.h5", md5)
+    target = fetch.download(f"{server}/image.bin", tmp_path / "out" / "image.bin", md5)
     assert target.read_bytes() == CONTENT and fetch.md5_of(target) == md5
-    assert [p.name for p in target.parent.iterdir()] == ["image.h5"]
+    assert [p.name for p in target.parent.iterdir()] == ["image.bin"]
 
 
 @pytest.mark.parametrize(
     ("path", "md5", "error", "match"),
     [
-        ("image.h5", "0" * 32, ValueError, "expected 0000"),
-        ("nothing.h5", None, OSError, "404"),
+        ("image.bin", "0" * 32, ValueError, "expected 0000"),
+        ("nothing.bin", None, OSError, "404"),
         ("short", None, OSError, "the server sent 9 of 5000 bytes.*check the network"),
         ("slow", None, OSError, "timed out.*check the network"),
         ("elsewhere", None, ValueError, "not an https address"),
@@ -165,33 +168,71 @@ def test_download_checks_and_keeps(server, tmp_path):
 )
 def test_failed_downloads_leave_nothing(server, tmp_path, path, md5, error, match):
     with pytest.raises(error, match=match):
-        fetch.download(f"{server}/{path}", tmp_path / "out" / "x.h5", md5, timeout=1, tries=2)
+        fetch.download(f"{server}/{path}", tmp_path / "out" / "x.bin", md5, timeout=1, tries=2)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_download_goes_on_where_it_broke_off(running, tmp_path):
-    md5, out = hashlib.md5(CONTENT).hexdigest(), tmp_path / "out" / "x.h5"
+    md5, out = hashlib.md5(CONTENT).hexdigest(), tmp_path / "out" / "x.bin"
     running.breaks = 1
-    assert fetch.download(f"{running.url}/image.h5", out, md5).read_bytes() == CONTENT
+    assert fetch.download(f"{running.url}/image.bin", out, md5).read_bytes() == CONTENT
     assert [asked[2] for asked in running.asked] == [None, "bytes=40000-"]
     out.unlink()
     running.breaks, running.asked[:] = 9, []
     with pytest.raises(OSError, match=r"40000 of 102400 bytes.*what came is kept: the same command goes on"):
-        fetch.download(f"{running.url}/image.h5", out, md5, tries=1)
+        fetch.download(f"{running.url}/image.bin", out, md5, tries=1)
     assert not out.exists() and len(list(out.parent.iterdir())) == 2
     running.breaks, running.asked[:] = 0, []
-    assert fetch.download(f"{running.url}/image.h5", out, md5).read_bytes() == CONTENT
-    assert running.asked[0][2] == "bytes=40000-" and [p.name for p in out.parent.iterdir()] == ["x.h5"]
+    assert fetch.download(f"{running.url}/image.bin", out, md5).read_bytes() == CONTENT
+    assert running.asked[0][2] == "bytes=40000-" and [p.name for p in out.parent.iterdir()] == ["x.bin"]
 
 
 def test_a_file_that_changed_meanwhile_is_taken_anew(running, tmp_path):
-    out = tmp_path / "out" / "x.h5"
-    running.breaks = 9
-    with pytest.raises(OSError, match="what came is kept"):
-        fetch.download(f"{running.url}/image.h5", out, tries=1)
-    running.breaks = 0
-    (running.folder / "image.h5").write_bytes(CONTENT[::-1])
-    assert fetch.download(f"{running.url}/image.h5", out).read_bytes() == CONTENT[::-1]
+    out = tmp_path / "out" / "x.bin"
+    for running.forgets, content in ((False, CONTENT[::-1]), (True, CONTENT)):
+        running.breaks = 9
+        with pytest.raises(OSError, match="what came is kept"):
+            fetch.download(f"{running.url}/image.bin", out, tries=1)
+        running.breaks = 0
+        (running.folder / "image.bin").write_bytes(content)
+        assert fetch.download(f"{running.url}/image.bin", out).read_bytes() == content
+        out.unlink()
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.zip", "x.tar.gz", "x.tif"])
+def test_what_is_not_what_its_name_says_is_not_kept(running, tmp_path, name):
+    out, served = tmp_path / "out", running.folder / name
+    wanted = entry(f"{running.url}/{name}", unpack=name.endswith(("zip", "gz")))
+    good = {"x.tar.gz": lambda: tar_with(served, ("a", b"1" * 9000, tarfile.REGTYPE)), "x.h5": lambda: h5(served)}
+    good |= {"x.zip": lambda: shutil.copy(running.folder / "images.zip", served)}
+    good.get(name, lambda: image(served, 1, 128, 0.5, tiled=False))()
+    whole = served.read_bytes()
+    for bad in (b"<html>please log in</html>", whole[: len(whole) // 2]):
+        served.write_bytes(bad)
+        with pytest.raises(ValueError, match=f"{name} is damaged, or no .* file at all|neither a zip nor a tar"):
+            command.get_entry("set", wanted, out)
+        assert not out.exists()
+    served.write_bytes(whole)
+    command.get_entry("set", wanted, out)
+    (out / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"remove .* and get it again"):
+        command.get_entry("set", wanted, out)
+
+
+def test_a_failed_download_tells_the_way_by_hand_and_leaves_no_folder(running, tmp_path):
+    with pytest.raises(OSError, match=r"404.*; or put .*/gone\.zip at .*gone\.zip by hand"):
+        command.get_entry("set", entry(f"{running.url}/gone.zip"), tmp_path / "out")
+    chips = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "train/P", "train/M")
+    with pytest.raises(OSError, match=r"lists no chips.*; or put pan\.tif, ms\.tif .* by hand"):
+        command.get_any("city", chips, tmp_path / "city")
+    assert [p.name for p in tmp_path.iterdir()] == ["served"]
+
+
+def h5(path):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["ms"] = np.arange(5000)
 
 
 def test_a_full_disk_leaves_nothing(server, tmp_path, monkeypatch):
@@ -199,13 +240,13 @@ def test_a_full_disk_leaves_nothing(server, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match=r"the disk is full: x\.h5 was not kept"):
-        fetch.download(f"{server}/image.h5", tmp_path / "out" / "x.h5")
+    with pytest.raises(OSError, match=r"the disk is full: x\.bin was not kept"):
+        fetch.download(f"{server}/image.bin", tmp_path / "out" / "x.bin")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_redirects_are_followed(server, tmp_path):
-    assert fetch.download(f"{server}/moved", tmp_path / "x.h5").read_bytes() == CONTENT
+    assert fetch.download(f"{server}/moved", tmp_path / "x.bin").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "x"])
@@ -233,10 +274,10 @@ def test_get_prints_the_licence_downloads_and_unpacks(server, tmp_path, capsys):
 
 def test_offline_and_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="get set without --offline"):
-        command.get_entry("set", entry("https://example.invalid/x.h5"), tmp_path, offline=True)
-    (tmp_path / "x.h5").write_bytes(b"other")
+        command.get_entry("set", entry("https://example.invalid/x.bin"), tmp_path, offline=True)
+    (tmp_path / "x.bin").write_bytes(b"other")
     with pytest.raises(ValueError, match="remove it and get it again"):
-        command.get_entry("set", entry("https://example.invalid/x.h5", md5="0" * 32), tmp_path)
+        command.get_entry("set", entry("https://example.invalid/x.bin", md5="0" * 32), tmp_path)
 
 
 def tar_with(path, *members):
@@ -330,7 +371,7 @@ def test_needs_no_torch():
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 top = name.split(".")[0]
-                outside = ("tqdm", "pooch", "rasterio", "numpy", "data_download")
+                outside = ("tqdm", "pooch", "rasterio", "h5py", "numpy", "data_download")
                 lazily = top == "clippan_lite" and node.col_offset > 0  # in the function that makes a synthetic scene
                 assert top in sys.stdlib_module_names or top in outside or lazily, (path.name, name)
 
@@ -338,13 +379,13 @@ def test_needs_no_torch():
 # ---------------------------------------------------------------- chips and windows
 
 
-def image(path, bands, size, pixel, seed=0, offset=0.0, tiled=True):
+def image(path, bands, size, pixel, seed=0, offset=0.0, tiled=True, nodata=0):
     """A GeoTIFF of random numbers at a place in UTM; tiles, as in a COG, unless the image is small."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(1, 10000, (bands, size, size), dtype=np.uint16)
     transform = rasterio.Affine(pixel, 0, 500_000 + offset, 0, -pixel, 4_000_000 - offset)
     tiles = {"tiled": True, "blockxsize": 128, "blockysize": 128} if tiled else {}
-    profile = dict(driver="GTiff", count=bands, height=size, width=size, dtype="uint16", nodata=0, **tiles)
+    profile = dict(driver="GTiff", count=bands, height=size, width=size, dtype="uint16", nodata=nodata, **tiles)
     with rasterio.open(path, "w", crs="EPSG:32631", transform=transform, **profile) as file:
         file.write(pixels)
     return pixels
@@ -449,9 +490,18 @@ def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     with rasterio.open(running.folder / "p.tif", "r+") as file:
         file.write(np.zeros((1, 1024, 1024), np.uint16))
     image(running.folder / "ms.tif", 8, 256, 2.0)
-    entry = registry.Window("WV3", "", "x", "x", f"{running.url}/p.tif", (f"{running.url}/ms.tif",), 14, 0, 0, 256)
+    urls = f"{running.url}/p.tif", (f"{running.url}/ms.tif",)
+    entry = registry.Window("WV3", "", "x", "x", *urls, 14, 0, 0, 256)
     with pytest.raises(ValueError, match="holds nodata only: choose another"):
         command.get_any("empty", entry, tmp_path / "empty")
+    image(running.folder / "p.tif", 1, 1024, 0.5)
+    with pytest.raises(ValueError, match="MS of empty has 8 bands, expected 4"):
+        command.get_any("empty", replace(entry, sensor="IKONOS"), tmp_path / "empty")
+    image(running.folder / "high.tif", 8, 256, 2.0, nodata=65535)
+    with rasterio.open(running.folder / "high.tif", "r+") as file:
+        file.write(np.full((8, 256, 256), 65535, np.uint16))
+    with pytest.raises(ValueError, match="holds nodata only: choose another"):
+        command.get_any("empty", replace(entry, ms=(f"{running.url}/high.tif",)), tmp_path / "empty")
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
 
 
@@ -460,7 +510,7 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
     image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
     urls = f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",)
     window = registry.Window("WV3", "window", "CC BY-NC", "x", *urls, 14, 0, 0, 256)
-    file = registry.Entry("WV3", "h5", "CC0", "x", f"{running.url}/image.h5")
+    file = registry.Entry("WV3", "h5", "CC0", "x", f"{running.url}/image.bin")
     monkeypatch.setattr(command, "ENTRIES", {"city": file, "city-window": window})
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
     for options in ([], ["--row", "256"], ["--col", "256"]):
@@ -511,6 +561,13 @@ def test_a_damaged_scene_is_told_and_got_again(tmp_path, monkeypatch, capsys):
         assert command.main(["check"]) == 1 and "DAMAGED or incomplete" in capsys.readouterr().out
         assert command.main(["get", "synthetic-ikonos"]) == 0 and "getting it again" in capsys.readouterr().out
         assert (folder / "ms.tif").read_bytes() == whole and command.main(["check"]) == 0
-    capsys.readouterr()
+    (folder / "scene.json").write_text("{brok")
+    assert command.main(["check"]) == 1 and "DAMAGED or incomplete" in capsys.readouterr().out
+    assert command.main(["get", "synthetic-ikonos"]) == 0 and command.main(["check"]) == 0
+    remote_one = folder.rename(folder.with_name("maxar-kenya-2023"))
+    (remote_one / "pan.tif").write_bytes(b"cut")
+    assert command.main(["get", "maxar-kenya-2023", "--offline"]) == 2
+    assert "is damaged: get it without --offline, or put pan.tif, ms.tif" in capsys.readouterr().err
+    assert (remote_one / "ms.tif").read_bytes() == whole and (remote_one / "scene.json").is_file()
     assert command.main(["get", "spacenet3-paris-chip", "--chip", "-3"]) == 2
     assert "--chip must be 0 or more, found -3" in capsys.readouterr().err

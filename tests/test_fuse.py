@@ -208,6 +208,11 @@ def test_files_that_cannot_be_leave_nothing_behind(pair, scene, tmp_path):
     raster.write_pair(elsewhere, data.replace(other, pan=pair.pan, truth=None))
     with pytest.raises(ValueError, match="do not show the same place"):
         fused(elsewhere, tmp_path / "f.tif", method="GSA")
+    small = broken("small")
+    corner = data.replace(other, ms=other.ms[:, :64, :64], pan=pair.pan[:, :256, :256], truth=None)
+    raster.write_pair(small, corner)
+    with pytest.raises(ValueError, match="do not show the same place"):
+        fused(small, tmp_path / "f.tif", method="GSA")
     bright = broken("bright")
     raster.write_pair(bright, data.replace(pair, ms=pair.ms * 20, truth=None))
     with pytest.raises(ValueError, match=r"MS has values from .* WV2 gives 0 to 2047"):

@@ -43,9 +43,9 @@ def grid(pixel, right=0.0, down=0.0):
 @pytest.fixture
 def images():
     rng = np.random.default_rng(0)
-    pan = rng.integers(1, 2048, (1, H, W)).astype("uint16")
-    ms = rng.integers(1, 2048, (4, H // 4, W // 4)).astype("uint16")
-    return pan, ms
+    land = rng.integers(200, 1800, (1, H // 4, W // 4))
+    pan = np.kron(land, np.ones((1, 4, 4), int)) + rng.integers(-199, 200, (1, H, W))
+    return pan.astype("uint16"), (land + rng.integers(-199, 200, (4, H // 4, W // 4))).astype("uint16")
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_reads_values_and_georeference(pair_files, images, capsys):
     out = capsys.readouterr().out
     first, second = out.splitlines()
     assert "IKONOS" in first and "EPSG:32633" in first
-    assert second.startswith("Registration: PAN and MS hardly agree")  # they are noise
+    assert second.startswith("Registration: MS lies 0.50 down, 0.50 right of PAN")  # they are noise
 
 
 def test_name_comes_from_the_folder_or_the_file(pair_files, tmp_path, images):
@@ -212,25 +212,36 @@ def test_nan_outside_and_inside_nodata(pair_files, images):
 def test_bit_depth(pair_files, images):
     images[1][0, 3, 3] = 5000
     refused(pair_files(ms=images[1]), "MS has values from .* to 5000, IKONOS gives 0 to 2047")
-    bytes_ = [(image % 256).astype("uint8") for image in images]
+    bytes_ = [(image // 8).astype("uint8") for image in images]
     refused(pair_files(pan=bytes_[0]), "PAN is uint8 and MS uint16")
     scaled = [image.astype("float32") / 5000 for image in images]
     refused(pair_files(*scaled), "values up to .* only")
 
 
 def test_negative_complex_and_constant_values(pair_files, images):
-    refused(pair_files(pan=images[0].astype("int16") - 9), "PAN has values from -8")
+    refused(pair_files(pan=images[0].astype("int16") - 9), "PAN has values from -")
     refused(pair_files(pan=images[0].astype("complex64")), "holds complex64")
     refused(pair_files(ms=np.full_like(images[1], 5)), "MS holds one value only")
 
 
 def test_eight_bit_files_are_used_with_eight_bits(pair_files, images, capsys):
-    pair = raster.read_pair(*pair_files(*[(image % 256).astype("uint8") for image in images]), "GE1")
+    pair = raster.read_pair(*pair_files(*[(image // 8).astype("uint8") for image in images]), "GE1")
     assert pair.sensor.bits == 8 and pair.peak == 255 and "using it with 8 bits" in capsys.readouterr().out
 
 
+def test_bits_of_a_scene_json_beside_the_files_count(pair_files, images, capsys, tmp_path):
+    paths = pair_files(*(image * 4 for image in images))  # reflectance times 10000, say
+    refused(paths, r"if its numbers have more bits, describe the sensor with them")
+    for text in ("{brok", '{"sensor": "WV3", "bits": 14}', '{"sensor": "IKONOS"}', "[]"):
+        (tmp_path / "scene.json").write_text(text)
+        refused(paths, "values from")
+    (tmp_path / "scene.json").write_text('{"sensor": "IKONOS", "bits": 14}')
+    pair = raster.read_pair(*paths, "IKONOS")
+    assert pair.sensor.bits == 14 and "scene.json beside the files says 14 bit" in capsys.readouterr().out
+
+
 def test_fourth_8_bit_band_is_not_transparency(pair_files, images, tmp_path):
-    small = [(image % 255 + 1).astype("uint8") for image in images]
+    small = [(image // 8 + 1).astype("uint8") for image in images]
     small[1][3, 10:20, 10:20] = 0
     pair = raster.read_pair(*pair_files(*small), "GE1")
     assert pair.valid is None and torch.equal(pair.ms, torch.from_numpy(small[1]).float())
@@ -332,7 +343,7 @@ def test_scene_roundtrip(pair_files, tmp_path, images):
 
 
 def test_scene_keeps_holes_offset_and_bits(pair_files, tmp_path, images):
-    small = [(image % 256).astype("uint8") for image in images]
+    small = [(image // 8).astype("uint8") for image in images]
     small[0][0, :16, :16] = 0
     small[1][:, :4, :4] = 0
     pair = raster.read_pair(*pair_files(*small, ms_profile={"transform": grid(4.0, right=-0.5)}), "GE1")
@@ -401,8 +412,10 @@ def test_a_dark_stripe_is_told(tmp_path, capsys):
         assert f"Note: {what.upper()} is 0 at {20 * images[what].shape[2]} pixels where" in told
 
 
-def test_a_small_pair_of_two_places_is_told(tmp_path, capsys):
-    one, other = (make_scene(seed=seed, size=512, sensor="IKONOS") for seed in (1, 2))
+def test_a_pair_of_two_places_is_refused_and_a_scene_of_two_is_told(tmp_path, capsys):
+    one, other = (make_scene(seed=seed, size=256, sensor="IKONOS") for seed in (1, 2))
     folder = raster.write_pair(tmp_path / "mixed", dataclasses.replace(one, ms=other.ms, truth=None))
-    raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS")
+    with pytest.raises(ValueError, match="do not show the same place"):
+        raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS")
+    raster.read_scene(folder)
     assert "DO THEY SHOW ONE PLACE?" in capsys.readouterr().out

@@ -122,10 +122,30 @@ def test_what_does_not_fit_is_one_line(scene, tmp_path, changes, sensor, message
     assert "\n" not in str(told.value)
 
 
+def test_messages_name_what_is_wrong(scene, tmp_path):
+    np.savez(tmp_path / "other.npz", a=scene.ms.numpy(), b=scene.pan.numpy())
+    np.savez(tmp_path / "many.npz", ms=np.stack([scene.ms.numpy()] * 2), pan=scene.pan.numpy())
+    np.save(tmp_path / "one.npy", scene.ms.numpy())
+    for name, message in (
+        ("other.npz", "has no MS: expected one of .*, found a, b"),
+        ("many.npz", r"has shape \(2, 8, 64, 64\), several samples"),
+        ("one.npy", "it holds one array without names"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            readers.read_npz(tmp_path / name, "WV3")
+    with pytest.raises(FileNotFoundError, match="is a folder: give the path of an h5 file"):
+        readers.read_h5(tmp_path, "WV3")
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("ms")
+        file["pan"] = scene.pan.numpy()
+    with pytest.raises(ValueError, match="holds ms, pan: expected the arrays ms and pan"):
+        readers.read_h5(tmp_path / "group.h5", "WV3")
+
+
 def test_h5_that_does_not_fit(scene, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         readers.read_h5(tmp_path / "none.h5", "WV3")
-    with pytest.raises(ValueError, match="holds gt: expected ms and pan"):
+    with pytest.raises(ValueError, match="holds gt: expected the arrays ms and pan"):
         readers.read_h5(h5(tmp_path / "gt.h5", scene, keys=("gt",)), "WV3")
     with h5py.File(tmp_path / "uneven.h5", "w") as file:
         file["ms"], file["pan"] = np.zeros((2, 8, 16, 16)), np.zeros((3, 1, 64, 64))

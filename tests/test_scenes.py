@@ -103,11 +103,16 @@ def test_saturation_is_the_share_asked_for():
     [
         ({"haze": 1.0}, r"haze must be 0 to 0\.99, found 1\.0"),
         ({"saturated": -0.1}, "saturated must be 0 to"),
-        ({"cars": -1}, "cars must be 0 to"),
+        ({"cars": -1}, "cars must be a whole number, 0 or more, found -1"),
+        ({"cars": 5000}, "cars must be 0 to 4096"),
+        ({"cars": 1, "speed": 1e9}, "speed must be 0 to 64"),
+        ({"shift": (1,)}, r"expected a shift \(down, right\)"),
+        ({"size": 64.0}, "size must be a whole number"),
+        ({"seed": 1.5}, "seed must be a whole number, 0 or more, found 1.5"),
         ({"shift": (20, 0)}, "shift of at most 16 PAN pixels"),
         ({"snr": 0}, "snr above 0"),
     ],
 )
 def test_knobs_out_of_range_are_one_line(knob, message):
     with pytest.raises(ValueError, match=message):
-        scenes.make_scene(0, 64, **knob)
+        scenes.make_scene(**{"seed": 0, "size": 64, **knob})

@@ -52,7 +52,7 @@ torch.manual_seed(0)
 network, pair = backbones.create("fusionnet", 8).eval(), scenes.make_scene(0, 2048, "WV2")
 network = network.to(memory_format=torch.channels_last)
 found = {}
-for side in (256, 512, 1024):
+for side in (256, 320, 512, 1024):
     tiles = [
         (pair.ms[None, :, y // 4 : (y + side) // 4, x // 4 : (x + side) // 4].contiguous() / pair.scale,
          pair.pan[None, :, y : y + side, x : x + side].contiguous() / pair.scale)
@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=16384)
     parser.add_argument("--methods", default="network,gsa")
-    parser.add_argument("--workers", action="store_true", help="one and two dask workers, on a quarter of the scene")
+    parser.add_argument("--workers", action="store_true", help="one and two dask workers on the same scene")
     parser.add_argument("--folder", type=Path, help="a few times the scene's size must fit (default: a temporary one)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -112,7 +112,7 @@ def main() -> None:
                 found[f"{method} {size}"] = measured(FUSE, folder, size, method, 0)
                 print(method, size, found[f"{method} {size}"], flush=True)
         for workers in (1, 2) if args.workers else ():
-            found[f"{workers} workers"] = measured(FUSE, folder, args.size // 2, "network", workers)
+            found[f"{workers} workers"] = measured(FUSE, folder, args.size, "network", workers)
             print(workers, "workers", found[f"{workers} workers"], flush=True)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1))
