@@ -197,8 +197,9 @@ def python_kernel(threads: int | None = None) -> Iterator[None]:
     """
     package = Path(clippan_lite.__file__).resolve().parent.parent
     spec: dict[str, Any] = {"display_name": "Python 3", "language": "python"}
-    # log level: kernels started here listen on this computer only, and their notice about it would look like a problem
-    spec["argv"] = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+    # log level: kernels started here listen on this computer only, and their notice about it would look like a problem,
+    # as would that of the interrupt by which idle kernels are ended; errors of cells come by another way
+    spec["argv"] = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
     spec["env"] = {} if threads is None else dict.fromkeys(THREADS, str(threads))
     if (package / "pyproject.toml").is_file():  # a checkout; an installed package is found without help
         spec["env"]["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))

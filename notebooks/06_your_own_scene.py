@@ -26,7 +26,7 @@
 # |---|---|
 # | `03_full_resolution_training` | its network; trained here if it is not there |
 # | GeoTIFF | you know what a transform and a CRS are |
-# | hardware, time | a laptop; 10 minutes of reading, 15 seconds of computing; full mode: two minutes; a large scene of yours takes longer |
+# | hardware, time | a laptop; 10 minutes of reading, 25 seconds of computing; full mode: two minutes; a large scene of yours takes longer |
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)

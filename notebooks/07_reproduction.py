@@ -27,7 +27,7 @@
 # | you need | how much |
 # |---|---|
 # | `03_full_resolution_training`, `04_evaluation` | the losses, and what the metrics reward |
-# | hardware, time | a laptop; 20 minutes of reading, half a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
+# | hardware, time | a laptop; 20 minutes of reading, three quarters of a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
 #
 # The tables shown here were **recorded**: they are small CSV files in `studies/results` with what made them (code, data, versions, device) beside them. Only the first section
 # computes now. Every difference is paired by seed; its interval is Student's at 95 %, and it counts as *clear* (filled marker) only if a bootstrap interval leaves out 0 as well.
