@@ -161,7 +161,9 @@ def bars(
 
 
 def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -> Figure:
-    """Differences with 95 % intervals, a row per arm and a colour per scene; filled where clear of 0.
+    """Differences with 95 % intervals, a row per arm with its n and a colour per scene; filled where clear of 0.
+
+    What all arms are compared with is said once, in the axis label.
 
     Args:
         cells: from :func:`clippan_lite.sweep.effects`, of one metric, with ``t95``.
@@ -181,12 +183,17 @@ def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -
     for group, name in enumerate(groups):
         colour = COLOURS[group % len(COLOURS)]
         axis.plot([], [], marker="osD^v"[group % 5], color=colour, linewidth=2, label=name)
-    axis.set_yticks(
-        [-row for row in range(len(rows))], [f"{arm}\nagainst {other}" for arm, other in rows], fontsize=9.5
-    )
+    others = sorted({other for _, other in rows})
+    titles = []
+    for arm, other in rows:
+        counts = sorted({cell["n"] for cell in cells if (cell["arm"], cell["against"]) == (arm, other)})
+        n = f"n = {', '.join(map(str, counts))}"
+        titles.append(f"{arm}\n{n}" if len(others) == 1 else f"{arm}\nagainst {other}, {n}")
+    axis.set_yticks([-row for row in range(len(rows))], titles, fontsize=9.5)
     axis.axvline(0, color="black", linewidth=1)
     axis.set_ylim(-len(rows) + 0.5, 0.5)
-    axis.set_xlabel(f"{label} ({better})")
+    against = f" against {others[0]}" if len(others) == 1 else ""
+    axis.set_xlabel(f"{label}{against} ({better})")
     axis.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=len(groups), fontsize=9.5)
     return figure

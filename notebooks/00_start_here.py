@@ -33,8 +33,8 @@
 # | hardware | a laptop; no GPU, no network |
 # | time | 5 minutes of reading, 15 seconds of computing; the same in full mode |
 #
-# In all chapters: *quick* is the parameters as they are, for two laptop cores. *Full* is `recipe="best"` and `seeds="0,1,2,3,4"` in the cell of
-# parameters: networks trained longer, and more of them. The long cell after the parameters hands them on and may be skipped. Every pair that is read
+# *Quick* is the parameters as they are, for two laptop cores. In chapters 03 to 06 *full* is `recipe="best"` and `seeds="0,1,2,3,4"` in the cell of
+# parameters: networks trained longer, and more of them; 02 and 07 say their own. The long cell after the parameters hands them on: run it, it need not be read. Every pair that is read
 # prints how far MS lies off PAN; a *multiple correlation* near 1 says that this figure can be trusted.
 
 # %% tags=["parameters"]
@@ -85,6 +85,7 @@ print("problems:", problems or "none")
 # | `04_evaluation` | is the result any good, and who says so? | `results.json` |
 # | `05_failure_analysis` | when does it break? | failures with figures |
 # | `06_your_own_scene` | where do I get images, and how do I fuse a large one? | GeoTIFFs, fused in windows |
+# | `07_reproduction` | which of the paper's claims hold here, and is it the language? | tables and verdicts |
 #
 # Each notebook runs alone: it loads what the one before left, or makes it, and prints which. `clippan-lite chain`
 # runs all of them with one set of parameters into one folder and writes a report page.
@@ -120,7 +121,7 @@ plotting.show(
 #
 # ## Exercises
 #
-# The answers are in the next chapters, too. Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# The questions are answered in the next chapters, too. Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/00_start_here_solutions.ipynb`.
 #
 # **Exercise 1.** How wide is an MS pixel on the ground? PAN's geotransform is in `pair.georef["transform"]`; its `a` is the width of a pixel in metres.

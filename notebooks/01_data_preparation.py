@@ -62,6 +62,10 @@ rgb, ratio = pair.sensor.rgb, pair.ratio
 
 # %% [markdown]
 # ## The pair
+#
+# PAN's band is wide and collects more light, so its pixels can be smaller than those of MS. Two *conventions* say where an MS sample lies among its `ratio` x `ratio` PAN pixels: in their centre (`"geo"`), or half a
+# PAN pixel off it, on one of them (`"benchmark"`). Names that come up from here on: *GSA*, *BDSD*, *MTF-GLP-HPM* are classical methods. *ERGAS* is a relative error (0 is best), *SAM* the angle
+# between spectra in degrees (0), *PSNR* a logarithmic error in dB (large), *Q2n* a similarity over all bands at once (1). *The toolbox* is the field's reference code (Vivone et al.).
 
 # %% tags=["nbval-check-output"]
 print("bands:", ", ".join(pair.sensor.bands))
@@ -126,7 +130,7 @@ print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the cont
 # %% [markdown]
 # **What you see.** Right of the dotted line is what only PAN can tell. Left of it MS already loses contrast, which a
 # fusion should restore without inventing. The toolbox's kernel is slightly below its nominal gain (for WorldView-2
-# 0.332 instead of 0.350), a slip that every paper of the field shares; `kind="exact"` gives the nominal gain.
+# 0.332 instead of 0.350), a slip that papers that use it share; `kind="exact"` gives the nominal gain.
 # **What it does not show:** the real optics, whose MTF is no Gaussian and changes with age.
 #
 # The same blur in two directions, in the *frequency plane*: the middle holds what changes slowly over the image, the
@@ -216,22 +220,16 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground three times, 64 x 64 PAN pixels of it, MS on its own grid of 16 x 16. Training draws hundreds of such crops, of 128 PAN pixels in Stage II;
+# **What you see.** The same ground three times, 64 x 64 PAN pixels of it, MS on its own grid of 16 x 16. Stage I draws hundreds of such crops, Stage II sixty or more of 128 PAN pixels;
 # `place` says where they lie. **What it does not show:** a whole field or street: what is wider than a crop, no network sees.
-#
-# Names that come up from here on: *GSA*, *BDSD*, *MTF-GLP-HPM* are classical methods. *ERGAS* is a relative error (0 is best), *SAM* the angle
-# between spectra in degrees (0), *PSNR* a logarithmic error in dB (large), *Q2n* a similarity over all bands at once (1).
 #
 # ## Exercises
 #
-# Two *conventions* say where an MS sample lies among its `ratio` x `ratio` PAN pixels: in their centre (`"geo"`), or half a PAN pixel off it, on
-# one of them (`"benchmark"`).
-#
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/01_data_preparation_solutions.ipynb`.
 #
 # **Exercise 1.** Interpolate MS under both conventions (`degrade.upsample(pair.ms, ratio, ...)`) and subtract. *Expected:* half a PAN pixel lies between them,
-# so every edge shows; on the embedded scene a mean absolute difference of about 12 DN, at edges ten times as much.
+# so every edge shows; on the embedded scene a mean absolute difference of about 12 DN, at edges more than ten times as much.
 
 # %% tags=["exercise-1"]
 difference = None
@@ -241,7 +239,7 @@ if difference is not None:
 
 # %% [markdown]
 # **Exercise 2.** What would a box of `ratio` x `ratio` pixels leave of the contrast at MS's Nyquist frequency, 1 / (2 `ratio`) cycles per PAN pixel? *Expected:* about .65,
-# twice what the MTF leaves.
+# nearly twice what the MTF leaves.
 
 # %% tags=["exercise-2"]
 left = None
@@ -256,7 +254,7 @@ if left is not None:
 # 2. What would happen to a network trained with too strong a blur?
 # 3. Which of this page's steps would fail if PAN and MS were shifted by two PAN pixels?
 # 4. Why are patches cut at whole MS pixels only?
-# 5. A pair is read with the wrong convention. Which figure of this page would tell?
+# 5. A pair is read with the wrong convention. Which figure or line of this page would tell?
 #
 # ## Summary
 #

@@ -95,7 +95,7 @@ pair = steps.get_pair(setup)
 # %% [markdown]
 # ## The supervisor
 #
-# A *stem* turns C bands into the three channels CLIP takes. It starts as a plain choice of red, green and blue.
+# A *stem* turns C bands into the three channels CLIP takes; MS and HRMS have one each, PAN is repeated three times. It starts as a plain choice of red, green and blue.
 # *Adapters* bend CLIP's output features a little: `ms` and `pan` those of one image or sentence; *IFA* (`image_fusion`) and *TFA* (`text_fusion`) join MS's and PAN's
 # to what HRMS's should be. HRMS has a stem and no adapter. Only these parts are trained. Below, $f$ are features of images, $t$ of sentences (`Supervisor.encode`, `encode_texts`).
 
@@ -113,7 +113,7 @@ print(f"    frozen CLIP: {frozen:7,} parameters")
 #
 # Before anything is adapted: known faults are put into an image, and CLIP chooses between two sentences for each of 48
 # crops. A number is the share of crops for which it takes the *second* one. All crops are of the right part of the
-# scene, which Stage I will not see. For a scene without truth, the classical BDSD result stands for the faultless image.
+# scene, behind a gap as wide as the MTF filter reaches, which Stage I will not see. For a scene without truth, the classical BDSD result stands for the faultless image.
 
 # %%
 unadapted = instruments.unadapted(pair, clip_model, sentences, setup.on)
@@ -182,8 +182,8 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 # %% [markdown]
 # The floors ($\ln B$ of the text-to-image half of `inter`, $\ln 2$ of `intra`) are subtracted, so 0 means perfect.
 #
-# **What you see.** `inter` is near 0 at once (.2), for the CLIP knew the types. `fusion` falls from 2.4 to .5 and `direction` from .45 to .1; `intra` only from 6.4 to 4.4: it would
-# have to tell the 12 places of a batch apart. `drift` starts at .38, for half of an adapted sentence comes from an untrained adapter, falls to .24 while that one settles, and rises again
+# **What you see.** `inter` begins at .2 and ends at .07, for the CLIP knew the types. `fusion` falls from 2.4 to .5 and `direction` from .45 to .1; `intra` only from 6.4 to 4.4: it would
+# have to tell the 12 places of a batch apart. `drift` starts at .38, for an adapter's output is half CLIP's own feature and half the adapter's, which is untrained, falls to .24 while that one settles, and rises again
 # as the sentences of MS and PAN leave CLIP's own features. **What it does not show:** anything about ground that was not trained on.
 #
 # ## What it knows
@@ -244,11 +244,11 @@ plotting.show(
 #
 # ## What the sentence asks for
 #
-# $L_d$'s gradient at an image says how Stage II will be asked to change it. Here it is taken at EXP, the starting point of
-# a fusion, and the sentence for HRMS is swapped *after* Stage I. The cosine says how alike two sentences pull.
+# $L_d$'s gradient at an image says how Stage II will be asked to change it. Here it is taken close to EXP, 2 % of the way to HRMS, where
+# a fusion begins, and the sentence for HRMS is swapped *after* Stage I. The cosine says how alike two sentences pull.
 
 # %%
-start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # at EXP itself F_out - F_MS would be 0
+start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # where details begin
 swaps = {name: supervisor.worded(replace(sentences, hrms=prompts.get(name).hrms)) for name in prompts.PROMPTS}
 pulls = {name: instruments.gradient_change(supervisor, other, start) for name, other in swaps.items()}
 for name, change in pulls.items():
@@ -279,7 +279,7 @@ widgets.sentences(pair, supervisor, candidates)
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/02_clip_adaptation_solutions.ipynb`.
 #
 # **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `instruments.unadapted`, then `instruments.figures`. *Expected:* it names a third of
@@ -293,7 +293,7 @@ if nonsense is not None:
 
 # %% [markdown]
 # **Exercise 2.** $L_d$ is 1 minus the direction cosine: does the way from MS and PAN to the fused image point where the sentences point? (Notebook 03 has the formula.) What does $L_d$ say of EXP, which has no detail? Put EXP's crops in the place of HRMS (`{**views, "hrms": views["ms"]}`) and compare the direction cosine
-# with the true one. *Expected:* lower: that gap is what $L_d$ can teach a network.
+# with the true one. *Expected:* lower, .43 against .91: that gap is what $L_d$ can teach a network.
 
 # %% tags=["exercise-2"]
 of_exp = of_truth = None

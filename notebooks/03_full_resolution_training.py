@@ -100,13 +100,13 @@ supervisor = steps.get_supervisor(setup, pair, clip_model)
 # * `direction` (`losses.language`): $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
 #   T_{PAN}))$.
 #
-# The paper weighs all by 1. Here `qnr` and `direction` get .03: the next figure shows how much harder they pull at the
+# The paper weighs all by 1. Here `qnr` and `direction` get .03: the norms printed below the next figure show how much harder they pull at the
 # image than `spec`, the only term that guards the colours. `spat` keeps its 1, although it pulls hardest at first: it comes to rest as soon as PAN's edges are there.
 #
 # ## Does the sentence reach the network?
 #
 # In the authors' published code it does not: the image encoder runs without gradients, and $L_d$ is a constant to the
-# network. Here is the gradient of each term at the fused image of an untrained network, which is EXP.
+# network. A network's last layer starts at zero here, so that untrained it returns EXP; gradients would stop at that layer, so what follows looks at the image: the gradient of each term at EXP.
 
 # %% tags=["nbval-check-output"]
 patches = data.Patches(pair, 128, device=setup.on)
@@ -141,7 +141,7 @@ plotting.show(
 
 # %% [markdown]
 # **What you see.** Four different wishes. `spat` asks for PAN's texture everywhere; `spec` only inside the frame where
-# its filter stays within the patch; `qnr` counts in blocks of 32 pixels; `direction` asks everywhere, with CLIP's
+# its filter stays within the patch; `qnr` counts in blocks of 32 pixels; `direction` asks in most places a little and in a few strongly, with CLIP's
 # 8-pixel patches shining through. On the embedded scene the norms are .01 (`spec`), .19 (`spat`), .11 (`qnr`) and 2.07
 # (`direction`): at equal weights the sentence would pull 180 times harder than the colours, hence its small weight. **What
 # it does not show:** whether the change it asks for is right.
@@ -179,7 +179,12 @@ print("networks trained:", len(networks))
 # %%
 shown = {name: h for name, h in histories.items() if name.endswith(f"seed {first}")}
 figure = plotting.curves(shown, ["spec", "spat", "qnr", "direction"])
-plotting.show(figure, setup.run, "03_losses", "Stage II's unweighted terms with and without L_d, first seed.")
+plotting.show(
+    figure,
+    setup.run,
+    "03_losses",
+    "Stage II's unweighted terms with and without L_d, first seed, running mean of 5 steps.",
+)
 last = {
     name: {term: sum(r[term] for r in h[-10:]) / len(h[-10:]) for term in h[-1] if term != "step"}
     for name, h in shown.items()
@@ -188,7 +193,7 @@ for name, row in last.items():
     print(name, {term: round(value, 4) for term, value in row.items()})
 
 # %% [markdown]
-# **What you see.** `spat` falls fastest (.3 to .01): PAN's edges enter. `spec` jumps to .1 while they do and then comes back: edges first
+# **What you see.** `spat` falls fastest (.3 to .01): PAN's edges enter. `spec` jumps to .1 just before and then comes back: edges first
 # cost colour. `direction` falls from .5 to .12 where it is trained, which shows that the gradient arrives.
 # `qnr` begins low, for EXP does well by it (notebook 04), rises with the edges, and
 # ends higher with $L_d$ (.12 against .10 without it, mean of the last ten steps): the two pull against each other. **What it does not
@@ -254,14 +259,14 @@ print("fused:", tuple(fused.shape), "| as large as PAN:", fused.shape[-2:] == pa
 print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 
 # %% [markdown]
-# **What you see.** Both networks put PAN's edges into MS's colours, after 60 steps on single patches: edges are softer than the truth's. With $L_d$ the picture is crisper, and on the
-# synthetic scene bright roofs and cars get coloured fringes: the supervisor learned what the edges of classical methods look like, not
+# **What you see.** Both networks put PAN's edges into MS's colours, after 60 steps on single patches: edges are softer than the truth's. With $L_d$ the picture is crisper. On the
+# synthetic scene bright roofs and cars have coloured fringes in both, with $L_d$ stronger ones: perhaps the supervisor learned what the edges of classical methods look like, not
 # what colours are true. Whether that is a gain has to be measured. **What it does not show:** colours that are wrong by
 # a few per cent.
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/03_full_resolution_training_solutions.ipynb`.
 #
 # **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(x, batch["pan"], to_pan)` of EXP

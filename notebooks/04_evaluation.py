@@ -108,8 +108,9 @@ LABELS = {False: "network without L_d", True: "network with L_d"}
 #
 # No truth, so consistency is measured. $D_\lambda$: did the relations between bands change? $D_s$: did the relation
 # to PAN change? $QNR = (1 - D_\lambda)(1 - D_s)$. $D_\lambda^K$ (Khan): is the fused image, blurred by the MTF, still
-# MS? $HQNR = (1 - D_\lambda^K)(1 - D_s)$. $D_\rho$: do details follow PAN locally? All by the toolbox's definitions
-# (`metrics.d_lambda`, `d_s`, `d_lambda_khan`, `d_rho`; all at once: `metrics.full`). QNR and HQNR are best at 1, the distortions $D$ at 0.
+# MS? $HQNR = (1 - D_\lambda^K)(1 - D_s)$. $D_\rho$: do details follow PAN locally? All by the definitions of the field's toolbox (Vivone et al.)
+# (`metrics.d_lambda`, `d_s`, `d_lambda_khan`, `d_rho`; all at once: `metrics.full`). Further down: $D_s^R$, what a regression on the fused bands leaves unexplained of PAN; *Q*, local similarity in blocks; *SCC*,
+# correlation of edges; *SSIM*, structural similarity (1 is best). QNR and HQNR are best at 1, the distortions $D$ at 0.
 
 # %%
 fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
@@ -190,7 +191,7 @@ plotting.show(
 # fault of colour. $D_\lambda^K$ sees haze and grey and not the blur: MS's own blur removes that detail anyway. With a
 # reference every fault costs, but each metric has its blind spot: PSNR hardly minds the noise (38 dB) that Q2n does
 # (.92), Q and SSIM pass the tilted spectrum (.996) that SAM gives 3.0 degrees. **What it does not show:** how large such
-# faults are in practice; their sizes here are our choice, so columns cannot be compared with each other.
+# faults are in practice; their sizes here are our choice (`distortions`), so rows cannot be compared with each other.
 #
 # With a running kernel, the sliders spoil a window of the truth by degrees; the table says what each metric makes of it. Find a fault that QNR
 # rewards and PSNR does not forgive.
@@ -276,9 +277,9 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** No method wins every column: EXP has the best SAM (2.9 degrees), BDSD the best of all others. The maps agree: the mean error is 55 DN for EXP, 44 and 42 for the
-# networks without and with $L_d$, 37 for GSA, 34 for BDSD, which errs in fields here, too. In the windows EXP is
-# soft, BDSD sharp with tinted fields, the networks between. **What it does not show:** what a user would do with the image.
+# **What you see.** No method wins every column: EXP has the best SAM (2.9 degrees), BDSD the other three. The maps agree: the mean error is 55 DN for EXP, 44 and 42 for the
+# networks without and with $L_d$, 37 for GSA, 34 for BDSD, whose fields are as dark as its neighbours' here. In the windows EXP is
+# soft, BDSD and GSA sharp with smeared colours at cars, the networks between. **What it does not show:** what the image is good for.
 #
 # ### Which metrics agree with the truth?
 #
@@ -347,9 +348,9 @@ for scale, effect in effects.items():
         print(f"  {name:>10} {e['difference']:+.4f}  {interval}  n={e['n']}  {verdict}")
 
 # %% [markdown]
-# **What you see.** Signs and sizes, not only a winner. On the embedded scene $L_d$ makes QNR worse (-.014); against the truth PSNR rises by 0.23 dB, clear of 0 with three seeds
+# **What you see.** Signs and sizes, not only a winner. On the embedded scene $L_d$ makes QNR worse (-.014) and D_lambda, too; against the truth PSNR rises by 0.23 dB, clear of 0 with three seeds
 # (.11 to .36), while the gains in ERGAS (3.17 to 3.00) and Q2n (.010) have intervals that just hold 0. One scale down, on 128 pixels, SAM gets worse (.09 degrees), and nothing else is
-# clear. Networks trained longer show the same signs with narrower intervals (`LOG.md`). **What it does not show:** other scenes, other sensors, more seeds.
+# clear. These are fourteen intervals at 95 %: one may be clear by chance. **What it does not show:** other scenes, other sensors, more seeds.
 
 # %% [markdown]
 # ## Traps, in figures
@@ -415,7 +416,7 @@ print("scales:", sorted(k for k in methods["EXP"]))
 # %% [markdown]
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/04_evaluation_solutions.ipynb`.
 #
 # **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to

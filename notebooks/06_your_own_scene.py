@@ -106,7 +106,8 @@ print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} wi
 # ## Fusing in windows
 #
 # `fuse.fuse_scene` reads a scene twice: once to survey it (checks of all values, PAN's brightness, a classical method's means
-# and covariances), once to fuse window by window, each with a margin as wide as the method looks.
+# and covariances), once to fuse window by window, each with a margin as wide as the method looks. Nodata in it is 0 while fusing, so that fill
+# values such as 65535 do not spread; windows around a hole see it as dark ground, and the product holds nodata there.
 
 # %%
 network = steps.get_network(setup, pair, None, with_l_d=False, seed=setup.seed_list[0])
@@ -158,7 +159,7 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** Both products have PAN's edges in MS's colours, and no line at 256 pixels, where the four windows meet. The network was trained
+# **What you see.** Both products have PAN's edges in MS's colours (the network leaves violet rims at bright roofs), and no line at 256 pixels, where the four windows meet. The network was trained
 # for a few seconds only (`recipe="course"`) and is softer than GSA; `recipe="best"` takes a minute and a half. **What it does not show:** which of the two is nearer to the truth.
 #
 # With a running kernel, the next cell lets you swipe between any two of the pictures.
@@ -177,12 +178,12 @@ plotting.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground left and right of the line at 256 pixels: colours go on unbroken, details begin at it. **What it does not show:** whether
+# **What you see.** The same ground left and right of the orange line at 256 pixels (ours, not a seam): colours go on unbroken, details begin at it. **What it does not show:** whether
 # the details are true. Notebook 04 measures that; a swipe only persuades.
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in
+# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/06_your_own_scene_solutions.ipynb`.
 #
 # **Exercise 1.** Fuse the scene with GSA in windows of 64 and of 512 PAN pixels and subtract the two products. *Expected:* at most one digital number: the means and covariances are those of
@@ -210,7 +211,7 @@ print("share of nodata:", share)
 #
 # 1. Why must a classical method's statistics be those of the whole scene, not of each window?
 # 2. What would a network trained on one window do wrong in the others?
-# 3. Why is the margin of a window as wide as the network's reach and not a fixed number?
+# 3. Why is the margin of a window as wide as the method looks and not a fixed number?
 # 4. What does a nodata stripe do to the windows around it?
 # 5. Which of the sources above may appear in a paper's figure?
 #
