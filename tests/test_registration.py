@@ -258,10 +258,12 @@ def test_a_registered_pair_is_read_back_as_it_is(files, tmp_path, capsys):
 
 
 def test_pairs_that_do_not_tell_are_not_registered(town, tmp_path):
-    unlike = replace(town, ms=town.ms.flip(2))
-    folder = raster.write_pair(tmp_path / "pair", unlike)
-    with pytest.raises(ValueError, match="do not tell their shift"):
-        raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
+    grain = torch.randn(town.ms.shape, generator=torch.Generator().manual_seed(0)) * town.ms.std()
+    faint = (town.ms + grain).clamp(0, town.peak).round()
+    for ms, message in ((faint, "do not tell their shift"), (town.ms.flip(2), "do not show the same place")):
+        folder = raster.write_pair(tmp_path / "pair", replace(town, ms=ms))
+        with pytest.raises(ValueError, match=message):
+            raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
 
 
 def test_steps_register_and_keep_products_apart(files, tmp_path):
