@@ -374,6 +374,22 @@ def test_a_gradient_that_is_no_number_is_named(small_pair, monkeypatch):
         training.train(small_pair, QUICK, progress=False)
 
 
+@pytest.mark.parametrize(("batch", "patch", "each"), [(1, 128, 1), (4, 128, 4), (1, 64, 1), (2, 64, 1)])
+def test_all_crops_are_seen_in_turn_and_some_in_every_step(small_pair, random_clip, monkeypatch, batch, patch, each):
+    supervisor, _ = adaptation.adapt(small_pair, random_clip, prompts.get("wald"), AdaptConfig(steps=1), progress=False)
+    seen, real = [], losses.language
+
+    def spy(guide, fused, *others, crops, **more):
+        seen.append(list(range(len(guide.tiles(fused))))[crops])
+        return real(guide, fused, *others, crops=crops, **more)
+
+    monkeypatch.setattr(losses, "language", spy)
+    training.train(small_pair, TrainConfig(steps=4, batch=batch, patch=patch), supervisor, progress=False)
+    crops = batch * (patch // 64) ** 2
+    assert [len(step) for step in seen] == [each] * 4
+    assert sorted(seen[0] + seen[1] + seen[2] + seen[3])[:: max(1, 4 * each // crops)] == list(range(crops))
+
+
 SHARED = """
 import json, sys
 from accelerate import Accelerator
