@@ -8,11 +8,12 @@ import torch
 
 from clippan_lite import classical, data, losses
 from clippan_lite.adapter import Supervisor
+from clippan_lite.callbacks import progress_bar
 from clippan_lite.checkpoints import History
 from clippan_lite.clip import Clip
 from clippan_lite.config import EXAMPLES, AdaptConfig
 from clippan_lite.data import Pair, Patches
-from clippan_lite.loop import progress_bar, weighted_sum
+from clippan_lite.losses import weighted_sum
 from clippan_lite.prompts import PromptSet
 
 
@@ -52,15 +53,23 @@ def adapt(
     # One scale down, filters reach over `ratio` times as much ground.
     pair, gap = (data.reduced(pair), 56) if config.examples == "reduced" else (pair, 32)
     torch.manual_seed(config.seed)
-    supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share)
+    supervisor = Supervisor(
+        clip, prompts, pair.bands, pair.sensor.rgb, config.image_share, config.text_share
+    )
     supervisor.calibrate(pair)
     if config.stem != "learned":
-        supervisor.fix_stems(principal_bands(pair, supervisor.band_gain[0]) if config.stem == "pca" else None)
+        supervisor.fix_stems(
+            principal_bands(pair, supervisor.band_gain[0]) if config.stem == "pca" else None
+        )
     supervisor.to(device)
-    patches = Patches(pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap)
+    patches = Patches(
+        pair, clip.input_size, split, hrms_examples(pair, config.examples), device, gap
+    )
     check_native(patches, clip)
     generator = torch.Generator().manual_seed(config.seed)
-    weights = {name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")}
+    weights = {
+        name: getattr(config, name) for name in ("inter", "intra", "fusion", "direction", "drift")
+    }
     optimiser = torch.optim.Adam(supervisor.parameters(), config.lr)
     history: History = []
     bar = progress_bar(config.steps, "Stage I", progress)
@@ -72,8 +81,16 @@ def adapt(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        history.append({"step": step, "loss": loss.item(), **{name: value.item() for name, value in terms.items()}})
-        bar.set_postfix({name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False)
+        history.append(
+            {
+                "step": step,
+                "loss": loss.item(),
+                **{name: value.item() for name, value in terms.items()},
+            }
+        )
+        bar.set_postfix(
+            {name: f"{value.item():.2f}" for name, value in terms.items()}, refresh=False
+        )
     return supervisor.eval().requires_grad_(False), history
 
 
@@ -100,14 +117,25 @@ def check_settings(config: AdaptConfig) -> None:
     """Refuse settings of Stage I that cannot be, in one line."""
     if config.stem not in ("learned", "rgb", "pca"):
         raise ValueError(f"AdaptConfig: stem must be learned, rgb or pca, found {config.stem!r}")
-    ranges = {"steps": (0, math.inf), "batch": (2, math.inf), "lr": (1e-12, math.inf), "temperature": (1e-3, math.inf)}
+    ranges = {
+        "steps": (0, math.inf),
+        "batch": (2, math.inf),
+        "lr": (1e-12, math.inf),
+        "temperature": (1e-3, math.inf),
+    }
     ranges |= dict.fromkeys(("inter", "intra", "fusion", "direction", "drift"), (0, math.inf))
     ranges |= dict.fromkeys(("image_share", "text_share"), (0, 1))
     for name, (least, most) in ranges.items():
         found = getattr(config, name)
-        if not least <= found <= most or found == math.inf or (name in ("steps", "batch") and found != int(found)):
+        if (
+            not least <= found <= most
+            or found == math.inf
+            or (name in ("steps", "batch") and found != int(found))
+        ):
             upper = f" and at most {most}" if most < math.inf else ""
-            raise ValueError(f"AdaptConfig: {name} must be at least {least:g}{upper}, found {found}")
+            raise ValueError(
+                f"AdaptConfig: {name} must be at least {least:g}{upper}, found {found}"
+            )
 
 
 def check_native(patches: Patches, clip: Clip) -> None:
@@ -142,13 +170,17 @@ def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor
     check_examples(examples)
     if examples == "reduced":
         if pair.truth is None:
-            raise ValueError(f"examples='reduced' needs a pair with truth, found {pair.name}; pass data.reduced(pair)")
+            raise ValueError(
+                f"examples='reduced' needs a pair with truth, found {pair.name}; pass data.reduced(pair)"
+            )
         return {"hrms": pair.truth}
     methods = EXAMPLES if examples == "mixed" else (examples,)
     return {f"hrms {method}": classical.fuse(method, pair) for method in methods}
 
 
-def stage_one_views(batch: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+def stage_one_views(
+    batch: dict[str, torch.Tensor], generator: torch.Generator
+) -> dict[str, torch.Tensor]:
     """MS (interpolated), PAN and HRMS crops of a batch of patches, HRMS from a random example per crop."""
     choices = torch.stack([image for name, image in batch.items() if name.startswith("hrms")])
     picks = torch.randint(len(choices), (choices.shape[1],), generator=generator).to(choices.device)

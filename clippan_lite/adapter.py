@@ -93,11 +93,17 @@ class Supervisor(nn.Module):
         text_share: float = 0.5,
     ):
         super().__init__()
-        self._clip = (clip,)  # in a tuple, so that the frozen CLIP is neither saved, moved nor trained with this module
+        self._clip = (
+            clip,
+        )  # in a tuple, so that the frozen CLIP is neither saved, moved nor trained with this module
         self.prompts, self.bands, self.rgb = prompts, bands, tuple(rgb)
         self.stems = nn.ModuleDict({"ms": Stem(rgb, bands), "hrms": Stem(rgb, bands)})
-        self.image_adapters = nn.ModuleDict({k: Adapter(clip.dim, image_share) for k in ("ms", "pan")})
-        self.text_adapters = nn.ModuleDict({k: Adapter(clip.dim, text_share) for k in ("ms", "pan")})
+        self.image_adapters = nn.ModuleDict(
+            {k: Adapter(clip.dim, image_share) for k in ("ms", "pan")}
+        )
+        self.text_adapters = nn.ModuleDict(
+            {k: Adapter(clip.dim, text_share) for k in ("ms", "pan")}
+        )
         self.image_fusion, self.text_fusion = FusionAdapter(clip.dim), FusionAdapter(clip.dim)
         # What a network sees as 1 may be dark in one band and bright in another; CLIP expects a stretched picture.
         self.register_buffer("band_gain", torch.ones(1, bands, 1, 1))
@@ -115,7 +121,10 @@ class Supervisor(nn.Module):
         for name, image, mask in (("band_gain", pair.ms, keep_ms), ("pan_gain", pair.pan, keep)):
             values = image[:, mask].float()
             bright = torch.stack(
-                [torch.from_numpy(v.numpy()).kthvalue(max(1, int(0.995 * v.numel()))).values for v in values]
+                [
+                    torch.from_numpy(v.numpy()).kthvalue(max(1, int(0.995 * v.numel()))).values
+                    for v in values
+                ]
             )
             gain = pair.scale / bright.clamp(min=1e-6)
             getattr(self, name).copy_(gain.view(1, -1, 1, 1))
@@ -174,10 +183,18 @@ class Supervisor(nn.Module):
                     f"the stem takes {self.bands} bands, found {images.shape[1]}; adapt CLIP to this sensor"
                 )
             view = self.stems[kind](images * self.band_gain)
-        feature = self.clip.encode_tokens(view).flatten(0, 1) if tokens else self.clip.encode_image(view)
+        feature = (
+            self.clip.encode_tokens(view).flatten(0, 1) if tokens else self.clip.encode_image(view)
+        )
         return feature if kind == "hrms" else self.image_adapters[kind](feature)
 
     def encode_texts(self) -> dict[str, torch.Tensor]:
         """Unit features ``(1, d)`` of the three sentences; HRMS's stays CLIP's own, the fixed end of the direction."""
-        ms, pan, hrms = self.clip.encode_text([self.prompts.ms, self.prompts.pan, self.prompts.hrms]).split(1)
-        return {"ms": self.text_adapters["ms"](ms), "pan": self.text_adapters["pan"](pan), "hrms": hrms}
+        ms, pan, hrms = self.clip.encode_text(
+            [self.prompts.ms, self.prompts.pan, self.prompts.hrms]
+        ).split(1)
+        return {
+            "ms": self.text_adapters["ms"](ms),
+            "pan": self.text_adapters["pan"](pan),
+            "hrms": hrms,
+        }

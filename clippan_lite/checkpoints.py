@@ -20,8 +20,8 @@ from clippan_lite import backbones
 from clippan_lite.adapter import Supervisor
 from clippan_lite.clip import Clip
 from clippan_lite.config import AdaptConfig, TrainConfig
-from clippan_lite.files import replacing, write_json
 from clippan_lite.prompts import PromptSet
+from clippan_lite.runtime.files import replacing, write_json
 
 History = list[dict[str, float]]
 BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>_<bands>.safetensors and .json
@@ -45,10 +45,14 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     """
     state, facts = _load(Path(path))
     if facts["clip"] != clip.label:
-        raise ValueError(f"{Path(path).name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP")
+        raise ValueError(
+            f"{Path(path).name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP"
+        )
     config = AdaptConfig(**facts["config"])
     shares = (config.image_share, config.text_share)
-    supervisor = Supervisor(clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]), *shares)
+    supervisor = Supervisor(
+        clip, PromptSet(**facts["prompts"]), facts["bands"], tuple(facts["rgb"]), *shares
+    )
     supervisor.load_state_dict(state)
     return supervisor.eval().requires_grad_(False)
 
@@ -64,9 +68,13 @@ def save_network(path: str | Path, network: nn.Module, config: TrainConfig) -> N
 def load_network(path: Path) -> nn.Module:
     """Load what :func:`save_network` wrote, in evaluation mode on the CPU."""
     state, config, facts = _load_network(Path(path))
-    network = backbones.create(config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options)
+    network = backbones.create(
+        config.backbone, facts["bands"], facts["ratio"], facts["convention"], **config.options
+    )
     _fill(network, state, Path(path))
-    return network.to(memory_format=torch.channels_last).eval()  # as trained: another layout rounds otherwise
+    return network.to(
+        memory_format=torch.channels_last
+    ).eval()  # as trained: another layout rounds otherwise
 
 
 def find_network(path: str | Path) -> Path:
@@ -78,10 +86,18 @@ def find_network(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    seeds = {f: int(f.name.split("seed")[1].split("-")[0]) for f in path.glob("fusion/full-*-l_d-seed*.safetensors")}
-    found = [*path.glob("network.safetensors"), *sorted(seeds, key=lambda f: ("without" in f.name, seeds[f]))]
+    seeds = {
+        f: int(f.name.split("seed")[1].split("-")[0])
+        for f in path.glob("fusion/full-*-l_d-seed*.safetensors")
+    }
+    found = [
+        *path.glob("network.safetensors"),
+        *sorted(seeds, key=lambda f: ("without" in f.name, seeds[f])),
+    ]
     if not found:
-        raise FileNotFoundError(f"{path} is neither a network's .safetensors nor a run folder with one: train first")
+        raise FileNotFoundError(
+            f"{path} is neither a network's .safetensors nor a run folder with one: train first"
+        )
     return found[0]
 
 
@@ -98,7 +114,9 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> nn.Mo
     if config.start == "bundled":
         path = BUNDLED / f"{config.backbone}_{bands}.safetensors"
         if ratio != 4 or config.options or not path.is_file():
-            print(f"start: no bundled weights of {config.backbone} for {bands} bands, ratio {ratio}: begins at EXP")
+            print(
+                f"start: no bundled weights of {config.backbone} for {bands} bands, ratio {ratio}: begins at EXP"
+            )
             return fresh
     elif config.start:
         path = find_network(config.start)
@@ -121,7 +139,13 @@ def _save(path: Path, module: nn.Module, facts: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path.with_suffix(".json"), facts)
     with replacing(path) as part:
-        save_file({name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}, part)
+        save_file(
+            {
+                name: value.detach().cpu().contiguous()
+                for name, value in module.state_dict().items()
+            },
+            part,
+        )
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -134,23 +158,33 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     try:
         return load_file(path), json.loads(path.with_suffix(".json").read_text())
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"checkpoint {path}, or the .json beside it, is damaged ({error}): train again") from error
+        raise ValueError(
+            f"checkpoint {path}, or the .json beside it, is damaged ({error}): train again"
+        ) from error
 
 
 def _load_network(path: Path) -> tuple[dict[str, torch.Tensor], TrainConfig, dict]:
     """Weights, settings and ``bands, ratio, convention`` of a fusion network's file."""
     state, facts = _load(path)
     try:
-        return state, TrainConfig(**facts["config"]), {name: facts[name] for name in ("bands", "ratio", "convention")}
+        return (
+            state,
+            TrainConfig(**facts["config"]),
+            {name: facts[name] for name in ("bands", "ratio", "convention")},
+        )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path.name} holds no fusion network of this version ({error}): train again") from error
+        raise ValueError(
+            f"{path.name} holds no fusion network of this version ({error}): train again"
+        ) from error
 
 
 def _fill(network: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{path.name} does not fit the .json beside it ({error}): take both from one run") from error
+        raise ValueError(
+            f"{path.name} does not fit the .json beside it ({error}): take both from one run"
+        ) from error
 
 
 def write_history(path: Path, history: History) -> None:
@@ -201,14 +235,20 @@ def keep_state(
     if generator is not None:
         state["generator"] = generator.get_state()
     state = {name: value.cpu().contiguous() for name, value in state.items()}
-    told = {"settings": json.dumps(settings, sort_keys=True), "step": str(step), "facts": json.dumps(facts)}
+    told = {
+        "settings": json.dumps(settings, sort_keys=True),
+        "step": str(step),
+        "facts": json.dumps(facts),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as part:
             save_file(state, part, told)
     except (OSError, SafetensorError) as error:
         before = "the one before it is kept" if path.is_file() else "none is kept"
-        raise OSError(f"the state after step {step} could not be written to {path} ({error}); {before}") from error
+        raise OSError(
+            f"the state after step {step} could not be written to {path} ({error}); {before}"
+        ) from error
 
 
 def restore_state(
@@ -234,18 +274,33 @@ def restore_state(
     try:
         with safe_open(path, "pt") as file:
             told, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        settings_then, step, facts = json.loads(told["settings"]), int(told["step"]), json.loads(told["facts"])
+        settings_then, step, facts = (
+            json.loads(told["settings"]),
+            int(told["step"]),
+            json.loads(told["facts"]),
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no state of a training ({error}); delete it to start anew") from error
+        raise ValueError(
+            f"{path} holds no state of a training ({error}); delete it to start anew"
+        ) from error
     settings = json.loads(json.dumps(settings))
     if settings_then != settings:
         other = [k for k in {*settings, *settings_then} if settings.get(k) != settings_then.get(k)]
-        raise ValueError(f"{path} is of other settings ({', '.join(sorted(other))}); use those, or delete the file")
+        raise ValueError(
+            f"{path} is of other settings ({', '.join(sorted(other))}); use those, or delete the file"
+        )
     for i, parameter in enumerate(parameters):
         parameter.data.copy_(state[f"{i}.value"])
         if f"{i}.mean" in state:  # on the parameter's device and in its layout, as Adam makes them
-            mean, square = (torch.empty_like(parameter).copy_(state[f"{i}.{name}"]) for name in ("mean", "square"))
-            optimiser.state[parameter] = {"step": state[f"{i}.steps"], "exp_avg": mean, "exp_avg_sq": square}
+            mean, square = (
+                torch.empty_like(parameter).copy_(state[f"{i}.{name}"])
+                for name in ("mean", "square")
+            )
+            optimiser.state[parameter] = {
+                "step": state[f"{i}.steps"],
+                "exp_avg": mean,
+                "exp_avg_sq": square,
+            }
     if generator is not None:
         generator.set_state(state["generator"])
     with warnings.catch_warnings():

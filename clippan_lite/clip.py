@@ -1,6 +1,6 @@
 """Load a CLIP and get differentiable features from it: the only library file that imports open_clip, and lazily.
 
-``load_clip("bundled")`` needs no network: the package ships a small CLIP trained by :mod:`clippan_lite.pretrain_clip`.
+``load_clip("bundled")`` needs no network: the package ships a small CLIP trained by :mod:`clippan_lite.pretraining.clip`.
 Any open_clip architecture loads through the same function with a tag or a local file.
 """
 
@@ -63,7 +63,9 @@ class WordTokenizer:
             tokens = [2, *(self.rows.get(word, 1) for word in words), self.end]
             row[: len(tokens)] = torch.tensor(tokens)
         if unknown:
-            warnings.warn(f"the bundled CLIP does not know: {', '.join(sorted(unknown))}", stacklevel=2)
+            warnings.warn(
+                f"the bundled CLIP does not know: {', '.join(sorted(unknown))}", stacklevel=2
+            )
         return ids
 
 
@@ -133,7 +135,9 @@ class Clip:
                 f"no tokens from the visual encoder of {self.label}: expected open_clip's own ViT (as in ViT-B-32) or "
                 f"ResNet (as in RN50), found {type(visual).__name__}; load one of those"
             )
-        visual.output_tokens = True  # open_clip's switch: the visual encoder then gives (pooled, tokens)
+        visual.output_tokens = (
+            True  # open_clip's switch: the visual encoder then gives (pooled, tokens)
+        )
         try:
             tokens = visual(images)[1]
         finally:
@@ -144,13 +148,20 @@ class Clip:
 
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Images as the visual encoder takes them: resized if need be, and normalised."""
-        if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3 or not len(images):
+        if (
+            not isinstance(images, torch.Tensor)
+            or images.ndim != 4
+            or images.shape[1] != 3
+            or not len(images)
+        ):
             found = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
             raise ValueError(f"expected images (B, 3, S, S), found {found}")
         if not images.requires_grad:  # what is being trained is watched by its losses
             largest = float(images.abs().amax())
             if not largest < 20:  # NaN, infinity, digital numbers
-                raise ValueError(f"expected images scaled to about [0, 1], found values up to {largest:.4g}")
+                raise ValueError(
+                    f"expected images scaled to about [0, 1], found values up to {largest:.4g}"
+                )
         images = images.to(self.mean.dtype)
         if images.shape[-2:] != (self.input_size, self.input_size):
             images = F.interpolate(images, (self.input_size,) * 2, mode="bicubic", antialias=True)
@@ -168,11 +179,15 @@ class Clip:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if new:
             ids = self.tokenize(new).to(self.mean.device)
-            self._texts.update(zip(new, F.normalize(self.model.encode_text(ids), dim=-1), strict=True))
+            self._texts.update(
+                zip(new, F.normalize(self.model.encode_text(ids), dim=-1), strict=True)
+            )
         return torch.stack([self._texts[text] for text in texts])
 
 
-def _frozen(model: nn.Module, tokenize, size: int, mean, std, dim: int, name: str, label: str, device) -> Clip:
+def _frozen(
+    model: nn.Module, tokenize, size: int, mean, std, dim: int, name: str, label: str, device
+) -> Clip:
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise ValueError(
@@ -180,7 +195,9 @@ def _frozen(model: nn.Module, tokenize, size: int, mean, std, dim: int, name: st
             f"({len(broken)} tensors in all); get the weights again"
         )
     model = model.to(device).eval().requires_grad_(False)
-    mean, std = (torch.tensor(v, dtype=torch.float32, device=device).view(1, 3, 1, 1) for v in (mean, std))
+    mean, std = (
+        torch.tensor(v, dtype=torch.float32, device=device).view(1, 3, 1, 1) for v in (mean, std)
+    )
     print(f"CLIP: {label}, input {size} px, features {dim}, on {device}")
     return Clip(model, tokenize, size, mean, std, dim, name, label)
 
@@ -195,7 +212,10 @@ def build_bundled(config: dict) -> tuple[nn.Module, WordTokenizer]:
 
 
 def load_clip(
-    clip: str = "bundled", pretrained: str | Path | None = None, device: str = "cpu", random_weights: bool = False
+    clip: str = "bundled",
+    pretrained: str | Path | None = None,
+    device: str = "cpu",
+    random_weights: bool = False,
 ) -> Clip:
     """Load a frozen CLIP and say in one line what was loaded.
 
@@ -221,9 +241,13 @@ def load_clip(
         RuntimeError: the tag's weights could not be downloaded, or the architecture could not be built.
     """
     if not isinstance(clip, str) or not clip:
-        raise ValueError(f"expected 'bundled' or the name of an open_clip architecture, found {clip!r}")
+        raise ValueError(
+            f"expected 'bundled' or the name of an open_clip architecture, found {clip!r}"
+        )
     if random_weights and pretrained:
-        raise ValueError(f"random weights and pretrained = {str(pretrained)!r} exclude each other; leave one out")
+        raise ValueError(
+            f"random weights and pretrained = {str(pretrained)!r} exclude each other; leave one out"
+        )
     _check_device(device)
     if clip == "bundled":
         config_file = BUNDLED.with_suffix(".json")
@@ -233,19 +257,25 @@ def load_clip(
             )
         weights = _local_file(pretrained) or BUNDLED
         if pretrained and not weights.is_file():
-            raise FileNotFoundError(f"bundled CLIP: expected a weights file, found {_what(weights)}; give a file")
+            raise FileNotFoundError(
+                f"bundled CLIP: expected a weights file, found {_what(weights)}; give a file"
+            )
         for path in (config_file, weights):
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"bundled CLIP: {path.name} is missing; run: python -m clippan_lite.pretrain_clip --out {WEIGHTS}"
+                    f"bundled CLIP: {path.name} is missing; run: python -m clippan_lite.pretraining.clip --out {WEIGHTS}"
                 )
         config = json.loads(config_file.read_text())
         model, tokenizer = build_bundled(config)
-        label = "bundled (random weights)" if random_weights else f"bundled ({_short_hash(weights)})"
+        label = (
+            "bundled (random weights)" if random_weights else f"bundled ({_short_hash(weights)})"
+        )
         if not random_weights:
             _load_weights(model, weights)
         size, dim = config["vision_cfg"]["image_size"], config["embed_dim"]
-        return _frozen(model, tokenizer, size, config["mean"], config["std"], dim, "bundled", label, device)
+        return _frozen(
+            model, tokenizer, size, config["mean"], config["std"], dim, "bundled", label, device
+        )
     return _load_open_clip(clip, pretrained, device, random_weights)
 
 
@@ -254,7 +284,9 @@ def _check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:  # torch's own texts are long
-        raise ValueError(f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'") from error
+        raise ValueError(
+            f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'"
+        ) from error
 
 
 def _what(path: Path) -> str:
@@ -279,7 +311,9 @@ def weights_stamp(clip: str, pretrained: str = "") -> str:
     path = _local_file(pretrained) or (BUNDLED if clip == "bundled" else None)
     if path is None or not path.is_file():
         return ""
-    return _short_hash(path) if path == BUNDLED else f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
+    return (
+        _short_hash(path) if path == BUNDLED else f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
+    )
 
 
 def _local_file(pretrained: str | Path | None) -> Path | None:
@@ -290,16 +324,22 @@ def _local_file(pretrained: str | Path | None) -> Path | None:
     return path if path.is_file() or path.suffix or len(path.parts) > 1 else None
 
 
-def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, random_weights: bool) -> Clip:
+def _load_open_clip(
+    clip: str, pretrained: str | Path | None, device: str, random_weights: bool
+) -> Clip:
     import open_clip
 
     names, tags = open_clip.list_models(), open_clip.list_pretrained_tags_by_model(clip)
     if clip not in names:
         close = difflib.get_close_matches(clip, names, 4, 0.4) or ["ViT-B-32", "ViT-B-16", "RN50"]
-        raise ValueError(f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {', '.join(close)}")
+        raise ValueError(
+            f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {', '.join(close)}"
+        )
     path, tag, label = None, None, f"{clip} (random weights)"
     if not random_weights:
-        expected = f"one of {', '.join(tags)}, or a local weights file" if tags else "a local weights file"
+        expected = (
+            f"one of {', '.join(tags)}, or a local weights file" if tags else "a local weights file"
+        )
         if not pretrained:
             raise ValueError(f"no weights named for {clip}: expected pretrained = {expected}")
         path, label = _local_file(pretrained), f"{clip} ({Path(pretrained).name})"
@@ -311,13 +351,17 @@ def _load_open_clip(clip: str, pretrained: str | Path | None, device: str, rando
                 clip = f"{clip}-quickgelu"
                 label = f"{clip} ({tag}, trained with the quick GELU)"
         elif not path.is_file():
-            raise FileNotFoundError(f"{clip}: expected a weights file, found {_what(path)}; give a file or a tag")
+            raise FileNotFoundError(
+                f"{clip}: expected a weights file, found {_what(path)}; give a file or a tag"
+            )
     try:
         with _quiet(tag is None):
             model = open_clip.create_model(clip, pretrained=tag, require_pretrained=tag is not None)
         tokenizer = open_clip.get_tokenizer(clip)
     except Exception as error:
-        reason = textwrap.shorten((str(error).splitlines() or [type(error).__name__])[0], 200, placeholder=" ...")
+        reason = textwrap.shorten(
+            (str(error).splitlines() or [type(error).__name__])[0], 200, placeholder=" ..."
+        )
         what = f"weights {tag!r} for {clip}" if tag else clip
         raise RuntimeError(
             f"{what} could not be loaded ({reason}); once, with a network, run: "
@@ -348,7 +392,9 @@ def _strict(tokenizer) -> Callable[[Sequence[str]], torch.Tensor]:
             if not found:
                 raise ValueError(f"prompt {text!r} is empty: expected at least one word")
             if found > room:
-                raise ValueError(f"prompt too long: expected at most {room} tokens, found {found}; shorten it")
+                raise ValueError(
+                    f"prompt too long: expected at most {room} tokens, found {found}; shorten it"
+                )
         return tokenizer(texts)
 
     return tokenize
@@ -373,7 +419,9 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
-        raise ValueError(f"{path.name}: expected the tensors of a state_dict, found a {type(state).__name__}")
+        raise ValueError(
+            f"{path.name}: expected the tensors of a state_dict, found a {type(state).__name__}"
+        )
     state = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
     for prefix in ("state_dict.", "module."):
         if all(name.startswith(prefix) for name in state):

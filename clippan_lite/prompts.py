@@ -48,10 +48,17 @@ PROMPTS = {
         "the paper's alternative protocol, our wording",
     ),
     "notes": PromptSet(
-        _MS, _PAN, "a fused image adhering to Wald's protocol", "the short form in which the paper is summed up"
+        _MS,
+        _PAN,
+        "a fused image adhering to Wald's protocol",
+        "the short form in which the paper is summed up",
     ),
-    "quality": PromptSet(_MS, _PAN, "a sharp, clean image in natural colours", "plain words instead of a protocol"),
-    "content": PromptSet(_MS, _PAN, "an image of houses, fields, forest and water", "control: content, no quality"),
+    "quality": PromptSet(
+        _MS, _PAN, "a sharp, clean image in natural colours", "plain words instead of a protocol"
+    ),
+    "content": PromptSet(
+        _MS, _PAN, "an image of houses, fields, forest and water", "control: content, no quality"
+    ),
     "wrong": PromptSet(
         _MS,
         _PAN,
@@ -64,7 +71,12 @@ PROMPTS = {
         "a white roof",
         "a road beside a river",
         "control: unrelated to fusion",
-        (("a red car", "a white roof"), ("a road", "a river"), ("a field", "a forest"), ("a house", "water")),
+        (
+            ("a red car", "a white roof"),
+            ("a road", "a river"),
+            ("a field", "a forest"),
+            ("a house", "water"),
+        ),
     ),
 }
 
@@ -87,4 +99,6 @@ def get(prompt: str) -> PromptSet:
         return PROMPTS[prompt]
     if " " in prompt.strip():
         return PromptSet(_MS, _PAN, prompt.strip())
-    raise ValueError(f"unknown prompt {prompt!r}: expected one of {', '.join(PROMPTS)}, or a sentence of several words")
+    raise ValueError(
+        f"unknown prompt {prompt!r}: expected one of {', '.join(PROMPTS)}, or a sentence of several words"
+    )

@@ -24,15 +24,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 2 wrong input or no download, 130 interrupted.
     """
-    parser = argparse.ArgumentParser(prog="python -m data_download", description="Open PAN / MS imagery on demand.")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_download", description="Open PAN / MS imagery on demand."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="what can be downloaded, with licences")
     listing.add_argument(
-        "words", nargs="*", metavar="WORD", help="only entries that mention all of these: wv3 chip by-sa"
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="only entries that mention all of these: wv3 chip by-sa",
     )
     get = commands.add_parser("get", help="download one entry")
     get.add_argument("name", metavar="NAME")
-    get.add_argument("--out", metavar="DIR", type=Path, help="where to put it (default: CLIPPAN_HOME/data/NAME)")
+    get.add_argument(
+        "--out", metavar="DIR", type=Path, help="where to put it (default: CLIPPAN_HOME/data/NAME)"
+    )
     get.add_argument("--offline", action="store_true", help="only use what is there already")
     get.add_argument("--chip", type=int, metavar="N", help="number of a chip (default: the first)")
     for what in ("row", "col", "size"):
@@ -42,24 +49,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser() / "data"
     try:
         if arguments.command == "list":
-            from clippan_lite import sensors  # reads a table; no torch
+            from clippan_lite.physics import sensors
 
             found = find(*arguments.words)
             for name, entry in found.items():
                 camera = sensors.get(entry.sensor)
                 numbers = f"ratio {camera.ratio}, {getattr(entry, 'bits', camera.bits)} bit"
-                print(f"{name}\n  {entry.sensor}: {entry.content}\n  bands {' '.join(camera.bands)}, {numbers}")
+                print(
+                    f"{name}\n  {entry.sensor}: {entry.content}\n  bands {' '.join(camera.bands)}, {numbers}"
+                )
                 print(f"  licence: {entry.licence}")
             if not found:
-                raise ValueError(f"nothing mentions {' '.join(arguments.words)}: list without words shows all")
+                raise ValueError(
+                    f"nothing mentions {' '.join(arguments.words)}: list without words shows all"
+                )
         elif arguments.command == "check":
             return check(home)
         else:
             if arguments.name not in ENTRIES:
-                raise ValueError(f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}")
+                raise ValueError(
+                    f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}"
+                )
             options = {n: getattr(arguments, n) for n in ("chip", "row", "col", "size")}
             options = {name: value for name, value in options.items() if value is not None}
-            beside = "".join(f"-{name}{value}" for name, value in options.items())  # choices lie beside each other
+            beside = "".join(
+                f"-{name}{value}" for name, value in options.items()
+            )  # choices lie beside each other
             out = arguments.out or home / (arguments.name + beside)
             get_any(arguments.name, ENTRIES[arguments.name], out, arguments.offline, options)
     except KeyboardInterrupt:
@@ -72,7 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def get_any(
-    name: str, entry: Entry | Chips | Window | Synthetic, out: Path, offline: bool = False, options: dict | None = None
+    name: str,
+    entry: Entry | Chips | Window | Synthetic,
+    out: Path,
+    offline: bool = False,
+    options: dict | None = None,
 ) -> Path:
     """Get one entry of any kind.
 
@@ -99,7 +118,9 @@ def get_any(
             )
     for option, value in (options or {}).items():
         if value < (1 if option == "size" else 0):
-            raise ValueError(f"--{option} must be {1 if option == 'size' else 0} or more, found {value}")
+            raise ValueError(
+                f"--{option} must be {1 if option == 'size' else 0} or more, found {value}"
+            )
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder as --out")
     if isinstance(entry, Entry):
@@ -112,17 +133,23 @@ def get_any(
     elif (out / "scene.json").is_file():
         there = json.loads((out / "scene.json").read_text(encoding="utf-8")).get("chosen", {})
         if options and there != options:
-            raise ValueError(f"{out} holds another choice ({there or 'the default'}): give another --out")
+            raise ValueError(
+                f"{out} holds another choice ({there or 'the default'}): give another --out"
+            )
         print(f"there already: {out}")
         return out
     scenes_.check_folder(out)
     if isinstance(entry, Synthetic):
-        from clippan_lite import raster, scenes  # the one place where the two packages meet in code
+        from clippan_lite.data import geotiff, synthetic
 
-        pair = scenes.make_scene(entry.seed, entry.size, entry.sensor)
-        raster.write_pair(out, pair, source="clippan_lite.scenes", licence=entry.licence)
+        pair = synthetic.make_scene(entry.seed, entry.size, entry.sensor)
+        geotiff.write_pair(out, pair, source="clippan_lite.data.synthetic", licence=entry.licence)
     else:
-        urls = [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
+        urls = (
+            [f"{entry.bucket}/{entry.pan}*.tif"]
+            if isinstance(entry, Chips)
+            else [entry.pan, *entry.ms]
+        )
         by_hand = (
             f"put pan.tif, ms.tif (from {', '.join(urls)}) and a scene.json like "
             f'{{"sensor": "{entry.sensor}", "bits": {entry.bits}, "convention": "geo"}} into {out} by hand'
@@ -164,11 +191,19 @@ def check(home: Path) -> int:
                 state = "missing" if not file.is_file() else "whole"
                 try:
                     if file.is_file():
-                        state = "whole" if _checked(entry, file) else "can be read; no checksum is published"
+                        state = (
+                            "whole"
+                            if _checked(entry, file)
+                            else "can be read; no checksum is published"
+                        )
                 except ValueError:
                     state = "DAMAGED: remove it and get it again"
             else:
-                state = "whole" if scenes_.is_whole(folder) else "DAMAGED or incomplete: the same get mends it"
+                state = (
+                    "whole"
+                    if scenes_.is_whole(folder)
+                    else "DAMAGED or incomplete: the same get mends it"
+                )
             bad += state == "missing" or state.startswith("DAMAGED")
             print(f"{folder.name}: {state}")
     if not (home.is_dir() and any(home.iterdir())):
@@ -188,7 +223,9 @@ def _checked(entry: Entry, file: Path) -> bool:
         except ValueError as error:
             raise ValueError(f"{error}: remove {file} and get it again") from None
     elif (found := fetch.md5_of(file)) != entry.md5:
-        raise ValueError(f"{file} has MD5 {found}, expected {entry.md5}: remove it and get it again")
+        raise ValueError(
+            f"{file} has MD5 {found}, expected {entry.md5}: remove it and get it again"
+        )
     return entry.md5 is not None
 
 

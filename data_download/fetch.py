@@ -51,10 +51,14 @@ def check_url(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL):
         return
-    raise ValueError(f"{url} is not an https address: use https, so that nobody can change the file on its way")
+    raise ValueError(
+        f"{url} is not an https address: use https, so that nobody can change the file on its way"
+    )
 
 
-def download(url: str, target: Path, md5: str | None = None, timeout: float = 60.0, tries: int = 3) -> Path:
+def download(
+    url: str, target: Path, md5: str | None = None, timeout: float = 60.0, tries: int = 3
+) -> Path:
     """Download to ``target``, which appears only when it is complete and its checksum fits.
 
     Where no checksum is published, :func:`verify` must find nothing wrong with it. What was received before the
@@ -85,11 +89,15 @@ def download(url: str, target: Path, md5: str | None = None, timeout: float = 60
                 _receive(address, part, target.name, timeout)
                 break
             except urllib.error.HTTPError as error:
-                raise OSError(f"{url} cannot be downloaded ({error}): it may have moved, or try later") from None
+                raise OSError(
+                    f"{url} cannot be downloaded ({error}): it may have moved, or try later"
+                ) from None
             except BROKEN as error:
                 if attempt == tries:
                     kept = ", what came is kept: the same command goes on" if part.exists() else ""
-                    raise OSError(f"{url} cannot be downloaded ({error}){kept}; check the network") from None
+                    raise OSError(
+                        f"{url} cannot be downloaded ({error}){kept}; check the network"
+                    ) from None
         if md5 is None:
             try:
                 verify(part, target.name)
@@ -100,15 +108,21 @@ def download(url: str, target: Path, md5: str | None = None, timeout: float = 60
 
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive)
+        pooch.retrieve(
+            url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive
+        )
     except ValueError as error:
         if "does not match the known hash" not in str(error):  # ours
             raise
-        raise ValueError(f"{target.name} has another MD5, expected {md5}: damaged or changed, try again") from None
+        raise ValueError(
+            f"{target.name} has another MD5, expected {md5}: damaged or changed, try again"
+        ) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
             _forget(part)
-            raise OSError(f"the disk is full: {target.name} was not kept; make room and call again") from None
+            raise OSError(
+                f"the disk is full: {target.name} was not kept; make room and call again"
+            ) from None
         raise
     finally:
         if not part.exists():
@@ -144,12 +158,18 @@ def head(url: str, timeout: float = 60.0) -> None:
         with _open(url, timeout, "HEAD"):
             pass
     except urllib.error.HTTPError as error:
-        raise OSError(f"{url} is not there ({error}): this acquisition lacks it, choose another data set") from None
+        raise OSError(
+            f"{url} is not there ({error}): this acquisition lacks it, choose another data set"
+        ) from None
     except BROKEN as error:
-        raise OSError(f"{url} cannot be reached ({error}): check the network, or try later") from None
+        raise OSError(
+            f"{url} cannot be reached ({error}): check the network, or try later"
+        ) from None
 
 
-def _open(url: str, timeout: float, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+def _open(
+    url: str, timeout: float, method: str = "GET", **headers: str
+) -> http.client.HTTPResponse:
     headers = {"User-Agent": "clippan-lite data_download", **headers}
     request = urllib.request.Request(url, headers=headers, method=method)
     return urllib.request.build_opener(_HttpsOnly).open(request, timeout=timeout)
@@ -192,7 +212,9 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
         try:
             with (
                 part.open("ab" if resumed else "wb") as file,
-                tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None) as bar,
+                tqdm(
+                    total=total, initial=start, unit="B", unit_scale=True, desc=name, disable=None
+                ) as bar,
             ):
                 while block := answer.read(CHUNK):
                     file.write(block)
@@ -236,7 +258,9 @@ def verify(path: Path, name: str | None = None) -> None:
                         pass
     except DAMAGED as error:
         told = " ".join(str(error).replace(str(path), name).split())
-        raise ValueError(f"{name} is damaged, or no {Path(name).suffix[1:]} file at all ({told})") from None
+        raise ValueError(
+            f"{name} is damaged, or no {Path(name).suffix[1:]} file at all ({told})"
+        ) from None
 
 
 def md5_of(path: Path) -> str:
@@ -262,7 +286,9 @@ def unpack(archive: Path, folder: Path) -> Path:
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it first, or choose another --out")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.part")  # one name, so that a killed run leaves no second one
+    scratch = folder.with_name(
+        f".{folder.name}.part"
+    )  # one name, so that a killed run leaves no second one
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -277,27 +303,35 @@ def unpack(archive: Path, folder: Path) -> Path:
         os.replace(scratch, folder)
     except DAMAGED as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise OSError(f"the disk is full: {archive} was not unpacked; make room and call again") from None
+            raise OSError(
+                f"the disk is full: {archive} was not unpacked; make room and call again"
+            ) from None
         raise ValueError(f"{archive} cannot be unpacked ({error}): download it again") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
-def _members(archive: Path) -> Iterator[tuple[str, bool, contextlib.AbstractContextManager[IO[bytes]]]]:
+def _members(
+    archive: Path,
+) -> Iterator[tuple[str, bool, contextlib.AbstractContextManager[IO[bytes]]]]:
     """Name, whether it is a folder, and content of each member; refuses everything that is not a plain file."""
     empty: contextlib.AbstractContextManager = contextlib.nullcontext()
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             for info in file.infolist():
                 if stat.S_ISLNK(info.external_attr >> 16):
-                    raise ValueError(f"{archive} holds a link ({info.filename}), expected plain files: do not use it")
+                    raise ValueError(
+                        f"{archive} holds a link ({info.filename}), expected plain files: do not use it"
+                    )
                 yield info.filename, info.is_dir(), empty if info.is_dir() else file.open(info)
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as file:
             for member in file:
                 if not (member.isfile() or member.isdir()):
-                    raise ValueError(f"{archive} holds a link or device ({member.name}), expected plain files")
+                    raise ValueError(
+                        f"{archive} holds a link or device ({member.name}), expected plain files"
+                    )
                 content = None if member.isdir() else file.extractfile(member)
                 yield member.name, member.isdir(), content or empty
     else:
@@ -308,5 +342,7 @@ def _safe(name: str, archive: Path) -> Path:
     """A member's name as a relative path below the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):
-        raise ValueError(f"{archive} holds a member outside its folder ({name}): do not use this archive")
+        raise ValueError(
+            f"{archive} holds a member outside its folder ({name}): do not use this archive"
+        )
     return Path(*path.parts)

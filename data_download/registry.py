@@ -92,7 +92,9 @@ class Synthetic(_Common):
 
 _SPACENET = "https://spacenet-dataset.s3.amazonaws.com/spacenet"
 _SPACENET_TERMS = "CC BY-SA 4.0"
-_SPACENET_CITATION = "Van Etten, Lindenbaum, Bacastow: SpaceNet, a remote sensing dataset and challenge series, 2018"
+_SPACENET_CITATION = (
+    "Van Etten, Lindenbaum, Bacastow: SpaceNet, a remote sensing dataset and challenge series, 2018"
+)
 _PANCOLLECTION = "https://huggingface.co/datasets/elsting/PanCollection/resolve/main/test_data"
 _PANCOLLECTION_TERMS = "not stated; commercial imagery for research use, do not redistribute"
 _PANCOLLECTION_CITATION = "Deng et al.: Machine learning in pansharpening, IEEE GRSM 10(3), 2022"
@@ -107,16 +109,28 @@ def _synthetic(sensor: str, bands: int) -> Synthetic:
 
 
 def _spacenet(path: str, content: str, md5: str, sensor: str = "WV3") -> Entry:
-    return Entry(sensor, content, _SPACENET_TERMS, _SPACENET_CITATION, f"{_SPACENET}/{path}", md5, unpack=True)
+    return Entry(
+        sensor,
+        content,
+        _SPACENET_TERMS,
+        _SPACENET_CITATION,
+        f"{_SPACENET}/{path}",
+        md5,
+        unpack=True,
+    )
 
 
 def _pancollection(name: str, sensor: str, content: str) -> Entry:
-    return Entry(sensor, content, _PANCOLLECTION_TERMS, _PANCOLLECTION_CITATION, f"{_PANCOLLECTION}/{name}")
+    return Entry(
+        sensor, content, _PANCOLLECTION_TERMS, _PANCOLLECTION_CITATION, f"{_PANCOLLECTION}/{name}"
+    )
 
 
 def _nbu(name: str, sensor: str, pairs: int) -> Entry:
     content = f"{pairs} urban pairs, MS 256 x 256 and PAN 1024 x 1024, MATLAB files"
-    return Entry(sensor, content, _NBU_TERMS, _NBU_CITATION, f"{_NBU}/{name}.zip?download=true", unpack=True)
+    return Entry(
+        sensor, content, _NBU_TERMS, _NBU_CITATION, f"{_NBU}/{name}.zip?download=true", unpack=True
+    )
 
 
 _REDUCED = "20 reduced-resolution patches with reference, h5"
@@ -131,7 +145,8 @@ _LANDSAT = "https://storage.googleapis.com/gcp-public-data-landsat/LC08/01"
 
 def _chips(challenge: str, city: str, unit: str) -> Chips:
     names = [
-        f"spacenet/{challenge}/train/{city}/{kind}/{challenge}_train_{city}_{kind}_{unit}" for kind in ("PAN", "MS")
+        f"spacenet/{challenge}/train/{city}/{kind}/{challenge}_train_{city}_{kind}_{unit}"
+        for kind in ("PAN", "MS")
     ]
     return Chips("WV3", _CHIP, _SPACENET_TERMS, _SPACENET_CITATION, _BUCKET, *names)
 
@@ -158,8 +173,12 @@ ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
     "spacenet3-paris-chip": _chips("SN3_roads", "AOI_3_Paris", "img"),
     "spacenet3-vegas-chip": _chips("SN3_roads", "AOI_2_Vegas", "img"),
     "spacenet5-moscow-chip": _chips("SN5_roads", "AOI_7_Moscow", "chip"),
-    "maxar-kenya-2023": _maxar("Kenya-Flooding-May24/ard/37/211111023311/2023-11-30/104001008E063C00"),
-    "maxar-losangeles-2025": _maxar("WildFires-LosAngeles-Jan-2025/ard/11/031311103120/2025-01-08/10400100A24E1900"),
+    "maxar-kenya-2023": _maxar(
+        "Kenya-Flooding-May24/ard/37/211111023311/2023-11-30/104001008E063C00"
+    ),
+    "maxar-losangeles-2025": _maxar(
+        "WildFires-LosAngeles-Jan-2025/ard/11/031311103120/2025-01-08/10400100A24E1900"
+    ),
     "landsat8-greenland-2015": _landsat("LC08_L1TP_023001_20150708_20170407_01_T1"),
     "spacenet3-paris": _spacenet(
         "SN3_roads/tarballs/SN3_roads_train_AOI_3_Paris.tar.gz",
@@ -182,13 +201,25 @@ ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
         "d41ab6ec087b07e1e046c55d1fa5754b",
         "WV2",
     ),
-    "pancollection-wv3-reduced": _pancollection("test_wv3_multiExm1.h5", "WV3", f"{_REDUCED}, 184 MB"),
-    "pancollection-wv3-full": _pancollection("test_wv3_OrigScale_multiExm1.h5", "WV3", f"{_FULL}, 398 MB"),
-    "pancollection-wv2-reduced": _pancollection("test_wv2_multiExm1.h5", "WV2", f"{_REDUCED}, 184 MB"),
+    "pancollection-wv3-reduced": _pancollection(
+        "test_wv3_multiExm1.h5", "WV3", f"{_REDUCED}, 184 MB"
+    ),
+    "pancollection-wv3-full": _pancollection(
+        "test_wv3_OrigScale_multiExm1.h5", "WV3", f"{_FULL}, 398 MB"
+    ),
+    "pancollection-wv2-reduced": _pancollection(
+        "test_wv2_multiExm1.h5", "WV2", f"{_REDUCED}, 184 MB"
+    ),
     "pancollection-qb-reduced": _pancollection("test_qb_multiExm1.h5", "QB", f"{_REDUCED}, 97 MB"),
-    "pancollection-qb-full": _pancollection("test_qb_OrigScale_multiExm1.h5", "QB", f"{_FULL}, 220 MB"),
-    "pancollection-gf2-reduced": _pancollection("test_gf2_multiExm1.h5", "GF2", f"{_REDUCED}, 97 MB"),
-    "pancollection-gf2-full": _pancollection("test_gf2_OrigScale_multiExm1.h5", "GF2", f"{_FULL}, 220 MB"),
+    "pancollection-qb-full": _pancollection(
+        "test_qb_OrigScale_multiExm1.h5", "QB", f"{_FULL}, 220 MB"
+    ),
+    "pancollection-gf2-reduced": _pancollection(
+        "test_gf2_multiExm1.h5", "GF2", f"{_REDUCED}, 97 MB"
+    ),
+    "pancollection-gf2-full": _pancollection(
+        "test_gf2_OrigScale_multiExm1.h5", "GF2", f"{_FULL}, 220 MB"
+    ),
     "nbu-gaofen1": _nbu("nbu_gaofen-1", "GF1", 5),
     "nbu-ikonos": _nbu("nbu_ikonos", "IKONOS", 60),
     "nbu-quickbird": _nbu("nbu_quickbird", "QB", 150),
@@ -200,7 +231,9 @@ def find(*words: str) -> dict[str, Entry | Chips | Window | Synthetic]:
     """Entries whose name, sensor, content or licence mention all words, in upper or lower case."""
 
     def mentions(name: str, entry: _Common) -> bool:
-        told = " ".join((name, type(entry).__name__, entry.sensor, entry.content, entry.licence)).lower()
+        told = " ".join(
+            (name, type(entry).__name__, entry.sensor, entry.content, entry.licence)
+        ).lower()
         return all(word.lower() in told for word in words)
 
     return {name: entry for name, entry in ENTRIES.items() if mentions(name, entry)}

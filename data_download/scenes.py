@@ -35,12 +35,16 @@ def keys(bucket: str, prefix: str, timeout: float = 60.0) -> Iterator[str]:
     """
     token = None
     while True:
-        query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+        query = {"list-type": "2", "prefix": prefix} | (
+            {"continuation-token": token} if token else {}
+        )
         url = f"{bucket}/?{urllib.parse.urlencode(query)}"
         try:
             page = ElementTree.fromstring(fetch.read(url, timeout))
         except ElementTree.ParseError as error:
-            raise OSError(f"{url} did not answer with a listing ({error}): it may have moved") from None
+            raise OSError(
+                f"{url} did not answer with a listing ({error}): it may have moved"
+            ) from None
         space = page.tag.partition("}")[0] + "}" if page.tag.startswith("{") else ""
         for item in page.iter(f"{space}Contents"):
             yield item.findtext(f"{space}Key", "")
@@ -63,9 +67,14 @@ def chips(entry: Chips) -> dict[int, tuple[str, str]]:
             if tail.isdigit():
                 numbers[int(tail)] = f"{entry.bucket}/{urllib.parse.quote(key)}"
         found.append(numbers)
-    both = {number: (found[0][number], found[1][number]) for number in sorted(found[0].keys() & found[1].keys())}
+    both = {
+        number: (found[0][number], found[1][number])
+        for number in sorted(found[0].keys() & found[1].keys())
+    }
     if not both:
-        raise OSError(f"{entry.bucket} lists no chips under {entry.pan} and {entry.ms}: they may have moved")
+        raise OSError(
+            f"{entry.bucket} lists no chips under {entry.pan} and {entry.ms}: they may have moved"
+        )
     return both
 
 
@@ -91,7 +100,9 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
     first = number is None
     number = next(iter(there)) if first else number
     pan, ms = there[number]
-    hidden = {name: out / f".{number}-{name}" for name in FILES}  # an unfinished download of another chip is not taken
+    hidden = {
+        name: out / f".{number}-{name}" for name in FILES
+    }  # an unfinished download of another chip is not taken
     for url, file in zip((pan, ms), hidden.values(), strict=True):
         fetch.download(url, file)
     with warnings.catch_warnings(), rasterio.open(hidden["ms.tif"]) as file:
@@ -127,44 +138,75 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             pan = stack.enter_context(rasterio.open(entry.pan))
             bands = [stack.enter_context(rasterio.open(url)) for url in entry.ms]
             windows = _windows(pan, bands[0], row, col, size)
-            images = {"pan.tif": (pan, pan.read(window=windows[0])), "ms.tif": (bands[0], _stack(bands, windows[1]))}
+            images = {
+                "pan.tif": (pan, pan.read(window=windows[0])),
+                "ms.tif": (bands[0], _stack(bands, windows[1])),
+            }
         except RasterioError as error:
-            raise OSError(f"{entry.pan} cannot be read ({error}): check the network, or try later") from None
+            raise OSError(
+                f"{entry.pan} cannot be read ({error}): check the network, or try later"
+            ) from None
         _count(name, entry, sum(band.count for band in bands))
         if not all((image != (source.nodata or 0)).any() for source, image in images.values()):
-            raise ValueError(f"the window at row {row}, column {col} of {name} holds nodata only: choose another")
+            raise ValueError(
+                f"the window at row {row}, column {col} of {name} holds nodata only: choose another"
+            )
         out.mkdir(parents=True, exist_ok=True)
         for (file, (source, image)), window in zip(images.items(), windows, strict=True):
-            profile = {"driver": "GTiff", "count": len(image), "height": image.shape[1], "width": image.shape[2]}
-            profile |= {"dtype": image.dtype, "crs": source.crs, "transform": source.window_transform(window)}
-            profile |= {"nodata": source.nodata, "compress": "deflate", "photometric": "minisblack", "alpha": "no"}
+            profile = {
+                "driver": "GTiff",
+                "count": len(image),
+                "height": image.shape[1],
+                "width": image.shape[2],
+            }
+            profile |= {
+                "dtype": image.dtype,
+                "crs": source.crs,
+                "transform": source.window_transform(window),
+            }
+            profile |= {
+                "nodata": source.nodata,
+                "compress": "deflate",
+                "photometric": "minisblack",
+                "alpha": "no",
+            }
             try:
                 with rasterio.open(out / f".part-{file}", "w", **profile) as target:
                     target.write(image)
             except RasterioError as error:
                 for part in FILES:
                     (out / f".part-{part}").unlink(missing_ok=True)
-                raise OSError(f"{out / file} could not be written ({error}): is the disk full?") from None
+                raise OSError(
+                    f"{out / file} could not be written ({error}): is the disk full?"
+                ) from None
     _place(out, {file: out / f".part-{file}" for file in FILES})
     return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms], options)
 
 
 def _count(name: str, entry: Chips | Window, found: int) -> None:
     """Refuse MS of other bands than the sensor's (ValueError)."""
-    from clippan_lite import sensors  # reads a table; no torch
+    from clippan_lite.physics import sensors
 
     bands = sensors.get(entry.sensor).bands
     if found != len(bands):
-        raise ValueError(f"MS of {name} has {found} bands, expected {len(bands)} ({', '.join(bands)}): it has changed")
+        raise ValueError(
+            f"MS of {name} has {found} bands, expected {len(bands)} ({', '.join(bands)}): it has changed"
+        )
 
 
-def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int) -> list[Pixels]:
+def _windows(
+    pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int
+) -> list[Pixels]:
     """The window on PAN's and on MS's grid, by the geotransforms; their corners lie within half an MS pixel."""
     ratio = round(ms.transform.a / pan.transform.a)
     if pan.crs != ms.crs or ratio < 1 or abs(ms.transform.a / pan.transform.a - ratio) > 1e-3:
-        raise ValueError(f"PAN ({pan.crs}) and MS ({ms.crs}) lie on grids that do not fit: choose another data set")
+        raise ValueError(
+            f"PAN ({pan.crs}) and MS ({ms.crs}) lie on grids that do not fit: choose another data set"
+        )
     if size < 64 * ratio or size % ratio:
-        raise ValueError(f"size must be a multiple of the ratio {ratio} and at least {64 * ratio}, found {size}")
+        raise ValueError(
+            f"size must be a multiple of the ratio {ratio} and at least {64 * ratio}, found {size}"
+        )
     if not (0 <= row <= pan.height - size and 0 <= col <= pan.width - size):
         raise ValueError(
             f"a window of {size} at row {row}, column {col} leaves the image of {pan.height} x {pan.width} PAN pixels"
@@ -173,7 +215,9 @@ def _windows(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, 
     left, top = round(x), round(y)
     low = size // ratio
     if not (0 <= top <= ms.height - low and 0 <= left <= ms.width - low):
-        raise ValueError(f"MS does not reach to row {row}, column {col}: choose a window further inside")
+        raise ValueError(
+            f"MS does not reach to row {row}, column {col}: choose a window further inside"
+        )
     # PAN follows MS's pixels, so that both begin at the same place as nearly as their grids allow.
     x, y = ~pan.transform * (ms.transform * (left, top))
     col, row = min(max(round(x), 0), pan.width - size), min(max(round(y), 0), pan.height - size)
@@ -188,7 +232,9 @@ def check_folder(out: Path) -> None:
     """Refuse a folder with images of somebody else: only ``scene.json`` makes them a scene of ours (ValueError)."""
     for name in FILES:
         if (out / name).exists() and not (out / "scene.json").is_file():
-            raise ValueError(f"{out} holds a {name} without scene.json: give another --out, or move it away")
+            raise ValueError(
+                f"{out} holds a {name} without scene.json: give another --out, or move it away"
+            )
 
 
 def is_whole(out: Path) -> bool:
@@ -210,7 +256,9 @@ def _place(out: Path, hidden: dict[str, Path]) -> None:
         os.replace(file, out / name)
 
 
-def _describe(out: Path, name: str, entry: Chips | Window, urls: list[str], chosen: dict[str, int]) -> Path:
+def _describe(
+    out: Path, name: str, entry: Chips | Window, urls: list[str], chosen: dict[str, int]
+) -> Path:
     """Write ``scene.json`` last: its presence means that the images beside it are complete."""
     facts = {
         "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo", "source": urls,

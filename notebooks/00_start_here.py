@@ -49,7 +49,8 @@ scene_seed = 0  # which synthetic scene
 
 # %%
 
-from clippan_lite import check, plotting, steps
+from clippan_lite.course import check, plotting
+from clippan_lite.experiments import steps
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -94,7 +95,9 @@ print("problems:", problems or "none")
 
 # %% tags=["nbval-check-output"]
 pair = steps.get_pair(setup)
-print(f"PAN {tuple(pair.pan.shape)}, MS {tuple(pair.ms.shape)}, ratio {pair.ratio}, sensor {pair.sensor.name}")
+print(
+    f"PAN {tuple(pair.pan.shape)}, MS {tuple(pair.ms.shape)}, ratio {pair.ratio}, sensor {pair.sensor.name}"
+)
 
 # %%
 rgb = pair.sensor.rgb

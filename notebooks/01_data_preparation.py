@@ -43,7 +43,10 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from clippan_lite import data, degrade, plotting, steps
+from clippan_lite import data
+from clippan_lite.course import plotting
+from clippan_lite.experiments import steps
+from clippan_lite.physics import degrade
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -123,9 +126,16 @@ axis.axvline(1 / (2 * ratio), color="black", linewidth=1, linestyle=":")
 axis.annotate(" MS's Nyquist", (1 / (2 * ratio), 0.9))
 axis.set(xlabel="cycles per PAN pixel", ylabel="contrast left")
 axis.legend(fontsize=9)
-plotting.show(figure, setup.run, "01_mtf", "Contrast that each MS band's MTF leaves at each spatial frequency.")
+plotting.show(
+    figure,
+    setup.run,
+    "01_mtf",
+    "Contrast that each MS band's MTF leaves at each spatial frequency.",
+)
 at_nyquist = float(np.abs(np.exp(-2j * np.pi * taps / (2 * ratio)) @ kernel))
-print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the contrast where {gain:.3f} is meant")
+print(
+    f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the contrast where {gain:.3f} is meant"
+)
 
 # %% [markdown]
 # **What you see.** Right of the dotted line is what only PAN can tell. Left of it MS already loses contrast, which a
@@ -139,7 +149,9 @@ print(f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the cont
 # %%
 gain = pair.sensor.mtf_ms[rgb[1]]  # of the green band
 point = torch.zeros_like(pair.pan)
-point[:, point.shape[1] // 2, point.shape[2] // 2] = 1.0  # the spectrum of a blurred point is that of the blur
+point[:, point.shape[1] // 2, point.shape[2] // 2] = (
+    1.0  # the spectrum of a blurred point is that of the blur
+)
 spectra = {
     "PAN": pair.pan[0],
     "the MTF of green": degrade.mtf_filter(point, gain, ratio)[0],
@@ -171,7 +183,12 @@ for name in ("PAN", "PAN blurred by it"):
 # %% tags=["nbval-check-output"]
 low = data.reduced(pair)
 print(
-    "degraded MS:", tuple(low.ms.shape), "| degraded PAN:", tuple(low.pan.shape), "| its truth:", tuple(low.truth.shape)
+    "degraded MS:",
+    tuple(low.ms.shape),
+    "| degraded PAN:",
+    tuple(low.pan.shape),
+    "| its truth:",
+    tuple(low.truth.shape),
 )
 
 # %%
@@ -235,7 +252,9 @@ plotting.show(
 difference = None
 # your code
 if difference is not None:
-    print(f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN")
+    print(
+        f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN"
+    )
 
 # %% [markdown]
 # **Exercise 2.** What would a box of `ratio` x `ratio` pixels leave of the contrast at MS's Nyquist frequency, 1 / (2 `ratio`) cycles per PAN pixel? *Expected:* about .65,

@@ -43,12 +43,12 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
-clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
+clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 40  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
 adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-control_seeds = "0"  # seeds of Stage I in the table of controls, with commas between: about 15 s each
+control_seeds = "0"  # seeds of Stage I in the table of controls, commas between: 15 s each
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -56,19 +56,11 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import (
-    adaptation,
-    classical,
-    distortions,
-    evaluation,
-    instruments,
-    losses,
-    plotting,
-    prompts,
-    steps,
-    widgets,
-)
+from clippan_lite import adaptation, classical, losses, prompts
 from clippan_lite.adapter import Supervisor
+from clippan_lite.course import plotting, widgets
+from clippan_lite.experiments import probes, statistics, steps
+from clippan_lite.metrics import faults
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -116,15 +108,16 @@ print(f"    frozen CLIP: {frozen:7,} parameters")
 # scene, behind a gap as wide as the MTF filter reaches, which Stage I will not see. For a scene without truth, the classical BDSD result stands for the faultless image.
 
 # %%
-unadapted = instruments.unadapted(pair, clip_model, sentences, setup.on)
+unadapted = probes.unadapted(pair, clip_model, sentences, setup.on)
 target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
 faulty = {"untouched": target} | {
-    name: distortions.spoil(name, target) for name in ("blurred", "oversharpened", "noisy", "hazy", "greyed")
+    name: faults.spoil(name, target)
+    for name in ("blurred", "oversharpened", "noisy", "hazy", "greyed")
 }
-twice = {f"{name}, more": distortions.spoil(name, faulty[name]) for name in list(faulty)[1:]}
+twice = {f"{name}, more": faults.spoil(name, faulty[name]) for name in list(faulty)[1:]}
 answers = {
-    name: instruments.word_answers(
-        unadapted, instruments.held_out_views(pair, clip_model.input_size, image, device=setup.on)
+    name: probes.word_answers(
+        unadapted, probes.held_out_views(pair, clip_model.input_size, image, device=setup.on)
     )
     for name, image in {**faulty, **twice}.items()
 }
@@ -171,7 +164,12 @@ supervisor, history = adaptation.adapt(pair, clip_model, sentences, setup.adapt_
 path = steps.keep_supervisor(setup, supervisor, history)
 print("kept", path.name)
 figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction", "drift"])
-plotting.show(figure, setup.run, "02_losses", "Stage I's losses, floors subtracted; drift is watched, not trained.")
+plotting.show(
+    figure,
+    setup.run,
+    "02_losses",
+    "Stage I's losses, floors subtracted; drift is watched, not trained.",
+)
 
 # %% tags=["nbval-check-output"]
 print("loss fell:", history[-1]["loss"] < history[0]["loss"])
@@ -193,8 +191,8 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 # figure that a random CLIP reaches proves nothing about language.
 
 # %%
-views = instruments.held_out_views(pair, clip_model.input_size, target, device=setup.on)
-table = instruments.controls(
+views = probes.held_out_views(pair, clip_model.input_size, target, device=setup.on)
+table = probes.controls(
     pair,
     clip_model,
     sentences,
@@ -207,7 +205,7 @@ table = instruments.controls(
 names = list(table["adapted"][0])
 print(f"{'seeds ' + str(setup.control_seeds):>24}" + "".join(f"{name:>18}" for name in names))
 for row, tables in table.items():
-    mean, spread = evaluation.over_seeds(tables)
+    mean, spread = statistics.over_seeds(tables)
     print(f"{row:>24}" + "".join(f"{mean[n]:18.2f}" for n in names))
     if spread[names[0]] is not None:
         print(f"{'standard deviation':>24}" + "".join(f"{spread[n]:18.2f}" for n in names))
@@ -225,7 +223,7 @@ for row, tables in table.items():
 
 # %%
 maps = {
-    title: instruments.feature_map(model, views)
+    title: probes.feature_map(model, views)
     for title, model in (("before adaptation", unadapted), ("after adaptation", supervisor))
 }
 figure = plotting.scatter_types(maps, losses.KINDS)
@@ -249,14 +247,19 @@ plotting.show(
 
 # %%
 start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # where details begin
-swaps = {name: supervisor.worded(replace(sentences, hrms=prompts.get(name).hrms)) for name in prompts.PROMPTS}
-pulls = {name: instruments.gradient_change(supervisor, other, start) for name, other in swaps.items()}
+swaps = {
+    name: supervisor.worded(replace(sentences, hrms=prompts.get(name).hrms))
+    for name in prompts.PROMPTS
+}
+pulls = {name: probes.gradient_change(supervisor, other, start) for name, other in swaps.items()}
 for name, change in pulls.items():
     print(
         f"{name:>10}: cosine {change['cosine']:+.2f}, {change['norm ratio']:.2f} times as strong   {swaps[name].prompts.hrms}"
     )
 figure = plotting.bars(
-    {n: c["cosine"] for n, c in pulls.items()}, label="cosine of L_d's gradients", better="1: same pull"
+    {n: c["cosine"] for n, c in pulls.items()},
+    label="cosine of L_d's gradients",
+    better="1: same pull",
 )
 caption = "How alike the language loss pulls at EXP with other sentences than the one CLIP was adapted to."
 plotting.show(figure, setup.run, "02_pull", caption)
@@ -271,7 +274,11 @@ plotting.show(figure, setup.run, "02_pull", caption)
 # With a running kernel: type a sentence of your own, and see how like it each image type is and what $L_d$ says of three fused images.
 
 # %%
-candidates = {"HRMS": target, "GSA": classical.fuse("GSA", pair), "EXP": classical.fuse("EXP", pair)}
+candidates = {
+    "HRMS": target,
+    "GSA": classical.fuse("GSA", pair),
+    "EXP": classical.fuse("EXP", pair),
+}
 widgets.sentences(pair, supervisor, candidates)
 
 # %% [markdown]
@@ -282,7 +289,7 @@ widgets.sentences(pair, supervisor, candidates)
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/02_clip_adaptation_solutions.ipynb`.
 #
-# **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `instruments.unadapted`, then `instruments.figures`. *Expected:* it names a third of
+# **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `probes.unadapted`, then `probes.figures`. *Expected:* it names a third of
 # the types, which is chance, and its direction cosine is about -.05; Wald's sentences give .80.
 
 # %% tags=["exercise-1"]

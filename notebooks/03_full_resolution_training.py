@@ -38,7 +38,7 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
-clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
+clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 40  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
@@ -47,14 +47,20 @@ backbone = "fusionnet"  # fusion network, a name of the README's table of backbo
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+qnr_weight = (
+    -1.0
+)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
 import torch
 
-from clippan_lite import data, degrade, fuse, instruments, losses, plotting, raster, steps, training, widgets
+from clippan_lite import data, fuse, losses, training
+from clippan_lite.course import plotting, widgets
+from clippan_lite.data import geotiff
+from clippan_lite.experiments import probes, steps
+from clippan_lite.physics import degrade
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -118,15 +124,22 @@ gradients = {}
 for term in ("spec", "spat", "qnr", "direction"):
     fused = batch["exp"].clone().requires_grad_()
     only = dict.fromkeys(weights, 0) | {term: 1}
-    value = losses.stage_two(fused, batch, pair.sensor, to_pan, only, supervisor, texts, pair.convention)[term]
+    value = losses.stage_two(
+        fused, batch, pair.sensor, to_pan, only, supervisor, texts, pair.convention
+    )[term]
     value.backward()
     gradients[term] = fused.grad[0]
-print("every term reaches every band:", all((g.abs().amax(dim=(1, 2)) > 0).all().item() for g in gradients.values()))
+print(
+    "every term reaches every band:",
+    all((g.abs().amax(dim=(1, 2)) > 0).all().item() for g in gradients.values()),
+)
 
 # %%
 for term, gradient in gradients.items():
     print(f"{term:>10}: gradient norm at the fused image {gradient.norm():.4f}")
-pictures = {"EXP": plotting.picture(batch["exp"][0].cpu(), rgb, plotting.limits(batch["exp"][0].cpu(), rgb))}
+pictures = {
+    "EXP": plotting.picture(batch["exp"][0].cpu(), rgb, plotting.limits(batch["exp"][0].cpu(), rgb))
+}
 for term, gradient in gradients.items():
     size = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
     pictures[term] = plotting.picture(size, [0], plotting.limits(size, [0]))
@@ -215,8 +228,10 @@ widgets.dashboard(pair, setup.train_config(False, first), folder=setup.run / "da
 # %%
 final = len(histories[f"with L_d, seed {first}"])
 for with_l_d in (True, False):
-    stages[f"step {final}" + ("" if with_l_d else ", no L_d")] = fuse.fuse_pair(networks[with_l_d, first], pair)
-moved = instruments.displacements(supervisor, pair, stages)
+    stages[f"step {final}" + ("" if with_l_d else ", no L_d")] = fuse.fuse_pair(
+        networks[with_l_d, first], pair
+    )
+moved = probes.displacements(supervisor, pair, stages)
 print({title: round(one["cosine"], 2) for title, one in moved.items()})
 plotting.show(
     plotting.displacements(moved),
@@ -236,7 +251,7 @@ plotting.show(
 # %%
 fused = fuse.fuse_pair(networks[True, first], pair)
 without = fuse.fuse_pair(networks[False, first], pair)
-raster.write_fused(setup.run / "fused.tif", fused, pair)
+geotiff.write_fused(setup.run / "fused.tif", fused, pair)
 bounds = plotting.limits(pair.ms, rgb)
 pictures = {
     "EXP": plotting.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),

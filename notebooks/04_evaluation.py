@@ -40,7 +40,7 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
-clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
+clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 40  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
@@ -49,7 +49,9 @@ backbone = "fusionnet"  # fusion network, a name of the README's table of backbo
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+qnr_weight = (
+    -1.0
+)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
@@ -58,19 +60,12 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import (
-    classical,
-    data,
-    distortions,
-    evaluation,
-    files,
-    fuse,
-    metrics,
-    plotting,
-    scenes,
-    steps,
-    widgets,
-)
+from clippan_lite import classical, data, fuse, metrics
+from clippan_lite.course import plotting, widgets
+from clippan_lite.data import synthetic
+from clippan_lite.experiments import statistics, steps
+from clippan_lite.metrics import evaluation, faults
+from clippan_lite.runtime import files
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -117,7 +112,10 @@ fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
 full = {name: evaluation.at_full_resolution(image, pair) for name, image in fused.items()}
 seeds = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
-    images = [fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s), pair) for s in setup.seed_list]
+    images = [
+        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s), pair)
+        for s in setup.seed_list
+    ]
     fused[label] = images[0]
     seeds["full"][label] = [evaluation.at_full_resolution(image, pair) for image in images]
     if pair.truth is not None:
@@ -126,8 +124,8 @@ for with_l_d, label in LABELS.items():
 # %%
 spread = {"full": {}, "reduced": {}, "truth": {}}
 for label, tables in seeds["full"].items():
-    full[label], spread["full"][label] = evaluation.over_seeds(tables)
-display(Markdown(evaluation.markdown(full, evaluation.FULL, spread["full"])))
+    full[label], spread["full"][label] = statistics.over_seeds(tables)
+display(Markdown(statistics.markdown(full, evaluation.FULL, spread["full"])))
 print("EXP's D_lambda is zero by construction:", full["EXP"]["D_lambda"] < 2e-3)
 
 # %% [markdown]
@@ -147,15 +145,21 @@ print("EXP's D_lambda is zero by construction:", full["EXP"]["D_lambda"] < 2e-3)
 low = data.reduced(pair)
 judge = data.largest_valid(pair if pair.truth is not None else low)
 if min(judge.pan.shape[1:]) < 64:
-    print("no 64 PAN pixels each way without nodata: faults and ranks are shown on a synthetic scene instead")
-    judge = scenes.make_scene(setup.scene_seed, 256, pair.sensor, pair.convention)
+    print(
+        "no 64 PAN pixels each way without nodata: faults and ranks are shown on a synthetic scene instead"
+    )
+    judge = synthetic.make_scene(setup.scene_seed, 256, pair.sensor, pair.convention)
 faulty = {"the truth itself": judge.truth, "EXP": classical.fuse("EXP", judge)}
-faulty |= {name: distortions.spoil(name, judge.truth) for name in distortions.FAULTS}
+faulty |= {name: faults.spoil(name, judge.truth) for name in faults.FAULTS}
 row, column, side = plotting.busiest(judge.pan, 96)
 window = (slice(None), slice(row, row + side), slice(column, column + side))
 stretch = plotting.limits(judge.truth, rgb)
 plotting.show(
-    plotting.panels({n: plotting.picture(i[window], rgb, stretch) for n, i in faulty.items()}, columns=5, side=1.7),
+    plotting.panels(
+        {n: plotting.picture(i[window], rgb, stretch) for n, i in faulty.items()},
+        columns=5,
+        side=1.7,
+    ),
     setup.run,
     "04_faults",
     "A window of the truth, of EXP and of the truth with one known fault each.",
@@ -166,12 +170,16 @@ plotting.show(
 no_reference = {}
 with_reference = {}
 for name, image in faulty.items():
-    no_reference[name] = metrics.full(image, judge.ms, judge.pan, judge.sensor, judge.convention, judge.mask)
+    no_reference[name] = metrics.full(
+        image, judge.ms, judge.pan, judge.sensor, judge.convention, judge.mask
+    )
     with_reference[name] = metrics.reduced(image, judge.truth, judge.ratio, judge.peak, judge.mask)
 SHOWN = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho", "D_s_R", "D_lambda_align")
 better = evaluation.LARGER_IS_BETTER
 plotting.show(
-    plotting.heat({n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}, better, "the truth itself"),
+    plotting.heat(
+        {n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}, better, "the truth itself"
+    ),
     setup.run,
     "04_no_reference",
     "Metrics without a reference, for the truth and for known faults: red is worse than the truth, blue better.",
@@ -210,21 +218,31 @@ reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BD
 reduced = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
     images = [
-        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"), low) for s in setup.seed_list
+        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"), low)
+        for s in setup.seed_list
     ]
     reduced_images[label] = images[0]
     seeds["reduced"][label] = [evaluation.against_truth(image, low) for image in images]
-    reduced[label], spread["reduced"][label] = evaluation.over_seeds(seeds["reduced"][label])
-display(Markdown(evaluation.markdown(reduced, evaluation.REDUCED, spread["reduced"])))
+    reduced[label], spread["reduced"][label] = statistics.over_seeds(seeds["reduced"][label])
+display(Markdown(statistics.markdown(reduced, evaluation.REDUCED, spread["reduced"])))
 
 
 # %%
 def error_maps(images, reference):
     """Mean absolute error over the bands as pictures, one scale for all: black is 0, white is large."""
-    errors = {name: (image - reference).abs().mean(0, keepdim=True) for name, image in images.items()}
+    errors = {
+        name: (image - reference).abs().mean(0, keepdim=True) for name, image in images.items()
+    }
     white = float(np.quantile(torch.stack(list(errors.values())).numpy(), 0.99))
-    print("mean error in DN:", {name: round(float(e.mean()), 1) for name, e in errors.items()}, f"| white: {white:.0f}")
-    return {name.replace("network ", "net "): plotting.picture(e, [0], ([0.0], [white])) for name, e in errors.items()}
+    print(
+        "mean error in DN:",
+        {name: round(float(e.mean()), 1) for name, e in errors.items()},
+        f"| white: {white:.0f}",
+    )
+    return {
+        name.replace("network ", "net "): plotting.picture(e, [0], ([0.0], [white]))
+        for name, e in errors.items()
+    }
 
 
 plotting.show(
@@ -253,8 +271,8 @@ if pair.truth is None:
 else:
     truth = {name: evaluation.against_truth(fused[name], pair) for name in ("EXP", "GSA", "BDSD")}
     for label, tables in seeds["truth"].items():
-        truth[label], spread["truth"][label] = evaluation.over_seeds(tables)
-    display(Markdown(evaluation.markdown(truth, evaluation.REDUCED, spread["truth"])))
+        truth[label], spread["truth"][label] = statistics.over_seeds(tables)
+    display(Markdown(statistics.markdown(truth, evaluation.REDUCED, spread["truth"])))
     plotting.show(
         plotting.panels(error_maps(fused, pair.truth), columns=5, side=1.5),
         setup.run,
@@ -264,7 +282,10 @@ else:
     )
 
 # %%
-pictures = {name: plotting.picture(image, rgb, plotting.limits(pair.ms, rgb)) for name, image in fused.items()}
+pictures = {
+    name: plotting.picture(image, rgb, plotting.limits(pair.ms, rgb))
+    for name, image in fused.items()
+}
 if pair.truth is not None:
     pictures["truth"] = plotting.picture(pair.truth, rgb, plotting.limits(pair.ms, rgb))
 figure = plotting.panels(pictures, columns=3, zoom=plotting.busiest(pair.pan, 96), side=2.0)
@@ -293,33 +314,51 @@ plotting.show(
 # %%
 judges = [judge]
 if pair.truth is not None:
-    judges += [scenes.make_scene(setup.scene_seed + k, 256, pair.sensor, pair.convention) for k in (1, 2, 3)]
+    judges += [
+        synthetic.make_scene(setup.scene_seed + k, 256, pair.sensor, pair.convention)
+        for k in (1, 2, 3)
+    ]
 rankings = []
 for scene in judges:
     images = {name: classical.fuse(name, scene) for name in classical.METHODS}
     if scene is pair:
         images |= {label: fused[label] for label in LABELS.values()}
     without_truth = {
-        n: metrics.full(i, scene.ms, scene.pan, scene.sensor, scene.convention, scene.mask) for n, i in images.items()
+        n: metrics.full(i, scene.ms, scene.pan, scene.sensor, scene.convention, scene.mask)
+        for n, i in images.items()
     }
-    by_truth = {n: {"ERGAS": float(metrics.ergas(i, scene.truth, scene.ratio))} for n, i in images.items()}
-    rankings.append(evaluation.agreement(without_truth, by_truth))
+    by_truth = {
+        n: {"ERGAS": float(metrics.ergas(i, scene.truth, scene.ratio))} for n, i in images.items()
+    }
+    rankings.append(statistics.agreement(without_truth, by_truth))
     if scene is judge:
         true_ergas = {n: t["ERGAS"] for n, t in by_truth.items()}
         shown = {n: t for n, t in without_truth.items() if true_ergas[n] <= 1.5 * true_ergas["EXP"]}
-        print("far worse than EXP, not drawn:", ", ".join(n for n in images if n not in shown) or "none")
+        print(
+            "far worse than EXP, not drawn:",
+            ", ".join(n for n in images if n not in shown) or "none",
+        )
 plotting.show(
     plotting.against(
-        shown, SHOWN, true_ergas, "ERGAS (truth)", {"EXP": "EXP"} | dict.fromkeys(LABELS.values(), "networks")
+        shown,
+        SHOWN,
+        true_ergas,
+        "ERGAS (truth)",
+        {"EXP": "EXP"} | dict.fromkeys(LABELS.values(), "networks"),
     ),
     setup.run,
     "04_metric_against_truth",
     "Each method's metric without reference (across) and its error against the truth (up, smaller is better).",
 )
-lines = ["| metric | rank correlation with the truth, mean | lowest | highest | scenes |", "|---|---|---|---|---|"]
+lines = [
+    "| metric | rank correlation with the truth, mean | lowest | highest | scenes |",
+    "|---|---|---|---|---|",
+]
 for name in sorted(rankings[0], key=lambda n: -np.mean([r[n] for r in rankings])):
     values = [r[name] for r in rankings]
-    lines.append(f"| {name} | {np.mean(values):+.2f} | {min(values):+.2f} | {max(values):+.2f} | {len(values)} |")
+    lines.append(
+        f"| {name} | {np.mean(values):+.2f} | {min(values):+.2f} | {max(values):+.2f} | {len(values)} |"
+    )
 display(Markdown("\n".join(lines)))
 
 # %% [markdown]
@@ -337,12 +376,18 @@ display(Markdown("\n".join(lines)))
 # %%
 with_it, without = LABELS[True], LABELS[False]
 effects = {
-    scale: evaluation.paired_effect(tables[with_it], tables[without]) for scale, tables in seeds.items() if tables
+    scale: statistics.paired_effect(tables[with_it], tables[without])
+    for scale, tables in seeds.items()
+    if tables
 }
 for scale, effect in effects.items():
     print(f"\n{scale}:")
     for name, e in effect.items():
-        interval = "one seed, no interval" if e["ci95"] is None else f"95 % [{e['ci95'][0]:+.4f}, {e['ci95'][1]:+.4f}]"
+        interval = (
+            "one seed, no interval"
+            if e["ci95"] is None
+            else f"95 % [{e['ci95'][0]:+.4f}, {e['ci95'][1]:+.4f}]"
+        )
         clear = e["ci95"] is not None and (e["ci95"][0] > 0 or e["ci95"][1] < 0)
         verdict = ("better" if e["better"] else "worse") if clear else "no measurable effect"
         print(f"  {name:>10} {e['difference']:+.4f}  {interval}  n={e['n']}  {verdict}")
@@ -362,8 +407,12 @@ gsa, exp_image, args = fused["GSA"], fused["EXP"], (pair.ms, pair.pan, pair.sens
 low_gsa, other = reduced_images["GSA"], "geo" if pair.convention == "benchmark" else "benchmark"
 table = metrics.full(gsa, *args, pair.convention, pair.mask)
 against_low = metrics.reduced(low_gsa, low.truth, low.ratio, low.peak, low.mask)
-inside = metrics.reduced(low_gsa, low.truth, low.ratio, low.peak, torch.ones(low.pan.shape[1:], dtype=torch.bool))
-paper = metrics.d_lambda(exp_image, pair.ms, pair.ratio, pair.convention, mask=pair.mask, flavour="paper")
+inside = metrics.reduced(
+    low_gsa, low.truth, low.ratio, low.peak, torch.ones(low.pan.shape[1:], dtype=torch.bool)
+)
+paper = metrics.d_lambda(
+    exp_image, pair.ms, pair.ratio, pair.convention, mask=pair.mask, flavour="paper"
+)
 mixed = metrics.full(exp_image, *args, other, pair.mask)
 traps = [
     ("D_lambda_K on MS's grid / on PAN's", table["D_lambda_K"], table["D_lambda_K_und"]),
@@ -419,7 +468,7 @@ print("scales:", sorted(k for k in methods["EXP"]))
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/04_evaluation_solutions.ipynb`.
 #
-# **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to
+# **Exercise 1.** Blur the truth more and more (`faults.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to
 # one pixel (.88 to .95) and stays above the truth's: a fault that pays.
 
 # %% tags=["exercise-1"]
@@ -428,7 +477,7 @@ qnr = {}
 print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value in qnr.items()})
 
 # %% [markdown]
-# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`evaluation.paired_effect`), and judge
+# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effect`), and judge
 # by the spread of the two rows alone. *Expected:* paired, yes ([+0.17, +0.25]); the rows, a deviation of 1 dB each, overlap all over.
 
 # %% tags=["exercise-2"]
@@ -436,7 +485,13 @@ one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]
 other = [{"PSNR": v} for v in (28.3, 29.2, 30.33)]
 effect = None
 # your code
-print("difference:", effect, "| deviation of each:", evaluation.over_seeds(one)[1], evaluation.over_seeds(other)[1])
+print(
+    "difference:",
+    effect,
+    "| deviation of each:",
+    statistics.over_seeds(one)[1],
+    statistics.over_seeds(other)[1],
+)
 
 # %% [markdown]
 # **Exercise 3.** Set `qnr_weight=1.0` and `l_d_weight=0.0` and run again. *Expected:* QNR and HQNR of the networks both rise to about .96, the best of their columns,

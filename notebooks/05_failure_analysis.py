@@ -39,7 +39,7 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 scene_size = 512  # side of the synthetic scene in PAN pixels
 scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
-clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for the bundled CLIP
+clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_steps = 40  # Stage I optimiser steps
 adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
@@ -48,7 +48,9 @@ backbone = "fusionnet"  # fusion network, a name of the README's table of backbo
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
 train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
 l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = -1.0  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+qnr_weight = (
+    -1.0
+)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 unseen_sensor = "auto"  # sensor the network is tried on without training; "auto" takes another one with as many bands
@@ -65,15 +67,15 @@ from clippan_lite import (
     evaluation,
     files,
     fuse,
-    instruments,
     plotting,
     prompts,
-    scenes,
     sensors,
     steps,
     training,
 )  # fmt: skip
 from clippan_lite.clip import load_clip
+from clippan_lite.data import synthetic
+from clippan_lite.experiments import probes
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -103,9 +105,12 @@ setup.check()
 plotting.use_style()
 pair = steps.get_pair(setup)
 rgb = pair.sensor.rgb
-judge = instruments.judged(pair)
+judge = probes.judged(pair)
 scale = "full" if pair.truth is not None else "reduced"
-print("judged against:", "the scene's own truth" if scale == "full" else "the original MS, one scale down")
+print(
+    "judged against:",
+    "the scene's own truth" if scale == "full" else "the original MS, one scale down",
+)
 clip_model = steps.get_clip(setup)
 supervisor = steps.get_supervisor(setup, pair, clip_model)
 seed = setup.seed_list[0]
@@ -140,7 +145,7 @@ for name, row in baseline.items():
 
 # %%
 target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
-views = instruments.held_out_views(pair, clip_model.input_size, target, device=setup.on)
+views = probes.held_out_views(pair, clip_model.input_size, target, device=setup.on)
 
 
 def adapted(model, adapt_steps_here):
@@ -153,12 +158,12 @@ torch.manual_seed(0)
 knows_nothing = load_clip(setup.clip, None, setup.on, random_weights=True)
 full_name = f"all {setup.adapt_steps} steps"
 guides = {
-    "random weights, 0 steps": instruments.unadapted(pair, knows_nothing, supervisor.prompts, setup.on),
-    "0 steps": instruments.unadapted(pair, clip_model, supervisor.prompts, setup.on),
+    "random weights, 0 steps": probes.unadapted(pair, knows_nothing, supervisor.prompts, setup.on),
+    "0 steps": probes.unadapted(pair, clip_model, supervisor.prompts, setup.on),
     "5 steps": adapted(clip_model, 5),
     full_name: supervisor,
 }
-cosines = {name: instruments.figures(guide, views)["direction cosine"] for name, guide in guides.items()}
+cosines = {name: probes.figures(guide, views)["direction cosine"] for name, guide in guides.items()}
 trained_with = {
     "random weights, 0 steps": score(guided(guides["random weights, 0 steps"])),
     "0 steps": score(guided(guides["0 steps"])),
@@ -166,12 +171,16 @@ trained_with = {
 }
 
 # %%
-figure = plotting.bars(cosines, label="direction cosine of true HRMS, held-out crops", better="1 is best")
+figure = plotting.bars(
+    cosines, label="direction cosine of true HRMS, held-out crops", better="1 is best"
+)
 caption = "How well the truth follows the sentences' direction after 0, 5 and all steps of Stage I, one seed."
 plotting.show(figure, setup.run, "05_adaptation", caption)
 for name, row in trained_with.items():
     print(f"trained with {name:>24}:", {k: round(v, 3) for k, v in row.items()})
-change = {name: row["PSNR"] - baseline["network with L_d"]["PSNR"] for name, row in trained_with.items()}
+change = {
+    name: row["PSNR"] - baseline["network with L_d"]["PSNR"] for name, row in trained_with.items()
+}
 failures.append({
     "case": "too little CLIP adaptation", "figure": "05_adaptation.png",
     "what": f"direction cosine {cosines['random weights, 0 steps']:+.2f} with random weights and no Stage I, "
@@ -197,20 +206,31 @@ failures.append({
 if unseen_sensor != "auto":
     other = sensors.get(unseen_sensor)
 else:
-    like = [s for s in sensors.SENSORS.values() if (len(s.bands), s.ratio) == (pair.bands, pair.ratio)]
+    like = [
+        s for s in sensors.SENSORS.values() if (len(s.bands), s.ratio) == (pair.bands, pair.ratio)
+    ]
     # First those that look at other wavelengths, then those that differ in sharpness only.
     others = [s for s in like if s.wavelengths_nm != pair.sensor.wavelengths_nm] + like
     other = next((s for s in others if s.name != pair.sensor.name), None)
 unseen = {"bands reversed": replace(judge, ms=judge.ms.flip(0), truth=judge.truth.flip(0))}
 if other is None:
-    print(f"no other sensor with {pair.bands} bands and ratio {pair.ratio} is known: only the band order is changed")
+    print(
+        f"no other sensor with {pair.bands} bands and ratio {pair.ratio} is known: only the band order is changed"
+    )
 else:
     # The embedded scene's own landscape, so that only the sensor changes; a real place cannot be seen anew like that.
-    unseen = {other.name: scenes.make_scene(setup.scene_seed, setup.scene_size, other, setup.convention), **unseen}
+    unseen = {
+        other.name: synthetic.make_scene(
+            setup.scene_seed, setup.scene_size, other, setup.convention
+        ),
+        **unseen,
+    }
 print("tried on:", ", ".join(unseen))
 
 # %%
-network = steps.get_network(setup, pair, supervisor, False, seed, scale)  # as "trained there": without L_d
+network = steps.get_network(
+    setup, pair, supervisor, False, seed, scale
+)  # as "trained there": without L_d
 there = {}
 for name, scene in unseen.items():
     images = {"EXP": classical.fuse("EXP", scene), "GSA": classical.fuse("GSA", scene)}
@@ -218,7 +238,10 @@ for name, scene in unseen.items():
     if name == next(iter(unseen)):
         local, _ = training.train(scene, setup.train_config(False, seed), device=setup.on)
         images["trained there"] = fuse.fuse_pair(local, scene)
-    there |= {f"{name}: {method}": evaluation.against_truth(image, scene) for method, image in images.items()}
+    there |= {
+        f"{name}: {method}": evaluation.against_truth(image, scene)
+        for method, image in images.items()
+    }
 
 # %%
 figure = plotting.bars({k: v["ERGAS"] for k, v in there.items()}, label="ERGAS", better="0 is best")
@@ -249,12 +272,18 @@ failures.append({
 sentences = supervisor.prompts
 asked = {f"as set ({setup.prompt[:24]})": baseline["network with L_d"]}
 for wording in ("wrong", "nonsense"):
-    guide, _ = adaptation.adapt(pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on)
+    guide, _ = adaptation.adapt(
+        pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on
+    )
     asked[f"{wording}, before Stage I"] = score(guided(guide))
-asked["wrong, after Stage I"] = score(guided(supervisor.worded(replace(sentences, hrms=prompts.get("wrong").hrms))))
+asked["wrong, after Stage I"] = score(
+    guided(supervisor.worded(replace(sentences, hrms=prompts.get("wrong").hrms)))
+)
 asked["no L_d"] = baseline["network without L_d"]
 gain = {k: v["PSNR"] - asked["no L_d"]["PSNR"] for k, v in asked.items() if k != "no L_d"}
-figure = plotting.bars(gain, label="PSNR minus that without L_d, in dB", better="right of 0: L_d helps", sign="+")
+figure = plotting.bars(
+    gain, label="PSNR minus that without L_d, in dB", better="right of 0: L_d helps", sign="+"
+)
 caption = "What L_d changes in PSNR with different sentences against the same network trained without it; one seed, no interval."
 plotting.show(figure, setup.run, "05_prompt", caption)
 for name, row in asked.items():
@@ -276,7 +305,10 @@ failures.append({
 # %%
 path = setup.run / "results.json"
 results = json.loads(path.read_text()) if path.is_file() else {}
-print("results.json:", "extended" if results else "notebook 04 has not run here; failures are kept alone")
+print(
+    "results.json:",
+    "extended" if results else "notebook 04 has not run here; failures are kept alone",
+)
 files.write_json(path, {**results, "failures": failures})
 
 # %% tags=["nbval-check-output"]
@@ -288,7 +320,7 @@ print("cases:", [f["case"] for f in failures])
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/05_failure_analysis_solutions.ipynb`.
 #
-# **Exercise 1.** Let MS lie two PAN pixels off PAN (`scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
 # Compare ERGAS against the truth. *Expected:* ERGAS falls from about 5.1 to 2.0.
 
 # %% tags=["exercise-1"]

@@ -51,7 +51,12 @@ import rasterio
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import degrade, fuse, grids, plotting, steps, widgets
+from clippan_lite import fuse
+from clippan_lite.course import plotting, widgets
+from clippan_lite.data import grids
+from clippan_lite.experiments import steps
+from clippan_lite.large_scenes import fusing
+from clippan_lite.physics import degrade
 from data_download.registry import find
 
 setup = steps.Setup(
@@ -76,14 +81,18 @@ plotting.use_style()
 # ## Where imagery comes from
 #
 # `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and
-# `scene.json`; the rest stays as published and is read by `clippan_lite.readers`.
+# `scene.json`; the rest stays as published and is read by `clippan_lite.data.readers`.
 
 # %%
 rows = [
     f"| `{name}` | {e.sensor} | {type(e).__name__.lower()} | {e.content} | {e.licence} |"
     for name, e in find(*search.split()).items()
 ]
-display(Markdown("\n".join(["| name | sensor | kind | content | licence |", "|---|---|---|---|---|", *rows])))
+display(
+    Markdown(
+        "\n".join(["| name | sensor | kind | content | licence |", "|---|---|---|---|---|", *rows])
+    )
+)
 
 # %% [markdown]
 # **What you see.** Kinds: an *entry* is a file to download, *chips* and *windows* are read piece by piece. Synthetic scenes (MIT) and Landsat (public
@@ -105,7 +114,7 @@ print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} wi
 # %% [markdown]
 # ## Fusing in windows
 #
-# `fuse.fuse_scene` reads a scene twice: once to survey it (checks of all values, PAN's brightness, a classical method's means
+# `fusing.fuse_scene` reads a scene twice: once to survey it (checks of all values, PAN's brightness, a classical method's means
 # and covariances), once to fuse window by window, each with a margin as wide as the method looks. Nodata in it is 0 while fusing, so that fill
 # values such as 65535 do not spread; windows around a hole see it as dark ground, and the product holds nodata there.
 
@@ -117,7 +126,7 @@ if setup.pan:  # the embedded scene is kept as it was registered
     options["register"] = setup.register
 for name, how in products.items():
     out = setup.run / f"06_{name.lower()}.tif"
-    fuse.fuse_scene(*files, out, setup.sensor, **how, **options)
+    fusing.fuse_scene(*files, out, setup.sensor, **how, **options)
     print(f"{out.name}: {out.stat().st_size / 1e6:.1f} MB")
 
 # %%
@@ -128,7 +137,12 @@ whole = fuse.fuse_pair(network, pair)
 valid = ... if pair.mask is None else pair.mask  # holes hold the file's nodata
 seam = float((parts - whole)[:, valid].abs().max())
 print(f"largest difference to the result in one piece: {seam:.2f} DN, of {pair.peak:.0f}")
-print("overviews:", levels, "| tags:", {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")})
+print(
+    "overviews:",
+    levels,
+    "| tags:",
+    {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")},
+)
 assert seam <= 1.0 or setup.register  # a shift found in one window may differ in its second decimal
 
 # %% [markdown]
@@ -165,7 +179,10 @@ plotting.show(
 # With a running kernel, the next cell lets you swipe between any two of the pictures.
 
 # %%
-widgets.swipe({name: picture for name, picture in pictures.items() if name != "PAN"} | {"PAN": pictures["PAN"]})
+widgets.swipe(
+    {name: picture for name, picture in pictures.items() if name != "PAN"}
+    | {"PAN": pictures["PAN"]}
+)
 
 # %%
 half = widgets.composite(pictures["EXP"], pictures["network"], 0.5)
@@ -195,7 +212,7 @@ largest = None
 print("largest difference in DN:", largest)
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `raster.write_pair`) and fuse it. *Expected:* the product says what its
+# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `geotiff.write_pair`) and fuse it. *Expected:* the product says what its
 # nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
 
 # %% tags=["exercise-2"]

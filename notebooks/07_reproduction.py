@@ -45,7 +45,9 @@ import numpy as np
 from IPython.display import Markdown
 from scipy import stats
 
-from clippan_lite import claims, evaluation, plotting, steps, study, sweep
+from clippan_lite.course import plotting
+from clippan_lite.experiments import claims, steps, study, sweep
+from clippan_lite.metrics import evaluation
 
 setup = steps.Setup(run_dir=run_dir, device=device)
 setup.check()
@@ -63,7 +65,11 @@ def recorded(name):
 
 def change(found, metric, arms=()):
     """The differences of one metric, of some arms or all."""
-    return [cell for cell in found if cell["metric"] == metric and cell["n"] > 1 and (not arms or cell["arm"] in arms)]
+    return [
+        cell
+        for cell in found
+        if cell["metric"] == metric and cell["n"] > 1 and (not arms or cell["arm"] in arms)
+    ]
 
 
 # %% [markdown]
@@ -84,7 +90,10 @@ for seed in (0, 1):
     for arm, weights in arms.items():
         point = study.Point(seed=seed, steps=mini_steps, adapt_steps=20, device=setup.on, **weights)
         mini.append({"arm": arm, "scene": point.scene, "seed": seed, **study.measure(point)})
-facts = {"axes": {"scene": [point.scene], "seed": [0, 1]}, "against": {"unsup": "spec+spat", "unsup +L_d": "unsup"}}
+facts = {
+    "axes": {"scene": [point.scene], "seed": [0, 1]},
+    "against": {"unsup": "spec+spat", "unsup +L_d": "unsup"},
+}
 for cell in sweep.effects(mini, facts):
     if cell["metric"] in ("PSNR", "QNR"):
         low, high = cell["t95"]
@@ -105,7 +114,15 @@ for cell in sweep.effects(mini, facts):
 # %%
 rows, facts = recorded("A_losses")
 found = sweep.effects(rows, facts)
-losses = ("spec+spat +L_d", "unsup", "unsup +L_d", "unsup +L_ship", "unsup +L_ship +L_d", "L_d x 0.1", "L_d x 10")
+losses = (
+    "spec+spat +L_d",
+    "unsup",
+    "unsup +L_d",
+    "unsup +L_ship",
+    "unsup +L_ship +L_d",
+    "L_d x 0.1",
+    "L_d x 10",
+)
 figure = plotting.effects(change(found, "PSNR", losses), "change of PSNR, dB", "right is better")
 caption = "What each loss changes in PSNR against the truth: differences paired by five seeds with 95 % intervals."
 plotting.show(figure, setup.run, "07_losses", caption)
@@ -124,7 +141,10 @@ for row in rows:
 for scene, values in average.items():
     kinds = list(dict.fromkeys(arm for arm, _ in values))
     table = {
-        arm: {name: float(np.mean(values[arm, name])) for name in ("QNR", "HQNR", "D_rho", "PSNR", "SAM")}
+        arm: {
+            name: float(np.mean(values[arm, name]))
+            for name in ("QNR", "HQNR", "D_rho", "PSNR", "SAM")
+        }
         for arm in kinds
     }
     figure = plotting.heat(table, evaluation.LARGER_IS_BETTER, "EXP", {"PSNR": 2, "SAM": 2})
@@ -134,10 +154,16 @@ for scene, values in average.items():
     )
     plotting.show(figure, setup.run, f"07_table_{scene.replace(':', '_')}", caption)
     rank = {
-        n: stats.spearmanr([table[a][n] for a in kinds], [table[a]["PSNR"] for a in kinds]).statistic
+        n: stats.spearmanr(
+            [table[a][n] for a in kinds], [table[a]["PSNR"] for a in kinds]
+        ).statistic
         for n in ("QNR", "HQNR", "D_rho")
     }
-    print(scene, "rank correlation with PSNR over the arms:", {n: round(float(r), 2) for n, r in rank.items()})
+    print(
+        scene,
+        "rank correlation with PSNR over the arms:",
+        {n: round(float(r), 2) for n, r in rank.items()},
+    )
 
 # %% [markdown]
 # **What you see.** The best QNR of each scene, .98 and above, belongs to arms with $L_{QNR}$, and on the IKONOS scene these are 1.6 to 1.8 dB below GSA, whose QNR is .71. Over the fifteen arms the
@@ -151,11 +177,15 @@ for scene, values in average.items():
 # colours") with CLIP adapted to it, and the opposite sentence asked of the CLIP that was adapted to Wald's.
 
 # %%
-controls = ("L_d, random CLIP", "L_d, no Stage I", "L_d, nonsense", "L_d, wrong", "L_d, swapped after")
-figure = plotting.effects(change(found, "PSNR", controls), "change of PSNR, dB", "right is better")
-caption = (
-    "Controls of L_d: PSNR against training without L_d (first two) and against L_d with Wald's sentence (last three)."
+controls = (
+    "L_d, random CLIP",
+    "L_d, no Stage I",
+    "L_d, nonsense",
+    "L_d, wrong",
+    "L_d, swapped after",
 )
+figure = plotting.effects(change(found, "PSNR", controls), "change of PSNR, dB", "right is better")
+caption = "Controls of L_d: PSNR against training without L_d (first two) and against L_d with Wald's sentence (last three)."
 plotting.show(figure, setup.run, "07_controls", caption)
 
 # %% [markdown]
@@ -170,7 +200,9 @@ plotting.show(figure, setup.run, "07_controls", caption)
 
 # %%
 rows, facts = recorded("C_prompts")
-figure = plotting.effects(change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better")
+figure = plotting.effects(
+    change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
+)
 caption = "PSNR with other sentences, and without L_d, against Wald's sentence; CLIP adapted to each sentence."
 plotting.show(figure, setup.run, "07_prompts", caption)
 
@@ -186,7 +218,9 @@ figure = plotting.effects(enough, "change of PSNR, dB", "right is better")
 caption = "PSNR of the fused image with other forms of Stage I, against the paper's (the RGB stem, with two seeds, is left out)."
 plotting.show(figure, setup.run, "07_stage_one", caption)
 for cell in change(found, "direction cosine"):
-    print(f"direction cosine of the truth: {cell['arm']:>16} {cell['difference']:+.2f} (n = {cell['n']})")
+    print(
+        f"direction cosine of the truth: {cell['arm']:>16} {cell['difference']:+.2f} (n = {cell['n']})"
+    )
 
 # %% [markdown]
 # **What you see.** No part of Stage I changes the fused image beyond chance (three seeds, IKONOS): without IntraMCL -.55 dB and without InterMCL -.43 come nearest, with intervals of about .75 on each side; no adaptation at all (0 steps)
@@ -195,7 +229,11 @@ for cell in change(found, "direction cosine"):
 # %%
 rows, facts = recorded("B_backbones")
 found = change(sweep.effects(rows, facts, by=("scene", "backbone")), "PSNR")
-named = [{**cell, "arm": cell["backbone"], "against": "training without it"} for cell in found if cell["n"] > 2]
+named = [
+    {**cell, "arm": cell["backbone"], "against": "training without it"}
+    for cell in found
+    if cell["n"] > 2
+]
 figure = plotting.effects(named, "change of PSNR by L_d, dB", "right is better")
 caption = "What L_d changes in PSNR for each backbone."
 plotting.show(figure, setup.run, "07_backbones", caption)
@@ -208,7 +246,8 @@ plotting.show(figure, setup.run, "07_backbones", caption)
 rows, facts = recorded("E_robustness")
 found = sweep.effects(rows, facts, by=("scene", "fault"))
 named = [
-    {**cell, "arm": cell["fault"] or "no fault", "against": "training without it"} for cell in change(found, "PSNR")
+    {**cell, "arm": cell["fault"] or "no fault", "against": "training without it"}
+    for cell in change(found, "PSNR")
 ]
 figure = plotting.effects(named, "change of PSNR by L_d, dB", "right is better")
 caption = (
@@ -251,7 +290,9 @@ for (train, test, arm), values in cross.items():
 
 # %%
 rows, facts = recorded("G_supervisor")
-figure = plotting.effects(change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better")
+figure = plotting.effects(
+    change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
+)
 caption = "Other ways to let language supervise: against no language, and with the text swapped for a wrong one."
 plotting.show(figure, setup.run, "07_supervisor", caption)
 
@@ -273,7 +314,12 @@ Markdown(claims.markdown())
 
 # %% tags=["nbval-check-output"]
 verdicts = {claim.says: claims.judged(claim)["verdict"] for claim in claims.CLAIMS}
-print("claims:", len(verdicts), "without a verdict:", sum(not verdict for verdict in verdicts.values()))
+print(
+    "claims:",
+    len(verdicts),
+    "without a verdict:",
+    sum(not verdict for verdict in verdicts.values()),
+)
 
 # %% [markdown]
 # ## Exercises

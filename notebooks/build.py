@@ -25,10 +25,15 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from clippan_lite import files, sources
+from clippan_lite.runtime import files, notebooks
 
 HERE = Path(__file__).resolve().parent
-LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+LANGUAGE = {
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "pygments_lexer": "ipython3",
+}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PROGRESS = re.compile(r"\r|\d+%\|")  # how tqdm and its relatives draw
 KIT = """Chapters of the course, with the expected pictures; cells that say "# your code" are yours.
@@ -47,14 +52,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
     parser.add_argument("--check", action="store_true", help="verify the stamps only")
-    parser.add_argument("--parameters", action="store_true", help="print the table of parameters, as in the README")
-    parser.add_argument("--claims", action="store_true", help="print the table of claims, as in the README")
     parser.add_argument(
-        "--workshop", metavar="ZIP", type=Path, help="pack the chapters for students, without solutions"
+        "--parameters", action="store_true", help="print the table of parameters, as in the README"
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="print the table of claims, as in the README"
+    )
+    parser.add_argument(
+        "--workshop",
+        metavar="ZIP",
+        type=Path,
+        help="pack the chapters for students, without solutions",
     )
     arguments = parser.parse_args()
-    chapters = {p.stem: p for p in [*sorted(HERE.glob(sources.PATTERN)), *sorted((HERE / "solutions").glob("*.py"))]}
-    wanted = [name.removesuffix(".py").removesuffix(".ipynb") for name in arguments.names] or list(chapters)
+    chapters = {
+        p.stem: p
+        for p in [*sorted(HERE.glob(notebooks.PATTERN)), *sorted((HERE / "solutions").glob("*.py"))]
+    }
+    wanted = [name.removesuffix(".py").removesuffix(".ipynb") for name in arguments.names] or list(
+        chapters
+    )
     unknown = [name for name in wanted if name not in chapters]
     if unknown:
         print(f"unknown notebook {unknown[0]}: known are {', '.join(chapters)}", file=sys.stderr)
@@ -65,25 +82,30 @@ def main() -> int:
             print(f"{name}: stale or missing product: run python notebooks/build.py {name}")
         return 1 if stale else 0
     if arguments.parameters:
-        print(sources.parameter_table(sorted(HERE.glob(sources.PATTERN))))
+        print(notebooks.parameter_table(sorted(HERE.glob(notebooks.PATTERN))))
         return 0
     if arguments.claims:
-        from clippan_lite import claims  # with torch, which kernels load for themselves
+        from clippan_lite.experiments import claims
 
         print(claims.markdown())
         return 0
     if arguments.workshop:
         pack([chapters[name] for name in wanted], arguments.workshop)
         return 0
-    os.environ.pop("CLIPPAN_TEST_DATA", None)  # 00 prints it, and products hold nothing of the machine
+    os.environ.pop(
+        "CLIPPAN_TEST_DATA", None
+    )  # 00 prints it, and products hold nothing of the machine
     # One home for all chapters of a call, so that each finds the previous one's quick product.
-    with tempfile.TemporaryDirectory() as home, sources.python_kernel():
+    with tempfile.TemporaryDirectory() as home, notebooks.python_kernel():
         for name in wanted:
             start = time.monotonic()
             try:
                 build(chapters[name], Path(home))
             except CellExecutionError as error:
-                print(f"{name} failed: {error.ename}: {error.evalue}\n{error.traceback}", file=sys.stderr)
+                print(
+                    f"{name} failed: {error.ename}: {error.evalue}\n{error.traceback}",
+                    file=sys.stderr,
+                )
                 return 1
             size = chapters[name].with_suffix(".ipynb").stat().st_size
             print(f"{name}: {time.monotonic() - start:.0f} s, {size / 1000:.0f} kB")
@@ -96,16 +118,21 @@ def is_current(source: Path) -> bool:
     if not product.is_file():
         return False
     stamp = nbformat.read(product, as_version=4).metadata.get("clippan", {}).get("source_sha256")
-    return stamp == sources.source_hash(sources.read_source(source))
+    return stamp == notebooks.source_hash(notebooks.read_source(source))
 
 
 def pack(chapters: list[Path], target: Path) -> None:
     """Write the products of chapters into one archive, without solutions; it needs nothing but the installed package."""
     students = [source for source in chapters if source.parent == HERE]
-    with files.replacing(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        files.replacing(target) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for source in students:
             product = source.with_suffix(".ipynb")
-            entry = zipfile.ZipInfo(f"{target.stem}/{product.name}")  # its fixed date makes equal kits equal files
+            entry = zipfile.ZipInfo(
+                f"{target.stem}/{product.name}"
+            )  # its fixed date makes equal kits equal files
             archive.writestr(entry, product.read_bytes(), zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo(f"{target.stem}/README.txt"), KIT)
     print(f"{target}: {len(students)} chapters, {target.stat().st_size / 1e6:.1f} MB")
@@ -113,8 +140,8 @@ def pack(chapters: list[Path], target: Path) -> None:
 
 def build(source: Path, home: Path) -> None:
     """Execute one source in an empty working folder and write its product."""
-    notebook = sources.read_source(source)
-    digest = sources.source_hash(notebook)
+    notebook = notebooks.read_source(source)
+    digest = notebooks.source_hash(notebook)
     before = os.environ.get("CLIPPAN_HOME")
     os.environ["CLIPPAN_HOME"] = str(home)
     try:
@@ -126,7 +153,12 @@ def build(source: Path, home: Path) -> None:
                 resources={"metadata": {"path": cwd}},
                 record_timing=False,
             ).execute()
-            places = {str(Path(cwd).resolve()): ".", cwd: ".", str(home.resolve()): "~", str(home): "~"}
+            places = {
+                str(Path(cwd).resolve()): ".",
+                cwd: ".",
+                str(home.resolve()): "~",
+                str(home): "~",
+            }
             places[str(HERE.parent)] = "<repository>"
     finally:
         if before is None:
@@ -143,7 +175,9 @@ def build(source: Path, home: Path) -> None:
 def clean(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
     """Take out of an executed notebook what depends on when, where and on which machine it ran."""
     notebook.nbformat, notebook.nbformat_minor = 4, 5  # 4.5: cells have ids
-    notebook.metadata.pop("widgets", None)  # state without "state" makes some viewers refuse the notebook
+    notebook.metadata.pop(
+        "widgets", None
+    )  # state without "state" makes some viewers refuse the notebook
     notebook.metadata.update(language_info=LANGUAGE, kernelspec=KERNEL)
     for index, cell in enumerate(notebook.cells):
         cell["id"] = hashlib.sha256(str(index).encode()).hexdigest()[:8]
@@ -152,13 +186,19 @@ def clean(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
             cell.outputs = _outputs(cell.outputs, places)
 
 
-def _outputs(outputs: list[nbformat.NotebookNode], places: dict[str, str]) -> list[nbformat.NotebookNode]:
+def _outputs(
+    outputs: list[nbformat.NotebookNode], places: dict[str, str]
+) -> list[nbformat.NotebookNode]:
     """Outputs without progress bars and widget views, with neutral paths; text that came in pieces is joined."""
     kept: list[nbformat.NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
             previous = kept[-1] if kept else None
-            if previous is not None and previous.output_type == "stream" and previous.name == output.name:
+            if (
+                previous is not None
+                and previous.output_type == "stream"
+                and previous.name == output.name
+            ):
                 previous.text += output.text  # where a stream is cut depends on timing
                 continue
         elif "data" in output and output.data.pop(WIDGET, None):
@@ -169,7 +209,9 @@ def _outputs(outputs: list[nbformat.NotebookNode], places: dict[str, str]) -> li
     for output in kept:
         if output.output_type == "stream":
             if output.name == "stderr":
-                output.text = "\n".join(line for line in output.text.split("\n") if not PROGRESS.search(line))
+                output.text = "\n".join(
+                    line for line in output.text.split("\n") if not PROGRESS.search(line)
+                )
             output.text = _neutral(output.text, places)
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):

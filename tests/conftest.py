@@ -31,6 +31,6 @@ def random_clip():
 @pytest.fixture(scope="session")
 def small_pair():
     """A synthetic WorldView-2 pair, 256 PAN pixels."""
-    from clippan_lite.scenes import make_scene
+    from clippan_lite.data.synthetic import make_scene
 
     return make_scene(seed=3, size=256, sensor="WV2")

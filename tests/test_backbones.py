@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from clippan_lite import backbones, degrade, fuse, training
+from clippan_lite import backbones, fuse, training
 from clippan_lite.backbones import panmamba
 from clippan_lite.config import TrainConfig
+from clippan_lite.physics import degrade
 
 
 def awake(name, bands, **options):
@@ -16,7 +17,11 @@ def awake(name, bands, **options):
 
 def last_layer(network):
     """Name of the convolution that starts at zero."""
-    silent = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and not m.weight.any()]
+    silent = [
+        n
+        for n, m in network.named_modules()
+        if isinstance(m, torch.nn.Conv2d) and not m.weight.any()
+    ]
     assert len(silent) == 1, silent
     return silent[0]
 
@@ -48,8 +53,13 @@ def test_unknown_backbone_and_wrong_input_are_one_line():
 @pytest.mark.parametrize("name", backbones.REGISTRY)
 def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
     network = awake(name, 8)
-    whole, tiled = fuse.fuse_pair(network, small_pair, tile=4096), fuse.fuse_pair(network, small_pair, tile=32)
-    assert (whole - fuse.fuse_pair(backbones.create(name, 8), small_pair)).abs().max() > 5, "the network adds nothing"
+    whole, tiled = (
+        fuse.fuse_pair(network, small_pair, tile=4096),
+        fuse.fuse_pair(network, small_pair, tile=32),
+    )
+    assert (whole - fuse.fuse_pair(backbones.create(name, 8), small_pair)).abs().max() > 5, (
+        "the network adds nothing"
+    )
     assert (whole - tiled).abs().max() < 0.5, "a seam of half a digital number or more"
 
 
@@ -65,7 +75,10 @@ def test_a_pixel_does_not_draw_from_further_than_the_reach():
         for at in (96, 127):  # the first and the last pixel of a window and of a segment
             (gradient,) = torch.autograd.grad(out[:, at, at].sum(), pan, retain_graph=True)
             furthest = max(furthest, int((gradient[0, 0].nonzero() - at).abs().max()))
-        assert 0.5 * network.reach <= furthest <= network.reach or network.reach == 32, (name, furthest)
+        assert 0.5 * network.reach <= furthest <= network.reach or network.reach == 32, (
+            name,
+            furthest,
+        )
 
 
 def test_recurrence_takes_any_number_of_bands():
@@ -77,14 +90,20 @@ def test_recurrence_takes_any_number_of_bands():
 
 def test_scan_is_the_recurrence():
     torch.manual_seed(0)
-    decay, drive = 2.5 * torch.rand(2, 3, 32, dtype=torch.float64), torch.randn(2, 3, 32, dtype=torch.float64)
+    decay, drive = (
+        2.5 * torch.rand(2, 3, 32, dtype=torch.float64),
+        torch.randn(2, 3, 32, dtype=torch.float64),
+    )
     state, expected = torch.zeros(2, 3, dtype=torch.float64), []
     for t in range(32):
         state = torch.exp(-decay[..., t]) * state + drive[..., t]
         expected.append(state)
     torch.testing.assert_close(panmamba.scan(decay, drive), torch.stack(expected, -1))
     torch.testing.assert_close(
-        panmamba.scan(decay.float(), drive.float()), torch.stack(expected, -1).float(), atol=1e-4, rtol=1e-4
+        panmamba.scan(decay.float(), drive.float()),
+        torch.stack(expected, -1).float(),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 
@@ -92,7 +111,9 @@ def test_cost_counts_parameters_and_products():
     network = backbones.create("pnn", 4, width=8)
     figures = backbones.cost(network)
     assert figures["parameters"] == (9 * 9 * 5 * 8 + 8) + (5 * 5 * 8 * 4 + 4) + (5 * 5 * 4 * 4 + 4)
-    products = 9 * 9 * 5 * 8 + 5 * 5 * 8 * 4 + 5 * 5 * 4 * 4  # and a few for the interpolation of MS
+    products = (
+        9 * 9 * 5 * 8 + 5 * 5 * 8 * 4 + 5 * 5 * 4 * 4
+    )  # and a few for the interpolation of MS
     assert products <= figures["MAC per PAN pixel"] < 1.5 * products
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from clippan_lite import sources
+from clippan_lite.runtime import notebooks
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 WIDGETS = {
     "swipe": "06_your_own_scene",
@@ -27,7 +29,9 @@ WIDGETS = {
     "dashboard": "03_full_resolution_training",
 }
 chosen = os.environ.get("CLIPPAN_BROWSER_CHAPTERS", "06_your_own_scene")
-CHAPTERS = sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")) if chosen == "all" else chosen.split(",")
+CHAPTERS = (
+    sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")) if chosen == "all" else chosen.split(",")
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
 
@@ -39,7 +43,9 @@ OUTPUTS = """() => {
         return {count: json.execution_count, errors: errors};
     });
 }"""
-BUSY = "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status !== 'idle'"
+BUSY = (
+    "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status !== 'idle'"
+)
 SHOW = """(text) => {
     const content = window.jupyterapp.shell.currentWidget.content;
     const index = content.widgets.findIndex(
@@ -107,13 +113,24 @@ def lab(tmp_path_factory):
         "--ServerApp.token=",
         "--allow-root",
     ]
-    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={folder}", "--ServerApp.password="]
-    with sources.python_kernel(), open(folder / "lab.log", "w") as log:
-        home = {**os.environ, "CLIPPAN_HOME": str(folder / "home"), "JUPYTER_CONFIG_DIR": str(folder / "config")}
+    command += [
+        "--LabApp.expose_app_in_browser=True",
+        f"--ServerApp.root_dir={folder}",
+        "--ServerApp.password=",
+    ]
+    with notebooks.python_kernel(), open(folder / "lab.log", "w") as log:
+        home = {
+            **os.environ,
+            "CLIPPAN_HOME": str(folder / "home"),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        }
         server = subprocess.Popen(command, cwd=folder, env=home, stdout=log, stderr=log)
         try:
             for _ in range(120):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                with (
+                    contextlib.suppress(OSError),
+                    socket.create_connection(("127.0.0.1", port), timeout=1),
+                ):
                     break
                 time.sleep(0.5)
             yield f"http://127.0.0.1:{port}"
@@ -141,7 +158,8 @@ def opened(name, lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{lab}/lab/tree/{name}.ipynb?reset", timeout=120_000)
     page.wait_for_function(
-        "() => window.jupyterapp?.shell?.currentWidget?.content?.model?.cells?.length > 3", timeout=120_000
+        "() => window.jupyterapp?.shell?.currentWidget?.content?.model?.cells?.length > 3",
+        timeout=120_000,
     )
     page.wait_for_function(f"() => !({BUSY})()", timeout=120_000)
     return page
@@ -157,10 +175,16 @@ def test_a_product_can_be_read(name, lab, browser):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_in_the_browser(name, lab, browser):
     page = opened(name, lab, browser)
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }")
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")  # not waited for
+    page.evaluate(
+        "() => { window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs'); }"
+    )
+    page.evaluate(
+        "() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+    )  # not waited for
     begun, cells = time.monotonic(), []
-    while time.monotonic() - begun < 600:  # a kernel with progress bars calls itself idle in between
+    while (
+        time.monotonic() - begun < 600
+    ):  # a kernel with progress bars calls itself idle in between
         time.sleep(1)
         cells = page.evaluate(OUTPUTS)
         if cells[-1]["count"] or any(cell["errors"] for cell in cells):
@@ -176,7 +200,9 @@ def test_a_chapter_runs_in_the_browser(name, lab, browser):
         assert page.locator("text=javascript error").count() == 0
         answer = getattr(sys.modules[__name__], f"use_{widget}")(page)
         shot(page, f"{name}-{widget}-used")
-        assert answer < 5  # 0.5 wanted on an idle machine; the benchmark of it is no test's business
+        assert (
+            answer < 5
+        )  # 0.5 wanted on an idle machine; the benchmark of it is no test's business
         print(f"{widget} answers within {answer:.2f} s")
         pale = [text for contrast, text in page.evaluate(CONTRASTS) if contrast < 4.5]
         assert pale == [], "text below 4.5:1"
@@ -226,7 +252,10 @@ def use_sentences(page):
 
 
 def use_dashboard(page):
-    start, stop = (page.locator(f".jupyter-widgets button:has-text('{name}')").first for name in ("start", "stop"))
+    start, stop = (
+        page.locator(f".jupyter-widgets button:has-text('{name}')").first
+        for name in ("start", "stop")
+    )
     label = "() => document.querySelector('.jupyter-widgets .widget-label:not(:empty)').textContent"
     start.focus()
     answer = changed(page, label, lambda: page.keyboard.press("Enter"))

@@ -5,7 +5,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from clippan_lite import chain, raster, sensors, sources
+from clippan_lite.course import chain
+from clippan_lite.data import geotiff
+from clippan_lite.physics import sensors
+from clippan_lite.runtime import notebooks
 
 HEADER = """# ---
 # jupyter:
@@ -65,17 +68,35 @@ def run(folder, out, parameters=None, **options):
 
 
 def test_runs_in_order_with_parameters(folder, tmp_path, capsys):
-    out = run(folder, tmp_path / "a {curly} run", {"steps": "3", "rate": 1, "label": "5", "quick": "false"})
+    out = run(
+        folder,
+        tmp_path / "a {curly} run",
+        {"steps": "3", "rate": 1, "label": "5", "quick": "false"},
+    )
     values = json.loads((out / "first.json").read_text())
-    assert (values["steps"], values["rate"], values["label"], values["quick"]) == (3, 1.0, "5", False)
+    assert (values["steps"], values["rate"], values["label"], values["quick"]) == (
+        3,
+        1.0,
+        "5",
+        False,
+    )
     assert isinstance(values["rate"], float) and values["bands"] == [1, 2]
     assert Path(values["python"]) == Path(sys.executable)
     assert Path(values["cwd"]).is_relative_to(out) and (out / "second.txt").read_text() == "3"
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished" and record["parameters"]["02_second"] == {"steps": 3}
-    assert {n: e["status"] for n, e in record["notebooks"].items()} == {"01_first": "finished", "02_second": "finished"}
-    assert all(e["seconds"] > 0 for e in record["notebooks"].values()) and "torch" in record["versions"]
-    assert sorted(p.name for p in (out / "notebooks").iterdir()) == ["01_first.ipynb", "02_second.ipynb"]
+    assert {n: e["status"] for n, e in record["notebooks"].items()} == {
+        "01_first": "finished",
+        "02_second": "finished",
+    }
+    assert (
+        all(e["seconds"] > 0 for e in record["notebooks"].values())
+        and "torch" in record["versions"]
+    )
+    assert sorted(p.name for p in (out / "notebooks").iterdir()) == [
+        "01_first.ipynb",
+        "02_second.ipynb",
+    ]
     executed = nbformat.read(out / "notebooks" / "02_second.ipynb", as_version=4)
     assert [c.execution_count for c in executed.cells if c.cell_type == "code"] == [1, 2, 3]
     assert (out / "report.html").is_file()
@@ -128,7 +149,9 @@ def test_occupied_folders_are_refused(folder, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.docx").write_text("precious")
-    with pytest.raises(ValueError, match=r"holds another run: choose another --out or pass --resume"):
+    with pytest.raises(
+        ValueError, match=r"holds another run: choose another --out or pass --resume"
+    ):
         run(folder, out)
     with pytest.raises(ValueError, match="no run that can be resumed"):
         run(folder, out, resume=True)
@@ -141,7 +164,8 @@ def test_resume(folder, tmp_path):
     out = tmp_path / "out"
     (folder / "02_second.py").write_text(HEADER + FAILING)
     with pytest.raises(
-        chain.NotebookFailed, match=r"^02_second failed: RuntimeError: the loss is NaN \(see .*ipynb\)$"
+        chain.NotebookFailed,
+        match=r"^02_second failed: RuntimeError: the loss is NaN \(see .*ipynb\)$",
     ):
         run(folder, out, {"steps": 4})
     record = json.loads((out / "run.json").read_text())
@@ -156,7 +180,9 @@ def test_resume(folder, tmp_path):
     (folder / "01_first.py").write_text(HEADER + FIRST + "# changed\n")
     (out / "second.txt").unlink()
     run(folder, out, {"steps": 4}, resume=True)
-    assert (out / "count.txt").read_text() == "11" and (out / "second.txt").exists()  # what follows runs again too
+    assert (out / "count.txt").read_text() == "11" and (
+        out / "second.txt"
+    ).exists()  # what follows runs again too
 
 
 def test_a_sensor_file_is_found_from_any_folder_and_may_not_change(folder, tmp_path, monkeypatch):
@@ -180,7 +206,7 @@ def test_register_reaches_the_pair_and_the_notebooks(folder, tmp_path, monkeypat
         seen["register"] = register
         raise ValueError("enough")
 
-    monkeypatch.setattr(raster, "read_pair", read_pair)
+    monkeypatch.setattr(geotiff, "read_pair", read_pair)
     (folder / "01_first.py").write_text(HEADER + FIRST.replace("quick = True", "register = False"))
     parameters = {"pan": "p.tif", "ms": "m.tif", "sensor": "WV2"}
     for text, value in (("true", True), ("True", True), ("false", False)):
@@ -197,7 +223,10 @@ def test_resume_without_a_run_starts_one(folder, tmp_path, capsys):
 
 
 def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path):
-    code = FIRST + "\n# %%\ndef read_pair():\n    raise ValueError('PAN is odd: turn it')\nread_pair()\n"
+    code = (
+        FIRST
+        + "\n# %%\ndef read_pair():\n    raise ValueError('PAN is odd: turn it')\nread_pair()\n"
+    )
     (folder / "01_first.py").write_text(HEADER + code)
     with pytest.raises(chain.NotebookFailed, match=r"^PAN is odd: turn it$"):
         run(folder, tmp_path / "out")
@@ -205,7 +234,9 @@ def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path
 
 def test_a_dead_kernel_is_reported(folder, tmp_path):
     (folder / "01_first.py").write_text(HEADER + FIRST + "\n# %%\nos._exit(1)\n")
-    with pytest.raises(chain.NotebookFailed, match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb"):
+    with pytest.raises(
+        chain.NotebookFailed, match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb"
+    ):
         run(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"
 
@@ -224,11 +255,11 @@ def test_notebooks_must_declare_literals_and_run_dir(folder, tmp_path):
 
 
 def test_source_hash_sees_cells_and_tags_only(folder):
-    notebook = sources.read_source(folder / "01_first.py")
-    before = sources.source_hash(notebook)
+    notebook = notebooks.read_source(folder / "01_first.py")
+    before = notebooks.source_hash(notebook)
     for cell in notebook.cells:
         cell["id"] = "other"
     notebook.metadata["anything"] = 1
-    assert sources.source_hash(notebook) == before
+    assert notebooks.source_hash(notebook) == before
     notebook.cells[0].metadata["tags"] = []
-    assert sources.source_hash(notebook) != before
+    assert notebooks.source_hash(notebook) != before

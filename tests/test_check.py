@@ -6,7 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from clippan_lite import check, cli, sources
+from clippan_lite import cli
+from clippan_lite.course import check
+from clippan_lite.runtime import notebooks
 
 
 def test_names_versions_device_and_folders(monkeypatch, tmp_path):
@@ -29,7 +31,7 @@ def test_names_versions_device_and_folders(monkeypatch, tmp_path):
 def test_missing_weights_are_a_problem_with_the_mend(monkeypatch, tmp_path):
     monkeypatch.setattr(check, "WEIGHTS", tmp_path)
     assert check._weights()[1] == [
-        "bundled CLIP: bundled_clip.safetensors is missing: run: python -m clippan_lite.pretrain_clip"
+        "bundled CLIP: bundled_clip.safetensors is missing: run: python -m clippan_lite.pretraining.clip"
     ]
 
 
@@ -55,7 +57,9 @@ def test_missing_package(monkeypatch):
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert check._packages()[1] == ['papermill is not installed: pip install "clippan-lite[notebooks]"']
+    assert check._packages()[1] == [
+        'papermill is not installed: pip install "clippan-lite[notebooks]"'
+    ]
 
 
 def test_torchvision_of_another_index(monkeypatch):
@@ -64,18 +68,24 @@ def test_torchvision_of_another_index(monkeypatch):
 
     monkeypatch.setattr(check.importlib, "import_module", import_module)
     problem = check._torch()[1][0]
-    assert "torchvision::nms does not exist)" in problem and "same index" in problem and "\n" not in problem
+    assert (
+        "torchvision::nms does not exist)" in problem
+        and "same index" in problem
+        and "\n" not in problem
+    )
 
 
 def test_no_notebooks(monkeypatch):
     def notebooks_folder():
         raise FileNotFoundError("no notebooks: do this")
 
-    monkeypatch.setattr(sources, "notebooks_folder", notebooks_folder)
+    monkeypatch.setattr(notebooks, "notebooks_folder", notebooks_folder)
     assert check._notebooks() == ([], ["no notebooks: do this"])
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the administrator may write everywhere")
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="the administrator may write everywhere"
+)
 def test_folder_without_permission(monkeypatch, tmp_path):
     tmp_path.chmod(0o500)
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path / "home"))
@@ -92,4 +102,6 @@ def test_command(monkeypatch, capsys, problems, code):
     monkeypatch.setattr(check, "report", lambda: (["line"], problems))
     assert cli.main(["check"]) == code
     out = capsys.readouterr().out
-    assert ("Everything is ready." in out) == (not problems) and ("problem: x is missing" in out) == bool(problems)
+    assert ("Everything is ready." in out) == (not problems) and (
+        "problem: x is missing" in out
+    ) == bool(problems)

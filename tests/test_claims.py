@@ -6,14 +6,20 @@ import tomllib
 
 import pytest
 
-from clippan_lite import claims, sources, sweep
+from clippan_lite.experiments import claims, sweep
+from clippan_lite.runtime import notebooks
 
 RESULTS = claims.results_folder()
 STUDIES = RESULTS.parent
 
 
 def cell(difference, clear):
-    return {"difference": difference, "clear": clear, "n": 5, "t95": [difference - 1, difference + 1]}
+    return {
+        "difference": difference,
+        "clear": clear,
+        "n": 5,
+        "t95": [difference - 1, difference + 1],
+    }
 
 
 @pytest.mark.parametrize(
@@ -35,7 +41,9 @@ def test_verdicts_follow_from_the_cells(cells, rises, said):
 @pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda c: c.says)
 def test_arms_of_a_claim_are_arms_of_its_study(claim):
     arms = tomllib.loads((STUDIES / f"{claim.study}.toml").read_text(encoding="utf-8"))["arms"]
-    assert {arm for pair in claim.pairs for arm in pair} <= set(arms) and claim.metric in claims.SHOWN
+    assert {arm for pair in claim.pairs for arm in pair} <= set(
+        arms
+    ) and claim.metric in claims.SHOWN
 
 
 def made_up(folder, change):
@@ -44,12 +52,23 @@ def made_up(folder, change):
     (arm, other), rows = claim.pairs[0], []
     for seed in range(5):
         rows += [{"arm": other, "scene": "a", "seed": seed, "D_lambda": 0.1 + seed / 100}]
-        rows += [{"arm": arm, "scene": "a", "seed": seed, "D_lambda": 0.1 + seed / 100 + change * (1 + seed / 10)}]
+        rows += [
+            {
+                "arm": arm,
+                "scene": "a",
+                "seed": seed,
+                "D_lambda": 0.1 + seed / 100 + change * (1 + seed / 10),
+            }
+        ]
     with (folder / "A_losses.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    facts = {"axes": {"scene": ["a"], "seed": list(range(5))}, "against": {}, "points": {"finished": 10}}
+    facts = {
+        "axes": {"scene": ["a"], "seed": list(range(5))},
+        "against": {},
+        "points": {"finished": 10},
+    }
     (folder / "A_losses.json").write_text(json.dumps(facts))
     return claims.judged(claim, folder)
 
@@ -62,7 +81,9 @@ def test_a_table_is_judged(tmp_path):
 
 def test_no_claim_is_without_a_verdict_and_size_counts():
     found = {claim.says: claims.judged(claim) for claim in claims.CLAIMS}
-    assert len(found) == len(claims.CLAIMS) >= 10 and all(entry["verdict"] for entry in found.values())
+    assert len(found) == len(claims.CLAIMS) >= 10 and all(
+        entry["verdict"] for entry in found.values()
+    )
     assert any("in sign, not in size" in entry["verdict"] for entry in found.values())
 
 
@@ -74,7 +95,13 @@ def test_a_study_that_was_not_measured_says_so(tmp_path):
 def test_recorded_tables_say_where_they_come_from(path):
     rows, facts = sweep.load(path)
     made = facts["provenance"]
-    assert made["device"] and made["code"] and made["versions"]["torch"] and made["date"] and made["data"]
+    assert (
+        made["device"]
+        and made["code"]
+        and made["versions"]["torch"]
+        and made["date"]
+        and made["data"]
+    )
     assert len(rows) == facts["points"]["finished"] > 0 and facts["points"]["failed"] == 0
     arms = tomllib.loads((STUDIES / f"{path.stem}.toml").read_text(encoding="utf-8"))["arms"]
     assert {row["arm"] for row in rows} <= set(arms)
@@ -82,5 +109,5 @@ def test_recorded_tables_say_where_they_come_from(path):
 
 
 def test_the_readme_has_the_table_of_claims():
-    readme = (sources.notebooks_folder().parent / "README.md").read_text(encoding="utf-8")
+    readme = (notebooks.notebooks_folder().parent / "README.md").read_text(encoding="utf-8")
     assert claims.markdown() in readme, "python notebooks/build.py --claims"

@@ -6,8 +6,8 @@ from scipy import ndimage, optimize
 from clippan_lite import classical, metrics
 from clippan_lite.classical import common
 from clippan_lite.data import Pair
-from clippan_lite.degrade import degrade, mtf_filter, upsample
-from clippan_lite.sensors import get, with_bits
+from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
+from clippan_lite.physics.sensors import get, with_bits
 
 ADDING = ("HPF", "MTF-GLP", "MTF-GLP-FS", "MTF-GLP-CBD")
 MULTIPLYING = ("SFIM", "MTF-GLP-HPM")
@@ -44,16 +44,21 @@ def test_closer_to_the_truth_than_interpolation(name, convention, sensor):
     fused = classical.fuse(name, pair)
     assert fused.shape == pair.truth.shape and fused.dtype == torch.float32
     assert torch.isfinite(fused).all() and fused.min() >= 0 and fused.max() <= pair.peak
-    error, plain = (float(metrics.ergas(x, pair.truth, pair.ratio)) for x in (fused, classical.fuse("EXP", pair)))
+    error, plain = (
+        float(metrics.ergas(x, pair.truth, pair.ratio))
+        for x in (fused, classical.fuse("EXP", pair))
+    )
     assert name == "EXP" or error < 0.85 * plain
 
 
 def test_exp_is_interpolation(pair):
-    torch.testing.assert_close(classical.exp(pair.ms, pair.pan, pair.sensor), upsample(pair.ms, 4).clip(0, 2047))
+    torch.testing.assert_close(
+        classical.exp(pair.ms, pair.pan, pair.sensor), upsample(pair.ms, 4).clip(0, 2047)
+    )
 
 
 # References: numpy in float64, one band at a time, each method as its paper tells it. They share the filters of
-# clippan_lite.degrade with the code under test, and no statistics.
+# clippan_lite.physics.degrade with the code under test, and no statistics.
 
 
 def spread_like(x, like, spread):
@@ -94,14 +99,18 @@ def gs(ms, pan, up, low, small, sensor, convention):
     vectors[0] = (pan - pan.mean()) / pan.std() * vectors[0].std()
     return np.stack(
         [
-            vectors[b + 1] + sum(a * v for a, v in zip(shares[b], vectors, strict=False)) + up[b].mean()
+            vectors[b + 1]
+            + sum(a * v for a, v in zip(shares[b], vectors, strict=False))
+            + up[b].mean()
             for b in range(len(up))
         ]
     )
 
 
 def gsa(ms, pan, up, low, small, sensor, convention):
-    reduced = degrade(torch.from_numpy(pan)[None], 0.30, sensor.ratio, convention, "exact").numpy()[0]
+    reduced = degrade(torch.from_numpy(pan)[None], 0.30, sensor.ratio, convention, "exact").numpy()[
+        0
+    ]
     a = np.stack([*(b.ravel() for b in ms), np.ones(reduced.size)], 1)
     w = np.linalg.lstsq(a, reduced.ravel(), rcond=None)[0]
     intensity = sum(w[b] * up[b] for b in range(len(up)))
@@ -120,7 +129,9 @@ def matched(pan, up, sensor):
 
 
 def hpf(ms, pan, up, low, small, sensor, convention):
-    return np.stack([band + p - box(p, sensor) for band, p in zip(up, matched(pan, up, sensor), strict=True)])
+    return np.stack(
+        [band + p - box(p, sensor) for band, p in zip(up, matched(pan, up, sensor), strict=True)]
+    )
 
 
 def sfim(ms, pan, up, low, small, sensor, convention):
@@ -171,13 +182,17 @@ def bdsd(ms, pan, up, low, small, sensor, convention):
     reduced = degrade(torch.from_numpy(pan)[None], 0.30, sensor.ratio, convention).numpy()[0]
     a = np.stack([*(b.ravel() for b in blurred), reduced.ravel()], 1)
     full = np.stack([*(b.ravel() for b in up), pan.ravel()], 1)
-    w = [np.linalg.lstsq(a, (m - b).ravel(), rcond=None)[0] for m, b in zip(ms, blurred, strict=True)]
+    w = [
+        np.linalg.lstsq(a, (m - b).ravel(), rcond=None)[0] for m, b in zip(ms, blurred, strict=True)
+    ]
     return np.stack([band + (full @ x).reshape(pan.shape) for band, x in zip(up, w, strict=True)])
 
 
 def bdsd_pc(ms, pan, up, low, small, sensor, convention):
     blurred = mtf_filter(torch.from_numpy(ms), sensor.mtf_ms, sensor.ratio).numpy()
-    reduced = degrade(torch.from_numpy(pan)[None], min(0.3, 2 * sensor.mtf_pan), sensor.ratio, convention).numpy()[0]
+    reduced = degrade(
+        torch.from_numpy(pan)[None], min(0.3, 2 * sensor.mtf_pan), sensor.ratio, convention
+    ).numpy()[0]
     a = np.stack([*(b.ravel() for b in blurred), reduced.ravel()], 1)
     full = np.stack([*(b.ravel() for b in up), pan.ravel()], 1)
     n = len(up)
@@ -233,11 +248,15 @@ def test_against_numpy(name, convention):
 def test_signs_of_bdsd_pc():
     g = torch.Generator().manual_seed(2)
     a = torch.randn(400, 5, generator=g, dtype=torch.float64)
-    right = torch.randn(400, 3, generator=g, dtype=torch.float64) - a[:, 4:] + a[:, :1]  # all the wrong way round
+    right = (
+        torch.randn(400, 3, generator=g, dtype=torch.float64) - a[:, 4:] + a[:, :1]
+    )  # all the wrong way round
     weights = classical.detail._signed(a.T @ a, a.T @ right)
     bounds = ([-np.inf] * 4 + [0], [0] * 4 + [np.inf])
     for b in range(3):
-        want = optimize.lsq_linear(a.numpy(), right[:, b].numpy(), bounds, method="bvls", tol=1e-14).x
+        want = optimize.lsq_linear(
+            a.numpy(), right[:, b].numpy(), bounds, method="bvls", tol=1e-14
+        ).x
         np.testing.assert_allclose(weights[:, b].numpy(), want, atol=1e-9)
     assert (weights[:4] <= 0).all() and (weights[4] >= 0).all()
 
@@ -245,7 +264,9 @@ def test_signs_of_bdsd_pc():
 @pytest.mark.parametrize("name", ["Brovey", "SFIM"])
 def test_one_factor_for_all_bands_keeps_the_spectral_angle(pair, name):
     assert float(metrics.sam(classical.fuse(name, pair), upsample(pair.ms, 4))) < 1e-3
-    assert float(metrics.sam(classical.fuse("HPF", pair), upsample(pair.ms, 4))) > 1e-2  # the test can tell
+    assert (
+        float(metrics.sam(classical.fuse("HPF", pair), upsample(pair.ms, 4))) > 1e-2
+    )  # the test can tell
 
 
 @pytest.mark.parametrize("name", ["Brovey", "GIHS", "GS", "PCA"])
@@ -284,7 +305,9 @@ def test_flat_images_stay_flat(name):
     for value in (0.0, 500.0):
         ms, pan = torch.full((4, 16, 16), value), torch.full((1, 64, 64), value)
         fused = classical.METHODS[name](ms, pan, sensor)
-        torch.testing.assert_close(fused, torch.full((4, 64, 64), value), rtol=0, atol=0.05 + 0.002 * value)
+        torch.testing.assert_close(
+            fused, torch.full((4, 64, 64), value), rtol=0, atol=0.05 + 0.002 * value
+        )
 
 
 def test_range_follows_the_bits(pair):
@@ -296,9 +319,16 @@ def test_range_follows_the_bits(pair):
 
 def test_fuse_uses_the_pairs_convention_and_knows_its_methods(pair):
     geo = Pair(ms=pair.ms, pan=pair.pan, sensor=pair.sensor, convention="geo")
-    torch.testing.assert_close(classical.fuse("exp", geo), upsample(pair.ms, 4, "geo").clip(0, 2047))
-    torch.testing.assert_close(classical.fuse("mtf_glp_hpm", pair), classical.fuse("MTF-GLP-HPM", pair))
-    with pytest.raises(ValueError, match="unknown method 'IHS': expected one of EXP, Brovey, GIHS, PCA, GS, GSA, HPF"):
+    torch.testing.assert_close(
+        classical.fuse("exp", geo), upsample(pair.ms, 4, "geo").clip(0, 2047)
+    )
+    torch.testing.assert_close(
+        classical.fuse("mtf_glp_hpm", pair), classical.fuse("MTF-GLP-HPM", pair)
+    )
+    with pytest.raises(
+        ValueError,
+        match="unknown method 'IHS': expected one of EXP, Brovey, GIHS, PCA, GS, GSA, HPF",
+    ):
         classical.fuse("IHS", pair)
 
 
@@ -323,7 +353,9 @@ def holes(shape=(128, 128)):
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_what_lies_under_the_mask_changes_nothing(name, convention):
     pair, mask = make(get("VHR4"), convention=convention), holes()
-    nowhere = torch.nn.functional.max_pool2d(mask[None].float(), 4)[0] == 0  # MS pixels without a valid PAN pixel
+    nowhere = (
+        torch.nn.functional.max_pool2d(mask[None].float(), 4)[0] == 0
+    )  # MS pixels without a valid PAN pixel
     fused = []
     for value in (0.0, 65535.0, float("nan")):
         ms, pan = torch.where(nowhere, value, pair.ms), torch.where(mask, pair.pan, value)
@@ -340,7 +372,9 @@ def test_what_lies_under_the_mask_changes_nothing(name, convention):
 def test_a_mask_without_holes_is_no_mask(pair, name):
     method = classical.METHODS[name]
     full = torch.ones(128, 128, dtype=torch.bool)
-    assert torch.equal(method(pair.ms, pair.pan, pair.sensor, mask=full), method(pair.ms, pair.pan, pair.sensor))
+    assert torch.equal(
+        method(pair.ms, pair.pan, pair.sensor, mask=full), method(pair.ms, pair.pan, pair.sensor)
+    )
 
 
 STATISTICAL = [n for n in classical.METHODS if n not in ("EXP", "SFIM", "MTF-GLP-CBD")]
@@ -356,7 +390,11 @@ def test_statistics_take_valid_pixels_only(name):
     ms, pan = torch.zeros(4, 48, 96), torch.zeros(1, 192, 384)
     ms[:, :, :48], pan[:, :, :192] = pair.ms, pair.pan
     mask = torch.arange(384).expand(192, -1) < 192
-    inner = (slice(None), slice(24, -24), slice(24, 168))  # beyond the reach of filters and circular borders
+    inner = (
+        slice(None),
+        slice(24, -24),
+        slice(24, 168),
+    )  # beyond the reach of filters and circular borders
 
     def difference(mask):
         fused = method(ms, pan, sensor, mask=mask)[:, :, :192]
@@ -412,9 +450,15 @@ def test_pixels_for_regressions_keep_their_distance():
     want = torch.ones(20, 20, dtype=torch.bool)
     want[:4, :4] = False
     assert torch.equal(usable, want)
-    valid[::32, ::32] = False  # holes in every eighth MS pixel: the distance shrinks from 8 to 4 to 2
+    valid[::32, ::32] = (
+        False  # holes in every eighth MS pixel: the distance shrinks from 8 to 4 to 2
+    )
     shrunk = common.valid_ms(valid, 4, 8, 5)
-    assert torch.equal(shrunk, common.valid_ms(valid, 4, 2, 5)) and not shrunk[:3, :3].any() and shrunk[3, 3]
+    assert (
+        torch.equal(shrunk, common.valid_ms(valid, 4, 2, 5))
+        and not shrunk[:3, :3].any()
+        and shrunk[3, 3]
+    )
     assert common.valid_ms(None, 4, 8, 5) is None
 
 
@@ -425,7 +469,9 @@ def test_shapes_are_checked(pair, name):
         method(pair.ms, pair.pan, get("WV2"))
     with pytest.raises(ValueError, match=r"pan: expected .* found \(4, 32, 32\), \(1, 64, 128\)"):
         method(pair.ms, pair.pan[:, :64], pair.sensor)
-    with pytest.raises(ValueError, match="convention: expected 'benchmark' or 'geo', found 'centre'"):
+    with pytest.raises(
+        ValueError, match="convention: expected 'benchmark' or 'geo', found 'centre'"
+    ):
         method(pair.ms, pair.pan, pair.sensor, "centre")
 
 
@@ -446,14 +492,22 @@ def test_bad_masks_and_values_are_told_in_one_line(pair, name):
     )
     pan = pair.pan.clone()
     pan[0, 3, 3:5] = torch.nan
-    assert message(None, pan) == "pan: expected finite values, found 2 NaN or infinite: mark them in mask"
+    assert (
+        message(None, pan)
+        == "pan: expected finite values, found 2 NaN or infinite: mark them in mask"
+    )
 
 
-@pytest.mark.parametrize(("name", "least"), [("GSA", 10), ("BDSD", 10), ("BDSD-PC", 10), ("MTF-GLP-CBD", 14)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("GSA", 10), ("BDSD", 10), ("BDSD-PC", 10), ("MTF-GLP-CBD", 14)]
+)
 def test_regressions_need_whole_ms_pixels(pair, name, least):
     mask = torch.ones(128, 128, dtype=torch.bool)
     mask[::4] = False  # a stripe through every MS pixel
-    with pytest.raises(ValueError, match=f"mask: expected {least} MS pixels whose PAN pixels are all valid, found 0"):
+    with pytest.raises(
+        ValueError,
+        match=f"mask: expected {least} MS pixels whose PAN pixels are all valid, found 0",
+    ):
         classical.METHODS[name](pair.ms, pair.pan, pair.sensor, mask=mask)
     mask[:4] = True
     fused = classical.METHODS[name](pair.ms, pair.pan, pair.sensor, mask=mask)

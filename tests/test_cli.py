@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clippan_lite import chain, cli, sensors
+from clippan_lite import cli
+from clippan_lite.course import chain
+from clippan_lite.physics import sensors
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -14,7 +16,9 @@ def refused(capsys, *arguments):
     """Exit code and the one line on stderr."""
     code = cli.main(arguments)
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and error.startswith("clippan-lite: ") and "Traceback" not in error
+    assert (
+        error.count("\n") == 1 and error.startswith("clippan-lite: ") and "Traceback" not in error
+    )
     return code, error
 
 
@@ -24,7 +28,10 @@ def test_half_a_pair_is_refused(capsys, tmp_path, monkeypatch):
         2,
         "clippan-lite: --pan is given without --ms: a pair needs --pan, --ms and --sensor\n",
     )
-    assert "--ms is given without --pan" in refused(capsys, "chain", "--ms", "m.tif", "--sensor", "WV2")[1]
+    assert (
+        "--ms is given without --pan"
+        in refused(capsys, "chain", "--ms", "m.tif", "--sensor", "WV2")[1]
+    )
     assert "--sensor too" in refused(capsys, "chain", "--pan", "p.tif", "--ms", "m.tif")[1]
     assert list(tmp_path.iterdir()) == []
 
@@ -66,7 +73,11 @@ def test_chain_passes_everything_on(monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(ValueError("a\nb"), 2), (FileNotFoundError("no file"), 2), (chain.NotebookFailed("02 failed"), 1)],
+    [
+        (ValueError("a\nb"), 2),
+        (FileNotFoundError("no file"), 2),
+        (chain.NotebookFailed("02 failed"), 1),
+    ],
 )
 def test_errors_are_one_line_with_an_exit_code(capsys, monkeypatch, error, code):
     def run_chain(*_, **__):
@@ -96,7 +107,9 @@ def test_bugs_are_not_hidden(monkeypatch):
 def test_sensors_prints_the_table(capsys):
     assert cli.main(["sensors"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(sensors.SENSORS) and all(name in "\n".join(lines) for name in sensors.SENSORS)
+    assert len(lines) == 1 + len(sensors.SENSORS) and all(
+        name in "\n".join(lines) for name in sensors.SENSORS
+    )
 
 
 def test_sensors_of_a_file_and_one_entry(capsys, tmp_path):
@@ -124,7 +137,9 @@ def test_help_is_fast_and_imports_nothing_heavy():
         "print([m for m in ('torch', 'rasterio', 'papermill', 'numpy') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.splitlines()[-1] == "[]" and "chain" in done.stdout
 
 
@@ -143,41 +158,80 @@ def test_module_runs_as_a_program(tmp_path):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """PAN and MS of a small synthetic scene, and where."""
-    from clippan_lite import raster, scenes
+    from clippan_lite.data import geotiff, synthetic
 
-    folder = raster.write_pair(tmp_path_factory.mktemp("scene"), scenes.make_scene(2, 256, "WV2"))
+    folder = geotiff.write_pair(
+        tmp_path_factory.mktemp("scene"), synthetic.make_scene(2, 256, "WV2")
+    )
     return [str(folder / "pan.tif"), str(folder / "ms.tif")]
 
 
 def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     run, out = tmp_path / "run", tmp_path / "fused.tif"
-    assert cli.main(["train", *files, str(run), "--sensor", "WV2", "--steps", "3", "--device", "cpu"]) == 0
-    assert sorted(p.name for p in run.iterdir()) == ["history.csv", "network.json", "network.safetensors"]
-    assert cli.main(["fuse", *files, str(out), "--sensor", "WV2", "--checkpoint", str(run), "--device", "cpu"]) == 0
+    assert (
+        cli.main(["train", *files, str(run), "--sensor", "WV2", "--steps", "3", "--device", "cpu"])
+        == 0
+    )
+    assert sorted(p.name for p in run.iterdir()) == [
+        "history.csv",
+        "network.json",
+        "network.safetensors",
+    ]
+    assert (
+        cli.main(
+            [
+                "fuse",
+                *files,
+                str(out),
+                "--sensor",
+                "WV2",
+                "--checkpoint",
+                str(run),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     import rasterio
 
     with rasterio.open(out) as file:
-        assert (file.count, file.shape) == (8, (256, 256)) and file.tags()["CHECKPOINT"] == "network.safetensors"
-    assert cli.main(["fuse", *files, str(tmp_path / "gsa.tif"), "--sensor", "WV2", "--method", "gsa"]) == 0
+        assert (file.count, file.shape) == (8, (256, 256)) and file.tags()[
+            "CHECKPOINT"
+        ] == "network.safetensors"
+    assert (
+        cli.main(["fuse", *files, str(tmp_path / "gsa.tif"), "--sensor", "WV2", "--method", "gsa"])
+        == 0
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "--recipe", "fast"], "unknown recipe 'fast'"),
-        (["train", "--start", "nowhere"], "nowhere is neither a network's .safetensors nor a run folder"),
+        (
+            ["train", "--start", "nowhere"],
+            "nowhere is neither a network's .safetensors nor a run folder",
+        ),
         (["fuse", "--method", "best"], "unknown method 'best'"),
-        (["fuse", "--checkpoint", "nowhere"], "nowhere is neither a network's .safetensors nor a run folder"),
+        (
+            ["fuse", "--checkpoint", "nowhere"],
+            "nowhere is neither a network's .safetensors nor a run folder",
+        ),
         (
             ["fuse", "--method", "gsa", "--scheduler", "tcp://127.0.0.1:9"],
             "no dask scheduler answers at tcp://127.0.0.1:9",
         ),
     ],
 )
-def test_train_and_fuse_refuse_in_one_line(capsys, files, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr("clippan_lite.workers.PATIENCE", 1)
+def test_train_and_fuse_refuse_in_one_line(
+    capsys, files, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.setattr("clippan_lite.runtime.workers.PATIENCE", 1)
     command, *options = arguments
-    code = cli.main([command, *files, str(tmp_path / "o.tif"), "--sensor", "WV2", "--device", "cpu", *options])
+    code = cli.main(
+        [command, *files, str(tmp_path / "o.tif"), "--sensor", "WV2", "--device", "cpu", *options]
+    )
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.strip().count("\n") == 0
     assert not list(tmp_path.glob("o.tif/*"))

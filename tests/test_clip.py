@@ -6,14 +6,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
-from clippan_lite import clip, prompts, scenes, sensors
+from clippan_lite import clip, prompts
+from clippan_lite.data import synthetic
+from clippan_lite.physics import sensors
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 #: Real open_clip architectures, but quick to make.
 TINY = {
     "test-vit": {"image_size": 64, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
     "test-rn": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 16},
-    "test-timm": {"image_size": 64, "timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear"},
+    "test-timm": {
+        "image_size": 64,
+        "timm_model_name": "test_vit",
+        "timm_pool": "",
+        "timm_proj": "linear",
+    },
 }
 
 
@@ -24,7 +31,9 @@ def tiny_architectures(tmp_path_factory):
     text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
     folder = tmp_path_factory.mktemp("configs")
     for name, vision in TINY.items():
-        (folder / f"{name}.json").write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+        (folder / f"{name}.json").write_text(
+            json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text})
+        )
     open_clip.add_model_config(folder)
 
 
@@ -62,16 +71,28 @@ def test_bundled_clip_loads_trained_weights_and_says_so(capsys):
 def test_bundled_clip_tells_sharp_from_blurred_and_colour_from_grey(bundled):
     """On landscapes it was not trained on; chance is a half (and a random-weight CLIP stays near it)."""
     sensor = sensors.get("WV2")
-    bands, _ = scenes.observe(scenes.make_landscape(987_654, 512), sensor)
-    image = bands[list(sensor.rgb)] / np.percentile(bands[list(sensor.rgb)], 99.5, axis=(1, 2), keepdims=True)
+    bands, _ = synthetic.observe(synthetic.make_landscape(987_654, 512), sensor)
+    image = bands[list(sensor.rgb)] / np.percentile(
+        bands[list(sensor.rgb)], 99.5, axis=(1, 2), keepdims=True
+    )
     image = np.clip(image, 0, 1) ** 0.8 * 0.9
-    crops = np.stack([image[:, r : r + 64, c : c + 64] for r in range(0, 512, 64) for c in range(0, 512, 64)])
+    crops = np.stack(
+        [image[:, r : r + 64, c : c + 64] for r in range(0, 512, 64) for c in range(0, 512, 64)]
+    )
 
     def accuracy(good, bad, texts):
         anchors = bundled.encode_text(texts)
         with torch.no_grad():
-            answers = [bundled.encode_image(torch.from_numpy(x).float()) @ anchors.T for x in (good, bad)]
-        return float(((answers[0].argmax(1) == 0).float().mean() + (answers[1].argmax(1) == 1).float().mean()) / 2)
+            answers = [
+                bundled.encode_image(torch.from_numpy(x).float()) @ anchors.T for x in (good, bad)
+            ]
+        return float(
+            (
+                (answers[0].argmax(1) == 0).float().mean()
+                + (answers[1].argmax(1) == 1).float().mean()
+            )
+            / 2
+        )
 
     blurred = ndimage.gaussian_filter(crops, (0, 0, 2.0, 2.0))
     grey = np.repeat(crops.mean(1, keepdims=True), 3, axis=1)
@@ -91,18 +112,25 @@ def test_features_are_unit_length_and_differentiable(bundled):
 @pytest.mark.parametrize(("name", "side"), [("bundled", 8), ("test-vit", 4), ("test-rn", 3)])
 def test_tokens_are_unit_length_and_each_sees_its_own_place_most(bundled, name, side):
     loaded = bundled if name == "bundled" else tiny(name)
-    images = torch.rand(1, 3, loaded.input_size, loaded.input_size, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(
+        1, 3, loaded.input_size, loaded.input_size, generator=torch.Generator().manual_seed(1)
+    )
     images.requires_grad_()
     tokens = loaded.encode_tokens(images)
     assert tokens.shape == (1, side * side, loaded.dim)
     torch.testing.assert_close(tokens.norm(dim=-1), torch.ones(1, side * side))
     for place in range(side * side):
         direction = torch.randn(loaded.dim, generator=torch.Generator().manual_seed(place))
-        (slope,) = torch.autograd.grad((tokens[0, place] * direction).sum(), images, retain_graph=True)
+        (slope,) = torch.autograd.grad(
+            (tokens[0, place] * direction).sum(), images, retain_graph=True
+        )
         assert slope.abs().max() > 0
         energy = torch.nn.functional.adaptive_avg_pool2d(slope.square().sum(1), side).flatten()
         assert energy[place] > energy.median()
-    assert loaded.encode_image(images).shape == (1, loaded.dim)  # the switch for tokens is off again
+    assert loaded.encode_image(images).shape == (
+        1,
+        loaded.dim,
+    )  # the switch for tokens is off again
 
 
 def test_tokens_change_where_the_image_does(bundled):
@@ -111,7 +139,9 @@ def test_tokens_change_where_the_image_does(bundled):
     half = flat.clone()
     half[..., 32:] += 0.3 * (IMAGES[:1, :1, :, 32:] - 0.5)
     with torch.no_grad():
-        before, *after = bundled.encode_tokens(torch.cat([flat, half, half.flip(-1)])).view(3, 8, 8, -1)
+        before, *after = bundled.encode_tokens(torch.cat([flat, half, half.flip(-1)])).view(
+            3, 8, 8, -1
+        )
     right, left = ((x - before).norm(dim=-1) for x in after)
     assert right[:, 4:].mean() > 1.1 * right[:, :4].mean()
     assert left[:, :4].mean() > 1.1 * left[:, 4:].mean()
@@ -124,21 +154,29 @@ def test_tokens_pass_the_last_norm_and_projection_that_pooling_does(monkeypatch)
     with torch.no_grad():
         tokens = loaded.encode_tokens(IMAGES)
         for place in (0, 7):
-            monkeypatch.setattr(visual, "_global_pool", lambda x, at=place + 1: (x[:, at], x[:, 1:]))
+            monkeypatch.setattr(
+                visual, "_global_pool", lambda x, at=place + 1: (x[:, at], x[:, 1:])
+            )
             torch.testing.assert_close(tokens[:, place], loaded.encode_image(IMAGES))
 
 
 def test_images_of_other_sizes_and_shapes_are_handled_alike(bundled):
     large = torch.nn.functional.interpolate(IMAGES, 96)
-    assert bundled.encode_tokens(large).shape == (3, 64, 128) and bundled.encode_image(large).shape == (3, 128)
+    assert bundled.encode_tokens(large).shape == (3, 64, 128) and bundled.encode_image(
+        large
+    ).shape == (3, 128)
     for encode in (bundled.encode_image, bundled.encode_tokens):
-        with pytest.raises(ValueError, match=r"expected images \(B, 3, S, S\), found \(3, 64, 64\)"):
+        with pytest.raises(
+            ValueError, match=r"expected images \(B, 3, S, S\), found \(3, 64, 64\)"
+        ):
             encode(IMAGES[0])
 
 
 def test_tokens_of_an_unsupported_visual_encoder_are_refused():
     loaded = tiny("test-timm")
-    with pytest.raises(ValueError, match=r"as in ViT-B-32\) or ResNet \(as in RN50\), found TimmModel") as error:
+    with pytest.raises(
+        ValueError, match=r"as in ViT-B-32\) or ResNet \(as in RN50\), found TimmModel"
+    ) as error:
         loaded.encode_tokens(IMAGES)
     assert "\n" not in str(error.value)
 
@@ -203,7 +241,7 @@ def test_prompt_lookup():
 
 def test_missing_bundled_weights_raise_with_the_mending_command(tmp_path, monkeypatch):
     monkeypatch.setattr(clip, "BUNDLED", tmp_path / "bundled_clip.safetensors")
-    with pytest.raises(FileNotFoundError, match=r"run: python -m clippan_lite\.pretrain_clip"):
+    with pytest.raises(FileNotFoundError, match=r"run: python -m clippan_lite\.pretraining\.clip"):
         clip.load_clip("bundled")
 
 
@@ -226,9 +264,13 @@ def test_unknown_names_and_unnamed_weights_are_refused():
         clip.load_clip("ViT-B-32-quickgelu")
     with pytest.raises(ValueError, match="unknown tag 'opnai'"):
         clip.load_clip("ViT-B-32-quickgelu", "opnai")
-    with pytest.raises(ValueError, match="unknown tag 'openai' for test-vit: expected a local weights file"):
+    with pytest.raises(
+        ValueError, match="unknown tag 'openai' for test-vit: expected a local weights file"
+    ):
         clip.load_clip("test-vit", "openai")
-    with pytest.raises(FileNotFoundError, match="expected a weights file, found nothing at nowhere"):
+    with pytest.raises(
+        FileNotFoundError, match="expected a weights file, found nothing at nowhere"
+    ):
         clip.load_clip("ViT-B-32-quickgelu", "nowhere/ViT-B-32.safetensors")
 
 
@@ -266,7 +308,9 @@ def test_local_file_of_an_open_clip_architecture_loads(tmp_path, monkeypatch, vi
         assert loaded.encode_text(["a multispectral image"]).shape == (1, 512)
 
 
-@pytest.mark.parametrize("wrap", ["plain", "module.", "state_dict.", "state_dict.module.", "checkpoint"])
+@pytest.mark.parametrize(
+    "wrap", ["plain", "module.", "state_dict.", "state_dict.module.", "checkpoint"]
+)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_wrapped_weights_load(tmp_path, wrap, suffix, dtype):
@@ -277,7 +321,10 @@ def test_wrapped_weights_load(tmp_path, wrap, suffix, dtype):
     if suffix == ".safetensors":
         save_file(state, path)
     else:
-        torch.save({"epoch": 3, "name": "a run", "state_dict": state} if wrap == "checkpoint" else state, path)
+        torch.save(
+            {"epoch": 3, "name": "a run", "state_dict": state} if wrap == "checkpoint" else state,
+            path,
+        )
     loaded = clip.load_clip("test-vit", path).model.state_dict()
     assert all(torch.equal(value, saved[name].to(dtype).float()) for name, value in loaded.items())
 
@@ -308,8 +355,13 @@ def bad_files(folder):
     torch.save({"epoch": 3}, folder / "no_tensors.pt")
     torch.save(tiny("test-rn").model.state_dict(), folder / "resnet.pt")
     for name, value in {"nan": float("nan"), "inf": float("inf")}.items():
-        torch.save(good | {"visual.proj": torch.full_like(good["visual.proj"], value)}, folder / f"{name}.pt")
-    intact = dict.fromkeys(["cut.pt", "empty.pt", "page.pt", "page.safetensors", "code.pt", "script.pt"], "no intact")
+        torch.save(
+            good | {"visual.proj": torch.full_like(good["visual.proj"], value)},
+            folder / f"{name}.pt",
+        )
+    intact = dict.fromkeys(
+        ["cut.pt", "empty.pt", "page.pt", "page.safetensors", "code.pt", "script.pt"], "no intact"
+    )
     return intact | {
         "list.pt": "expected the tensors of a state_dict, found a list",
         "no_tensors.pt": "another architecture than expected .Missing key",
@@ -335,7 +387,9 @@ def test_tags_of_openai_get_the_quick_gelu(monkeypatch, capsys, name):
     if not open_clip.is_pretrained_cfg(f"{name}-quickgelu", "openai"):
         pytest.skip("an older open_clip, which switches by itself")
     asked, model = [], tiny().model
-    monkeypatch.setattr(open_clip, "create_model", lambda clip, **more: asked.append((clip, more)) or model)
+    monkeypatch.setattr(
+        open_clip, "create_model", lambda clip, **more: asked.append((clip, more)) or model
+    )
     loaded = clip.load_clip(name, "openai")
     assert asked[0][0] == f"{name}-quickgelu" and asked[0][1]["pretrained"] == "openai"
     assert open_clip.get_model_config(asked[0][0])["quick_gelu"]
@@ -354,9 +408,13 @@ def test_other_tags_keep_their_architecture(monkeypatch):
 
 
 def test_a_tag_for_the_bundled_clip_is_refused():
-    with pytest.raises(ValueError, match="has no tags, found 'openai'; name the architecture with clip too"):
+    with pytest.raises(
+        ValueError, match="has no tags, found 'openai'; name the architecture with clip too"
+    ):
         clip.load_clip("bundled", "openai")
-    with pytest.raises(FileNotFoundError, match="expected a weights file, found nothing at nowhere"):
+    with pytest.raises(
+        FileNotFoundError, match="expected a weights file, found nothing at nowhere"
+    ):
         clip.load_clip("bundled", "nowhere/mine.safetensors")
 
 
@@ -370,7 +428,8 @@ def test_random_weights_only_when_asked_for(capsys):
     loaded = clip.load_clip("bundled", random_weights=True)
     assert "random weights" in capsys.readouterr().out and "random" in loaded.label
     assert not torch.equal(
-        loaded.model.state_dict()["text_projection"], load_file(clip.BUNDLED)["text_projection"].float()
+        loaded.model.state_dict()["text_projection"],
+        load_file(clip.BUNDLED)["text_projection"].float(),
     )
 
 

@@ -27,7 +27,9 @@ def test_faults_in_real_crops_are_seen(scene, real_data, bundled):
     for row in clip_zero_shot.quality_on(scene, real_data, bundled):
         floor = MISSED.get((scene, row["source"], row["what"]))
         assert row["auc"] >= 0.89, row
-        assert clip_zero_shot.reached(row) if floor is None else row["accuracy"] >= floor - 0.02, row
+        assert clip_zero_shot.reached(row) if floor is None else row["accuracy"] >= floor - 0.02, (
+            row
+        )
 
 
 @pytest.mark.real

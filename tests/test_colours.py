@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from clippan_lite import html_parts, plotting
+from clippan_lite.course import html_parts, plotting
 
 LEAST = 4.5
 
@@ -25,7 +25,9 @@ def contrast(one, other):
 
 def test_contrast_is_wcags():
     assert contrast("white", "black") == pytest.approx(21)
-    assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)  # the lightest grey that passes
+    assert contrast("#767676", "white") == pytest.approx(
+        4.54, abs=0.01
+    )  # the lightest grey that passes
 
 
 @pytest.fixture
@@ -50,8 +52,12 @@ def test_texts_of_plots_can_be_read(style, small_pair):
         plotting.curves({"one": rows}, ["a"] * 5),
         plotting.bars({"up": 1.0, "down": -1.0}, label="x", better="y", sign="+"),
         plotting.spectra({"PAN": small_pair.pan[0]}, 0.125),
-        plotting.panels({"PAN": plotting.picture(small_pair.pan, [0], plotting.limits(small_pair.pan, [0]))}),
-        plotting.against({m: {"D": 0.1} for m in "abc"}, ["D"], dict.fromkeys("abc", 1.0), "E", {"a": "marked"}),
+        plotting.panels(
+            {"PAN": plotting.picture(small_pair.pan, [0], plotting.limits(small_pair.pan, [0]))}
+        ),
+        plotting.against(
+            {m: {"D": 0.1} for m in "abc"}, ["D"], dict.fromkeys("abc", 1.0), "E", {"a": "marked"}
+        ),
     ]
     for figure in figures:
         texts = list(drawn_texts(figure))
@@ -61,10 +67,14 @@ def test_texts_of_plots_can_be_read(style, small_pair):
 
 
 def test_figures_on_coloured_cells_can_be_read(style):
-    figure = plotting.heat({"truth": {"QNR": 0.9}, "worse": {"QNR": 0.1}, "better": {"QNR": 1.7}}, {"QNR"}, "truth")
+    figure = plotting.heat(
+        {"truth": {"QNR": 0.9}, "worse": {"QNR": 0.1}, "better": {"QNR": 1.7}}, {"QNR"}, "truth"
+    )
     (axis,) = figure.axes
     (image,) = axis.images
-    assert sorted(image.get_array().ravel()) == pytest.approx([-1, 0, 1])  # both ends of the colours
+    assert sorted(image.get_array().ravel()) == pytest.approx(
+        [-1, 0, 1]
+    )  # both ends of the colours
     for text in axis.texts:
         column, row = (int(v) for v in text.get_position())
         behind = image.cmap(image.norm(image.get_array()[row, column]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clippan_lite import data
-from clippan_lite.sensors import get
+from clippan_lite.physics.sensors import get
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -23,7 +23,9 @@ def test_largest_valid_rectangle_against_trying_all(seed):
     ]
     part = data.largest_valid(pair)
     assert part.ms[0].numel() == max(sizes) < h * w and part.mask is None
-    assert part.pan.shape[1:] == (part.ms.shape[1] * r, part.ms.shape[2] * r) == part.truth.shape[1:]
+    assert (
+        part.pan.shape[1:] == (part.ms.shape[1] * r, part.ms.shape[2] * r) == part.truth.shape[1:]
+    )
     places = [
         (t, a)
         for t in range(h - part.ms.shape[1] + 1)
@@ -40,14 +42,23 @@ def test_a_pair_without_nodata_is_its_own_largest_part():
     assert data.largest_valid(pair) is pair
 
 
-@pytest.mark.parametrize(("width", "size"), [(1280, 64), (512, 64), (320, 64), (200, 64), (256, 64), (512, 128)])
+@pytest.mark.parametrize(
+    ("width", "size"), [(1280, 64), (512, 64), (320, 64), (200, 64), (256, 64), (512, 128)]
+)
 def test_held_out_crops_lie_behind_a_gap_and_are_whole(width, size):
     """A split by block: no pixel of a held-out crop, nor the filter's reach around it, is in a training crop."""
     columns = torch.arange(width).float().expand(1, width, width) + 1
-    pair = data.Pair(ms=columns[:, ::4, ::4].repeat(4, 1, 1).contiguous(), pan=columns.clone(), sensor=get("VHR4"))
+    pair = data.Pair(
+        ms=columns[:, ::4, ::4].repeat(4, 1, 1).contiguous(),
+        pan=columns.clone(),
+        sensor=get("VHR4"),
+    )
     train, held = (data.Patches(pair, size, split) for split in ("train", "held-out"))
     assert train.size == held.size == size
-    seen = [(part.corners[:, 1].min().item(), part.corners[:, 1].max().item() + size) for part in (train, held)]
+    seen = [
+        (part.corners[:, 1].min().item(), part.corners[:, 1].max().item() + size)
+        for part in (train, held)
+    ]
     assert seen[0][0] == 0 and seen[0][1] + 29 <= seen[1][0] and seen[1][1] <= width
 
 

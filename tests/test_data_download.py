@@ -100,8 +100,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.tif"))
         found = [key for key in found if key.startswith(prefix)]
         start = int(query.get("continuation-token", ["0"])[0])
-        page = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in found[start : start + 2])
-        more = f"<NextContinuationToken>{start + 2}</NextContinuationToken>" if start + 2 < len(found) else ""
+        page = "".join(
+            f"<Contents><Key>{key}</Key><Size>1</Size></Contents>"
+            for key in found[start : start + 2]
+        )
+        more = (
+            f"<NextContinuationToken>{start + 2}</NextContinuationToken>"
+            if start + 2 < len(found)
+            else ""
+        )
         body = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{page}{more}</ListBucketResult>'
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -179,12 +186,16 @@ def test_a_download_goes_on_where_it_broke_off(running, tmp_path):
     assert [asked[2] for asked in running.asked] == [None, "bytes=40000-"]
     out.unlink()
     running.breaks, running.asked[:] = 9, []
-    with pytest.raises(OSError, match=r"40000 of 102400 bytes.*what came is kept: the same command goes on"):
+    with pytest.raises(
+        OSError, match=r"40000 of 102400 bytes.*what came is kept: the same command goes on"
+    ):
         fetch.download(f"{running.url}/image.bin", out, md5, tries=1)
     assert not out.exists() and len(list(out.parent.iterdir())) == 2
     running.breaks, running.asked[:] = 0, []
     assert fetch.download(f"{running.url}/image.bin", out, md5).read_bytes() == CONTENT
-    assert running.asked[0][2] == "bytes=40000-" and [p.name for p in out.parent.iterdir()] == ["x.bin"]
+    assert running.asked[0][2] == "bytes=40000-" and [p.name for p in out.parent.iterdir()] == [
+        "x.bin"
+    ]
 
 
 def test_a_file_that_changed_meanwhile_is_taken_anew(running, tmp_path):
@@ -203,13 +214,18 @@ def test_a_file_that_changed_meanwhile_is_taken_anew(running, tmp_path):
 def test_what_is_not_what_its_name_says_is_not_kept(running, tmp_path, name):
     out, served = tmp_path / "out", running.folder / name
     wanted = entry(f"{running.url}/{name}", unpack=name.endswith(("zip", "gz")))
-    good = {"x.tar.gz": lambda: tar_with(served, ("a", b"1" * 9000, tarfile.REGTYPE)), "x.h5": lambda: h5(served)}
+    good = {
+        "x.tar.gz": lambda: tar_with(served, ("a", b"1" * 9000, tarfile.REGTYPE)),
+        "x.h5": lambda: h5(served),
+    }
     good |= {"x.zip": lambda: shutil.copy(running.folder / "images.zip", served)}
     good.get(name, lambda: image(served, 1, 128, 0.5, tiled=False))()
     whole = served.read_bytes()
     for bad in (b"<html>please log in</html>", whole[: len(whole) // 2]):
         served.write_bytes(bad)
-        with pytest.raises(ValueError, match=f"{name} is damaged, or no .* file at all|neither a zip nor a tar"):
+        with pytest.raises(
+            ValueError, match=f"{name} is damaged, or no .* file at all|neither a zip nor a tar"
+        ):
             command.get_entry("set", wanted, out)
         assert not out.exists()
     served.write_bytes(whole)
@@ -249,7 +265,9 @@ def test_redirects_are_followed(server, tmp_path):
     assert fetch.download(f"{server}/moved", tmp_path / "x.bin").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("url", ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "x"])
+@pytest.mark.parametrize(
+    "url", ["http://example.org/x", "ftp://example.org/x", "file:///etc/passwd", "x"]
+)
 def test_only_https(url, tmp_path):
     with pytest.raises(ValueError, match="not an https address"):
         fetch.download(url, tmp_path / "out" / "x")
@@ -268,7 +286,9 @@ def test_get_prints_the_licence_downloads_and_unpacks(server, tmp_path, capsys):
     assert folder == out / "files" and (folder / "a" / "one.tif").read_bytes() == b"1"
     text = capsys.readouterr().out
     assert text.index("licence: CC0") < text.index("downloaded:")
-    command.get_entry("set", entry("https://example.invalid/images.zip", unpack=True), out, offline=True)
+    command.get_entry(
+        "set", entry("https://example.invalid/images.zip", unpack=True), out, offline=True
+    )
     assert "there already" in capsys.readouterr().out
 
 
@@ -361,7 +381,10 @@ def test_command_line(capsys, tmp_path, monkeypatch):
     assert error.count("\n") == 1 and "known are" in error
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
     assert command.main(["get", "nbu-ikonos", "--offline"]) == 2
-    assert str(tmp_path / "data" / "nbu-ikonos") in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert (
+        str(tmp_path / "data" / "nbu-ikonos") in capsys.readouterr().err
+        and list(tmp_path.iterdir()) == []
+    )
 
 
 def test_needs_no_torch():
@@ -372,7 +395,9 @@ def test_needs_no_torch():
             for name in names:
                 top = name.split(".")[0]
                 outside = ("tqdm", "pooch", "rasterio", "h5py", "numpy", "data_download")
-                lazily = top == "clippan_lite" and node.col_offset > 0  # in the function that makes a synthetic scene
+                lazily = (
+                    top == "clippan_lite" and node.col_offset > 0
+                )  # in the function that makes a synthetic scene
                 assert top in sys.stdlib_module_names or top in outside or lazily, (path.name, name)
 
 
@@ -385,7 +410,9 @@ def image(path, bands, size, pixel, seed=0, offset=0.0, tiled=True, nodata=0):
     pixels = np.random.default_rng(seed).integers(1, 10000, (bands, size, size), dtype=np.uint16)
     transform = rasterio.Affine(pixel, 0, 500_000 + offset, 0, -pixel, 4_000_000 - offset)
     tiles = {"tiled": True, "blockxsize": 128, "blockysize": 128} if tiled else {}
-    profile = dict(driver="GTiff", count=bands, height=size, width=size, dtype="uint16", nodata=nodata, **tiles)
+    profile = dict(
+        driver="GTiff", count=bands, height=size, width=size, dtype="uint16", nodata=nodata, **tiles
+    )
     with rasterio.open(path, "w", crs="EPSG:32631", transform=transform, **profile) as file:
         file.write(pixels)
     return pixels
@@ -395,15 +422,24 @@ def test_a_chip_becomes_a_scene_folder(running, tmp_path, capsys):
     for number in (3, 7, 40):
         image(running.folder / f"train/PAN/a_PAN_img{number}.tif", 1, 256, 0.5, number, tiled=False)
         if number != 3:
-            image(running.folder / f"train/MS/a_MS_img{number}.tif", 8, 64, 2.0, number, tiled=False)
+            image(
+                running.folder / f"train/MS/a_MS_img{number}.tif", 8, 64, 2.0, number, tiled=False
+            )
     image(running.folder / "train/PAN/a_PAN_imgX.tif", 1, 16, 0.5, tiled=False)
-    entry = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img")
+    entry = registry.Chips(
+        "WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img"
+    )
     assert list(remote.chips(entry)) == [7, 40]
     folder = command.get_any("city", entry, tmp_path / "city")
     with rasterio.open(folder / "ms.tif") as file:
         assert file.count == 8
     facts = json.loads((folder / "scene.json").read_text())
-    assert (facts["name"], facts["sensor"], facts["bits"], facts["licence"]) == ("city-7", "WV3", 11, "CC BY")
+    assert (facts["name"], facts["sensor"], facts["bits"], facts["licence"]) == (
+        "city-7",
+        "WV3",
+        11,
+        "CC BY",
+    )
     assert sorted(p.name for p in folder.iterdir()) == ["ms.tif", "pan.tif", "scene.json"]
     with pytest.raises(ValueError, match="holds another choice"):
         command.get_any("city", entry, tmp_path / "city", options={"chip": 40})
@@ -441,11 +477,22 @@ def test_a_window_is_read_by_ranges_and_by_geotransforms(running, tmp_path, monk
     pan = image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
     ms = image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
     entry = registry.Window(
-        "WV3", "window", "CC BY-NC", "x", f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",), 14, 128, 256, 256
+        "WV3",
+        "window",
+        "CC BY-NC",
+        "x",
+        f"{running.url}/a-pan.tif",
+        (f"{running.url}/a-ms.tif",),
+        14,
+        128,
+        256,
+        256,
     )
     folder = command.get_any("event", entry, tmp_path / "event")
     with rasterio.open(folder / "pan.tif") as p, rasterio.open(folder / "ms.tif") as m:
-        assert (p.read() == pan[:, 128:384, 256:512]).all() and (m.read() == ms[:, 32:96, 64:128]).all()
+        assert (p.read() == pan[:, 128:384, 256:512]).all() and (
+            m.read() == ms[:, 32:96, 64:128]
+        ).all()
         assert p.transform * (0, 0) == m.transform * (0, 0) == (500_000 + 128, 4_000_000 - 64)
     bytes_asked = [asked[2] for asked in running.asked if asked[0] == "GET"]
     assert bytes_asked and all(asked and asked.startswith("bytes=") for asked in bytes_asked)
@@ -457,7 +504,9 @@ def test_a_window_is_read_by_ranges_and_by_geotransforms(running, tmp_path, monk
     ):
         with pytest.raises(ValueError, match=message):
             command.get_any("event", entry, tmp_path / "wrong", options=options)
-    gone = registry.Window("WV3", "", "x", "x", entry.pan, (f"{running.url}/b-ms.tif",), 14, 0, 0, 256)
+    gone = registry.Window(
+        "WV3", "", "x", "x", entry.pan, (f"{running.url}/b-ms.tif",), 14, 0, 0, 256
+    )
     with pytest.raises(OSError, match="this acquisition lacks it"):
         command.get_any("gone", gone, tmp_path / "gone")
     assert not (tmp_path / "gone").exists()
@@ -468,14 +517,21 @@ def test_bands_in_files_of_their_own_on_a_grid_half_a_pixel_off(running, tmp_pat
     pan = image(running.folder / "L_B8.tif", 1, 512, 15.0, 1, offset=7.5)
     bands = [image(running.folder / f"L_B{i}.tif", 1, 256, 30.0, i)[0] for i in (2, 3, 4)]
     urls = tuple(f"{running.url}/L_B{i}.tif" for i in (2, 3, 4))
-    entry = registry.Window("LANDSAT8", "window", "PD", "x", f"{running.url}/L_B8.tif", urls, 16, 100, 60, 256)
+    entry = registry.Window(
+        "LANDSAT8", "window", "PD", "x", f"{running.url}/L_B8.tif", urls, 16, 100, 60, 256
+    )
     folder = command.get_any("landsat", entry, tmp_path / "landsat")
     with rasterio.open(folder / "pan.tif") as p, rasterio.open(folder / "ms.tif") as m:
         assert m.count == 3 and m.shape == (128, 128) and p.shape == (256, 256)
-        apart = [abs(a - b) for a, b in zip(p.transform * (0, 0), m.transform * (0, 0), strict=True)]
+        apart = [
+            abs(a - b) for a, b in zip(p.transform * (0, 0), m.transform * (0, 0), strict=True)
+        ]
         assert max(apart) == 7.5
         top, left = (
-            round(v) for v in reversed(~rasterio.Affine(30, 0, 500_000, 0, -30, 4_000_000) * (m.transform * (0, 0)))
+            round(v)
+            for v in reversed(
+                ~rasterio.Affine(30, 0, 500_000, 0, -30, 4_000_000) * (m.transform * (0, 0))
+            )
         )
         assert (m.read() == np.stack([b[top : top + 128, left : left + 128] for b in bands])).all()
         assert (p.read()[0] == pan[0][2 * top : 2 * top + 256, 2 * left : 2 * left + 256]).all()
@@ -484,7 +540,9 @@ def test_bands_in_files_of_their_own_on_a_grid_half_a_pixel_off(running, tmp_pat
 def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     image(running.folder / "p.tif", 1, 1024, 0.5)
     image(running.folder / "other.tif", 8, 256, 2.3)
-    entry = registry.Window("WV3", "", "x", "x", f"{running.url}/p.tif", (f"{running.url}/other.tif",), 14, 0, 0, 256)
+    entry = registry.Window(
+        "WV3", "", "x", "x", f"{running.url}/p.tif", (f"{running.url}/other.tif",), 14, 0, 0, 256
+    )
     with pytest.raises(ValueError, match="grids that do not fit"):
         command.get_any("other", entry, tmp_path / "other")
     with rasterio.open(running.folder / "p.tif", "r+") as file:
@@ -501,7 +559,9 @@ def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     with rasterio.open(running.folder / "high.tif", "r+") as file:
         file.write(np.full((8, 256, 256), 65535, np.uint16))
     with pytest.raises(ValueError, match="holds nodata only: choose another"):
-        command.get_any("empty", replace(entry, ms=(f"{running.url}/high.tif",)), tmp_path / "empty")
+        command.get_any(
+            "empty", replace(entry, ms=(f"{running.url}/high.tif",)), tmp_path / "empty"
+        )
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
 
 
@@ -525,7 +585,12 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
 def test_synthetic_scenes_need_no_network(tmp_path):
     entry = registry.Synthetic("IKONOS", "small", "MIT", "x", size=128, seed=1)
     folder = command.get_any("small", entry, tmp_path / "small", offline=True)
-    assert sorted(p.name for p in folder.iterdir()) == ["ms.tif", "pan.tif", "scene.json", "truth.tif"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "ms.tif",
+        "pan.tif",
+        "scene.json",
+        "truth.tif",
+    ]
 
 
 def test_the_catalogue_is_searched_by_words(capsys):
@@ -533,12 +598,20 @@ def test_the_catalogue_is_searched_by_words(capsys):
         "spacenet3-paris-chip", "spacenet3-vegas-chip", "spacenet5-moscow-chip",
     }  # fmt: skip
     assert set(registry.find()) == set(registry.ENTRIES)
-    assert command.main(["list", "landsat"]) == 0 and "bands B G R, ratio 2, 16 bit" in capsys.readouterr().out
-    assert command.main(["list", "sentinel"]) == 2 and "nothing mentions sentinel" in capsys.readouterr().err
+    assert (
+        command.main(["list", "landsat"]) == 0
+        and "bands B G R, ratio 2, 16 bit" in capsys.readouterr().out
+    )
+    assert (
+        command.main(["list", "sentinel"]) == 2
+        and "nothing mentions sentinel" in capsys.readouterr().err
+    )
 
 
 def test_images_of_somebody_else_are_not_taken_for_ours(running, tmp_path):
-    entry = registry.Chips("WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img")
+    entry = registry.Chips(
+        "WV3", "a chip", "CC BY", "x 2020", running.url, "train/PAN/a_PAN_img", "train/MS/a_MS_img"
+    )
     (tmp_path / "pan.tif").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"holds a pan\.tif without scene\.json"):
         command.get_any("chip", entry, tmp_path)
@@ -546,7 +619,7 @@ def test_images_of_somebody_else_are_not_taken_for_ours(running, tmp_path):
 
 
 def test_every_sensor_of_the_registry_is_known():
-    from clippan_lite import sensors
+    from clippan_lite.physics import sensors
 
     assert all(sensors.get(entry.sensor) for entry in registry.ENTRIES.values())
 
@@ -559,7 +632,10 @@ def test_a_damaged_scene_is_told_and_got_again(tmp_path, monkeypatch, capsys):
     for damage in (lambda file: file.write_bytes(whole[:1000]), lambda file: file.unlink()):
         damage(folder / "ms.tif")
         assert command.main(["check"]) == 1 and "DAMAGED or incomplete" in capsys.readouterr().out
-        assert command.main(["get", "synthetic-ikonos"]) == 0 and "getting it again" in capsys.readouterr().out
+        assert (
+            command.main(["get", "synthetic-ikonos"]) == 0
+            and "getting it again" in capsys.readouterr().out
+        )
         assert (folder / "ms.tif").read_bytes() == whole and command.main(["check"]) == 0
     (folder / "scene.json").write_text("{brok")
     assert command.main(["check"]) == 1 and "DAMAGED or incomplete" in capsys.readouterr().out

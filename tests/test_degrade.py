@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import degrade as dg
-from clippan_lite.sensors import get
+from clippan_lite.physics import degrade as dg
+from clippan_lite.physics.sensors import get
 
 
 def rand(*shape, seed=0, dtype=torch.float64):
@@ -103,7 +103,19 @@ def test_interp23_impulse_and_pass_through(ratio):
 
 
 def test_interp23_against_zero_stuffing_and_23_taps():
-    half = [0.5, 0.305334091185, 0, -0.072698593239, 0, 0.021809577942, 0, -0.005192756653, 0, 0.000807762146, 0]
+    half = [
+        0.5,
+        0.305334091185,
+        0,
+        -0.072698593239,
+        0,
+        0.021809577942,
+        0,
+        -0.005192756653,
+        0,
+        0.000807762146,
+        0,
+    ]
     half += [-0.000060081482]
     taps = 2 * np.array(half[:0:-1] + half)
     x = rand(1, 3, 4).numpy()[0]
@@ -156,13 +168,17 @@ def test_imresize_against_loops(scale):
 @pytest.mark.parametrize("ratio", [2, 3, 4])
 def test_geo_upsample_is_bicubic_enlargement(ratio):
     x = rand(2, 3, 6, 7)
-    torch.testing.assert_close(dg.upsample(x, ratio, "geo"), dg.imresize(x, float(ratio)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        dg.upsample(x, ratio, "geo"), dg.imresize(x, float(ratio)), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("convention", dg.CONVENTIONS)
 def test_gradients(convention):
     x = rand(1, 2, 8, 8).requires_grad_()
-    check = torch.autograd.gradcheck  # fast mode compares with one random projection of the numerical Jacobian
+    check = (
+        torch.autograd.gradcheck
+    )  # fast mode compares with one random projection of the numerical Jacobian
     assert check(lambda t: dg.degrade(t, (0.3, 0.2), 4, convention), x, fast_mode=True)
     assert check(lambda t: dg.upsample(t[..., :3, :4], 2, convention), x, fast_mode=True)
     assert check(lambda t: dg.imresize(t, 0.5), x, fast_mode=True)
@@ -196,18 +212,39 @@ def test_wald_crops_and_fits(convention):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: dg.degrade(rand(8, 8), 0.3, 4), r"x: expected a floating tensor .* found \(8, 8\)"),
-        (lambda: dg.degrade(torch.zeros(1, 8, 8, dtype=torch.int32), 0.3, 4), "found .* torch.int32"),
+        (
+            lambda: dg.degrade(rand(8, 8), 0.3, 4),
+            r"x: expected a floating tensor .* found \(8, 8\)",
+        ),
+        (
+            lambda: dg.degrade(torch.zeros(1, 8, 8, dtype=torch.int32), 0.3, 4),
+            "found .* torch.int32",
+        ),
         (lambda: dg.degrade(rand(1, 8, 9), 0.3, 4), r"multiples of 4, found \(1, 8, 9\)"),
         (lambda: dg.degrade(rand(3, 8, 8), (0.3, 0.2), 4), "gains: expected 1 or 3 .* found 2"),
-        (lambda: dg.degrade(rand(1, 8, 8), 1.5, 4), "gain: expected a number between 0 and 1, found 1.5"),
-        (lambda: dg.degrade(rand(1, 8, 8), 0.3, 4, "gdal"), "convention: expected 'benchmark' or 'geo', found 'gdal'"),
+        (
+            lambda: dg.degrade(rand(1, 8, 8), 1.5, 4),
+            "gain: expected a number between 0 and 1, found 1.5",
+        ),
+        (
+            lambda: dg.degrade(rand(1, 8, 8), 0.3, 4, "gdal"),
+            "convention: expected 'benchmark' or 'geo', found 'gdal'",
+        ),
         (lambda: dg.upsample(rand(1, 8, 8), 3), "power of two .* found 3"),
         (lambda: dg.upsample(rand(1, 8, 8), 2.0), "whole number of 2 or more, found 2.0"),
-        (lambda: dg.mtf_kernel(0.3, 4, "gauss"), "kind: expected 'toolbox' or 'exact', found 'gauss'"),
+        (
+            lambda: dg.mtf_kernel(0.3, 4, "gauss"),
+            "kind: expected 'toolbox' or 'exact', found 'gauss'",
+        ),
         (lambda: dg.imresize(rand(1, 8, 8), 0), "scale: expected a number above 0, found 0"),
-        (lambda: dg.wald(rand(4, 8, 8), rand(1, 16, 16), get("VHR4")), r"pan: expected \(1, 32, 32\).*\(1, 16, 16\)"),
-        (lambda: dg.wald(rand(3, 8, 8), rand(1, 32, 32), get("VHR4")), r"ms: expected 4 bands .*\(3, 8, 8\)"),
+        (
+            lambda: dg.wald(rand(4, 8, 8), rand(1, 16, 16), get("VHR4")),
+            r"pan: expected \(1, 32, 32\).*\(1, 16, 16\)",
+        ),
+        (
+            lambda: dg.wald(rand(3, 8, 8), rand(1, 32, 32), get("VHR4")),
+            r"ms: expected 4 bands .*\(3, 8, 8\)",
+        ),
         (lambda: dg.wald(rand(4, 3, 8), rand(1, 12, 32), get("VHR4")), r"at least 4 x 4 pixels"),
     ],
 )

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from clippan_lite import distortions
+from clippan_lite.metrics import faults
 
 
 @pytest.fixture(scope="module")
@@ -11,36 +11,42 @@ def image():
     return 200 + 800 * torch.rand(4, 48, 40, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", distortions.FAULTS)
+@pytest.mark.parametrize("name", faults.FAULTS)
 def test_every_fault_changes_the_image_and_nothing_else(image, name):
     before = image.clone()
-    spoilt = distortions.spoil(name, image)
-    assert spoilt.shape == image.shape and spoilt.dtype == image.dtype and torch.isfinite(spoilt).all()
+    spoilt = faults.spoil(name, image)
+    assert (
+        spoilt.shape == image.shape and spoilt.dtype == image.dtype and torch.isfinite(spoilt).all()
+    )
     assert torch.equal(image, before) and float((spoilt - image).abs().max()) > 5
-    assert torch.equal(spoilt, distortions.spoil(name, image))
+    assert torch.equal(spoilt, faults.spoil(name, image))
 
 
 def test_blur_and_sharpening_against_scipy(image):
     want = ndimage.gaussian_filter(image.numpy(), (0, 0.9879, 0.9879), mode="nearest", truncate=20)
-    np.testing.assert_allclose(distortions.blurred(image).numpy(), want, atol=0.5)
-    np.testing.assert_allclose(distortions.oversharpened(image).numpy(), 2 * image.numpy() - want, atol=0.5)
+    np.testing.assert_allclose(faults.blurred(image).numpy(), want, atol=0.5)
+    np.testing.assert_allclose(
+        faults.oversharpened(image).numpy(), 2 * image.numpy() - want, atol=0.5
+    )
 
 
 def test_displacement_is_one_pixel_down_and_right(image):
-    assert torch.equal(distortions.displaced(image)[:, 1:, 1:], image[:, :-1, :-1])
-    one = distortions.band_displaced(image)
+    assert torch.equal(faults.displaced(image)[:, 1:, 1:], image[:, :-1, :-1])
+    one = faults.band_displaced(image)
     assert torch.equal(one[:3], image[:3]) and torch.equal(one[3, 1:, 1:], image[3, :-1, :-1])
 
 
 def test_colour_faults_keep_what_they_should(image):
     mean = image.mean((1, 2))
-    torch.testing.assert_close(distortions.greyed(image).mean((1, 2)), mean)
-    torch.testing.assert_close(distortions.hazy(image).mean((1, 2)), 1.1 * mean)
-    torch.testing.assert_close(distortions.tilted(image).mean((1, 2)) / mean, torch.linspace(0.9, 1.1, 4))
-    spread = (distortions.noisy(image) - image).std((1, 2)) / image.std((1, 2))
+    torch.testing.assert_close(faults.greyed(image).mean((1, 2)), mean)
+    torch.testing.assert_close(faults.hazy(image).mean((1, 2)), 1.1 * mean)
+    torch.testing.assert_close(
+        faults.tilted(image).mean((1, 2)) / mean, torch.linspace(0.9, 1.1, 4)
+    )
+    spread = (faults.noisy(image) - image).std((1, 2)) / image.std((1, 2))
     torch.testing.assert_close(spread, torch.full((4,), 0.1), atol=0.01, rtol=0)
 
 
 def test_unknown_fault_is_one_line(image):
     with pytest.raises(ValueError, match="unknown fault 'rain': expected one of blurred, "):
-        distortions.spoil("rain", image)
+        faults.spoil("rain", image)

@@ -1,5 +1,6 @@
 """Whole scenes in windows: the same as in one piece, whatever lies in the files, and after a kill."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ import pytest
 import rasterio
 import torch
 
-from clippan_lite import backbones, classical, data, fuse, grids, mosaic, raster
-from clippan_lite.scenes import make_scene
+from clippan_lite import backbones, classical, data, fuse
+from clippan_lite.data import geotiff, grids
+from clippan_lite.data.synthetic import make_scene
+from clippan_lite.large_scenes import fusing, mosaic
 
 SENSOR = "WV2"
 
@@ -23,7 +26,7 @@ def pair():
 
 @pytest.fixture(scope="module")
 def scene(pair, tmp_path_factory):
-    return raster.write_pair(tmp_path_factory.mktemp("scene"), pair)
+    return geotiff.write_pair(tmp_path_factory.mktemp("scene"), pair)
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,14 @@ def network():
 
 
 def fused(scene, out, **options):
-    fuse.fuse_scene(scene / "pan.tif", scene / "ms.tif", out, SENSOR, progress=False, **options)
+    fusing.fuse_scene(scene / "pan.tif", scene / "ms.tif", out, SENSOR, progress=False, **options)
     with rasterio.open(out) as file:
-        return torch.from_numpy(file.read().astype(np.float32)), file.profile, file.tags(), file.descriptions
+        return (
+            torch.from_numpy(file.read().astype(np.float32)),
+            file.profile,
+            file.tags(),
+            file.descriptions,
+        )
 
 
 def apart(parts, whole, border=32):
@@ -49,7 +57,9 @@ def apart(parts, whole, border=32):
 def test_windows_give_the_whole(pair, scene, network, tmp_path):
     parts, profile, tags, names = fused(scene, tmp_path / "f.tif", network=network, window=256)
     whole = fuse.fuse_pair(network, pair)
-    assert (whole - fuse.fuse_pair(backbones.create("fusionnet", 8), pair)).abs().mean() > 20  # not just EXP
+    assert (
+        whole - fuse.fuse_pair(backbones.create("fusionnet", 8), pair)
+    ).abs().mean() > 20  # not just EXP
     assert (parts - whole).abs().max() <= 1.0
     assert (profile["dtype"], profile["count"], profile["interleave"]) == ("uint16", 8, "pixel")
     assert profile["transform"] == pair.georef["transform"] and profile["crs"] == pair.georef["crs"]
@@ -63,7 +73,9 @@ def test_windows_give_the_whole(pair, scene, network, tmp_path):
 def test_windows_give_the_whole_for_every_classical_method(method, pair, scene, tmp_path):
     parts, *_ = fused(scene, tmp_path / "f.tif", method=method, window=256)
     whole = classical.fuse(method, pair)
-    if method == "MTF-GLP-HPM":  # at dark pixels it divides by almost nothing, and feels the statistics' fourth digit
+    if (
+        method == "MTF-GLP-HPM"
+    ):  # at dark pixels it divides by almost nothing, and feels the statistics' fourth digit
         alone, *_ = fused(scene, tmp_path / "g.tif", method=method, window=640)
         assert (parts - alone).abs().max() <= 1.0
         assert ((parts - whole)[:, 32:-32, 32:-32].abs() > 1.5).double().mean() < 1e-3
@@ -75,9 +87,11 @@ def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
     valid = torch.ones(640, 640, dtype=torch.bool)
     valid[200:330, 240:300] = False
     valid[:, 600:] = False
-    holed = data.replace(pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None)
-    scene = raster.write_pair(tmp_path / "scene", holed)
-    holed = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
+    holed = dataclasses.replace(
+        pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None
+    )
+    scene = geotiff.write_pair(tmp_path / "scene", holed)
+    holed = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
     for options in ({"network": network}, {"method": "GSA"}, {"method": "MTF-GLP-CBD"}):
         parts, profile, *_ = fused(scene, tmp_path / "f.tif", window=192, **options)
         untiled = classical.fuse if "method" in options else fuse.fuse_pair
@@ -88,10 +102,12 @@ def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
 
 
 def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
-    moved = data.replace(pair, pan=torch.roll(pair.pan, (2, -1), (1, 2)), truth=None)
-    scene = raster.write_pair(tmp_path / "scene", moved)
-    whole = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR, register=True)
-    parts, profile, *_ = fused(scene, tmp_path / "f.tif", network=network, window=256, register=True)
+    moved = dataclasses.replace(pair, pan=torch.roll(pair.pan, (2, -1), (1, 2)), truth=None)
+    scene = geotiff.write_pair(tmp_path / "scene", moved)
+    whole = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR, register=True)
+    parts, profile, *_ = fused(
+        scene, tmp_path / "f.tif", network=network, window=256, register=True
+    )
     # The look is at the whole of this small scene, so both estimate the same shift.
     assert profile["transform"] == whole.georef["transform"] != pair.georef["transform"]
     assert profile["nodata"] == 0 and torch.equal((parts != 0).any(0), whole.valid)
@@ -99,13 +115,19 @@ def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
 
 
 def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
-    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, convention="geo", truth=None))
-    with rasterio.open(scene / "pan.tif", "r+") as file:  # as Landsat's: PAN's corner half a PAN pixel inside MS's
+    scene = geotiff.write_pair(
+        tmp_path / "scene", dataclasses.replace(pair, convention="geo", truth=None)
+    )
+    with rasterio.open(
+        scene / "pan.tif", "r+"
+    ) as file:  # as Landsat's: PAN's corner half a PAN pixel inside MS's
         a, b, c, d, e, f = tuple(file.transform)[:6]
         file.transform = rasterio.Affine(a, b, c + a / 2, d, e, f + e / 2)
-    whole = raster.read_scene(scene)
+    whole = geotiff.read_scene(scene)
     assert whole.pan_shift == (0.5, 0.5)
-    parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=256, convention="geo")
+    parts, profile, *_ = fused(
+        scene, tmp_path / "f.tif", method="GSA", window=256, convention="geo"
+    )
     assert profile["transform"] == whole.georef["transform"] == pair.georef["transform"]
     assert profile["nodata"] == 0 and torch.equal((parts != 0).any(0), whole.valid)
     assert apart(parts, classical.fuse("GSA", whole)) <= 1.5
@@ -113,9 +135,9 @@ def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from clippan_lite import fuse
+from clippan_lite.large_scenes import fusing
 
-done, whole = [], fuse.fuse_window
+done, whole = [], fusing.fuse_window
 
 def stop(job, place):
     if len(done) == 2:
@@ -123,20 +145,24 @@ def stop(job, place):
         os.kill(os.getpid(), signal.SIGKILL)
     done.append(whole(job, place))
 
-fuse.fuse_window = stop
+fusing.fuse_window = stop
 scene, out = sys.argv[1:]
-fuse.fuse_scene(scene + "/pan.tif", scene + "/ms.tif", out, "WV2", method="GSA", window=256, progress=False)
+fusing.fuse_scene(scene + "/pan.tif", scene + "/ms.tif", out, "WV2", method="GSA", window=256, progress=False)
 """
 
 
 def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, capsys):
     out = tmp_path / "f.tif"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(scene), str(out)], timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(scene), str(out)], timeout=120, check=False
+    )
     assert done.returncode == -9 and not out.exists()
     assert len(list((tmp_path / "f.tif.parts").glob("*_*_*.tif"))) == 2
     made = []
-    keep = fuse.fuse_window
-    monkeypatch.setattr(fuse, "fuse_window", lambda job, place: made.append(place) or keep(job, place))
+    keep = fusing.fuse_window
+    monkeypatch.setattr(
+        fusing, "fuse_window", lambda job, place: made.append(place) or keep(job, place)
+    )
     parts, *_ = fused(scene, out, method="GSA", window=256)
     assert len(made) == 7 and "2 of 9 windows are there, going on" in capsys.readouterr().out
     assert not (tmp_path / "f.tif.parts").exists()
@@ -168,10 +194,15 @@ def test_workers_give_the_same(scene, network, tmp_path):
 
 def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
     grid = grids.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
-    job = fuse.Job(grid, scene, network, None, "cpu", 192, 64, None)
-    survey = sum((fuse.survey_window(job, p) for p in job.places[1:]), fuse.survey_window(job, job.places[0]))
+    job = fusing.Job(grid, scene, network, None, "cpu", 192, 64, None)
+    survey = sum(
+        (fusing.survey_window(job, p) for p in job.places[1:]),
+        fusing.survey_window(job, job.places[0]),
+    )
     for share in (0.5, 0.999, 0.9):
-        assert survey.percentile(share) == pytest.approx(np.percentile(pair.pan.numpy(), 100 * share), abs=1e-6)
+        assert survey.percentile(share) == pytest.approx(
+            np.percentile(pair.pan.numpy(), 100 * share), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -183,7 +214,10 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
         ({"method": ""}, "unknown method '': expected one of EXP, Brovey"),
         ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
-        ({"method": "GSA", "convention": "half"}, "convention: expected 'benchmark' or 'geo', found 'half'"),
+        (
+            {"method": "GSA", "convention": "half"},
+            "convention: expected 'benchmark' or 'geo', found 'half'",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line(scene, tmp_path, options, message):
@@ -205,16 +239,18 @@ def test_files_that_cannot_be_leave_nothing_behind(pair, scene, tmp_path):
         fused(truncated, tmp_path / "f.tif", method="GSA")
     elsewhere = broken("elsewhere")
     other = make_scene(seed=8, size=640, sensor=SENSOR)
-    raster.write_pair(elsewhere, data.replace(other, pan=pair.pan, truth=None))
+    geotiff.write_pair(elsewhere, dataclasses.replace(other, pan=pair.pan, truth=None))
     with pytest.raises(ValueError, match="do not show the same place"):
         fused(elsewhere, tmp_path / "f.tif", method="GSA")
     small = broken("small")
-    corner = data.replace(other, ms=other.ms[:, :64, :64], pan=pair.pan[:, :256, :256], truth=None)
-    raster.write_pair(small, corner)
+    corner = dataclasses.replace(
+        other, ms=other.ms[:, :64, :64], pan=pair.pan[:, :256, :256], truth=None
+    )
+    geotiff.write_pair(small, corner)
     with pytest.raises(ValueError, match="do not show the same place"):
         fused(small, tmp_path / "f.tif", method="GSA")
     bright = broken("bright")
-    raster.write_pair(bright, data.replace(pair, ms=pair.ms * 20, truth=None))
+    geotiff.write_pair(bright, dataclasses.replace(pair, ms=pair.ms * 20, truth=None))
     with pytest.raises(ValueError, match=r"MS has values from .* WV2 gives 0 to 2047"):
         fused(bright, tmp_path / "f.tif", method="GSA")
     with pytest.raises(ValueError, match="is one of the files to be fused"):
@@ -237,7 +273,9 @@ def test_files_that_cannot_be_leave_nothing_behind(pair, scene, tmp_path):
 def test_nan_without_a_nodata_value_is_told_before_anything_is_computed(pair, tmp_path):
     ms = pair.ms.clone()
     ms[:, 10:12, 10:12] = float("nan")
-    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, ms=ms, dtype="float32", truth=None))
+    scene = geotiff.write_pair(
+        tmp_path / "scene", dataclasses.replace(pair, ms=ms, dtype="float32", truth=None)
+    )
     with pytest.raises(ValueError, match="MS has 4 NaN or infinite pixels"):
         fused(scene, tmp_path / "f.tif", method="GSA", window=192)
 
@@ -245,15 +283,15 @@ def test_nan_without_a_nodata_value_is_told_before_anything_is_computed(pair, tm
 def test_nodata_that_leaves_nothing_for_a_regression_is_refused(pair, tmp_path):
     valid = torch.zeros(640, 640, dtype=torch.bool)
     valid[::8, ::8] = True  # no MS pixel is whole
-    holed = data.replace(pair, valid=valid, pan=pair.pan * valid, truth=None)
-    scene = raster.write_pair(tmp_path / "scene", holed)
+    holed = dataclasses.replace(pair, valid=valid, pan=pair.pan * valid, truth=None)
+    scene = geotiff.write_pair(tmp_path / "scene", holed)
     with pytest.raises(ValueError, match="nodata leaves 0 pixels for GSA, expected 18"):
         fused(scene, tmp_path / "f.tif", method="GSA", window=192)
 
 
 def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
     """PAN a row and a column short, as Landsat's are; MS beginning further left; scale and offset are kept."""
-    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, truth=None))
+    scene = geotiff.write_pair(tmp_path / "scene", dataclasses.replace(pair, truth=None))
     with rasterio.open(scene / "pan.tif") as file:
         pan, profile = file.read()[:, 37:-1, 100:-1], file.profile
     profile |= {"height": pan.shape[1], "width": pan.shape[2]}
@@ -264,35 +302,37 @@ def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
         file.scales, file.offsets = [0.5] * 8, [-1.0] * 8
     parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=192)
     inner = (slice(None), slice(40, 636), slice(100, 636))  # whole MS pixels that both cover
-    cut = data.replace(pair, ms=pair.ms[:, 10:159, 25:159], pan=pair.pan[inner], truth=None)
+    cut = dataclasses.replace(pair, ms=pair.ms[:, 10:159, 25:159], pan=pair.pan[inner], truth=None)
     assert parts.shape[1:] == (596, 536)
     assert tuple(profile["transform"] * (0, 0)) == tuple(pair.georef["transform"] * (100, 40))
     assert apart(parts, classical.fuse("GSA", cut)) <= 1.5
     with rasterio.open(tmp_path / "f.tif") as file:
         assert set(file.scales) == {0.5} and set(file.offsets) == {-1.0}
-    whole = raster.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
+    whole = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
     assert torch.equal(whole.ms, cut.ms) and torch.equal(whole.pan, cut.pan)
 
 
 def test_two_jobs_for_one_product_do_not_mix(scene, network, tmp_path, monkeypatch):
     """A second call comes while the first one works; its windows have other names."""
-    seen, keep = [], fuse.fuse_window
+    seen, keep = [], fusing.fuse_window
 
     def between(job, place):
         seen.append(job.part(place).name)
         if len(seen) == 2:
-            monkeypatch.setattr(fuse, "fuse_window", keep)
+            monkeypatch.setattr(fusing, "fuse_window", keep)
             monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("killed")))
             with pytest.raises(OSError, match="killed"):
                 fused(scene, tmp_path / "f.tif", method="EXP", window=320)
             monkeypatch.undo()
         return keep(job, place)
 
-    monkeypatch.setattr(fuse, "fuse_window", between)
-    with pytest.raises(OSError, match="could not be written"):  # the other call has thrown its first window away
+    monkeypatch.setattr(fusing, "fuse_window", between)
+    with pytest.raises(
+        OSError, match="could not be written"
+    ):  # the other call has thrown its first window away
         fused(scene, tmp_path / "f.tif", network=network, window=320)
     parts, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)
-    assert (parts - fuse.fuse_pair(network, raster.read_scene(scene))).abs().max() <= 1.0
+    assert (parts - fuse.fuse_pair(network, geotiff.read_scene(scene))).abs().max() <= 1.0
 
 
 def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp_path, monkeypatch):
@@ -300,7 +340,9 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp
     (tmp_path / "f.tif.parts" / "windows.txt").touch()
     (tmp_path / "f.tif.parts" / "scene.vrt.ovr").write_bytes(b"II*\0half")  # of a killed call
     copy = mosaic.rasterio.shutil.copy
-    monkeypatch.setattr(mosaic.rasterio.shutil, "copy", lambda *_, **__: (_ for _ in ()).throw(SystemError("full")))
+    monkeypatch.setattr(
+        mosaic.rasterio.shutil, "copy", lambda *_, **__: (_ for _ in ()).throw(SystemError("full"))
+    )
     with pytest.raises(OSError, match=r"could not be written \(full\); the windows are kept"):
         fused(scene, tmp_path / "f.tif", method="EXP", window=320)
     monkeypatch.setattr(mosaic.rasterio.shutil, "copy", copy)
@@ -310,7 +352,9 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp
 
 
 def test_float_data_keeps_its_type(pair, tmp_path):
-    scene = raster.write_pair(tmp_path / "scene", data.replace(pair, dtype="float32", truth=None))
+    scene = geotiff.write_pair(
+        tmp_path / "scene", dataclasses.replace(pair, dtype="float32", truth=None)
+    )
     parts, profile, *_ = fused(scene, tmp_path / "f.tif", method="GSA", window=320)
     assert profile["dtype"] == "float32"
     assert apart(parts, classical.fuse("GSA", pair)) <= 0.5

@@ -43,11 +43,13 @@ def parse(path):
 
 
 def test_the_rule_finds_imports():
-    tree = ast.parse("import a.b\nfrom clippan_lite import widgets\ndef f():\n    import open_clip\n")
+    tree = ast.parse(
+        "import a.b\nfrom clippan_lite import widgets\ndef f():\n    import open_clip\n"
+    )
     assert "open_clip" in set(imports(tree)) and "open_clip" not in set(imports_when_loaded(tree))
     inside = ast.parse("class A:\n    import c\n    def f(self):\n        import open_clip\n")
     assert set(imports_when_loaded(inside)) == {"c"}
-    assert {"a.b", "clippan_lite.widgets"} <= set(imports(tree))
+    assert {"a.b", "clippan_lite.course.widgets"} <= set(imports(tree))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(REPO)))
@@ -63,21 +65,28 @@ def test_pictures_are_for_notebooks_and_report(path):
     if path.stem in MAY_IMPORT_PICTURES:
         return
     names = set(imports(parse(path)))
-    assert not {"clippan_lite.plotting", "clippan_lite.widgets"} & names
+    assert not {"clippan_lite.course.plotting", "clippan_lite.course.widgets"} & names
     assert not {"matplotlib", "ipywidgets"} & {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("module", CORE)
 def test_core_imports_only_numerics_and_itself(module):
     paths = (
-        [PACKAGE / f"{module}.py"] if (PACKAGE / f"{module}.py").is_file() else list((PACKAGE / module).glob("*.py"))
+        [PACKAGE / f"{module}.py"]
+        if (PACKAGE / f"{module}.py").is_file()
+        else list((PACKAGE / module).glob("*.py"))
     )
     assert paths, f"clippan_lite has no {module}"
     own = {f"clippan_lite.{name}" for name in (*CORE, "data")}
     for path in paths:
-        for name in imports(parse(path), f"clippan_lite.{module}" if path.parent != PACKAGE else "clippan_lite"):
+        for name in imports(
+            parse(path), f"clippan_lite.{module}" if path.parent != PACKAGE else "clippan_lite"
+        ):
             if name.split(".")[0] == "clippan_lite":
-                assert name == "clippan_lite" or ".".join(name.split(".")[:2]) in own, (path.name, name)
+                assert name == "clippan_lite" or ".".join(name.split(".")[:2]) in own, (
+                    path.name,
+                    name,
+                )
             else:
                 assert name.split(".")[0] in CORE_MAY_IMPORT, (path.name, name)
 
@@ -85,7 +94,9 @@ def test_core_imports_only_numerics_and_itself(module):
 def test_importing_the_package_loads_nothing_heavy():
     code = "import clippan_lite, sys; print([m for m in ('open_clip', 'matplotlib', 'torch') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -98,5 +109,7 @@ def test_modules_that_use_clip_do_not_load_it():
         "print([m for m in ('open_clip', 'matplotlib') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.strip() == "[]"

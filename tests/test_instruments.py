@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adaptation, classical, instruments, prompts, training
+from clippan_lite import adaptation, classical, prompts, training
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.experiments import probes
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,14 @@ def bundled():
 
 @pytest.fixture(scope="module")
 def adapted(bundled, small_pair):
-    return adaptation.adapt(small_pair, bundled, prompts.get("wald"), AdaptConfig(steps=8, batch=4), progress=False)[0]
+    return adaptation.adapt(
+        small_pair, bundled, prompts.get("wald"), AdaptConfig(steps=8, batch=4), progress=False
+    )[0]
 
 
 @pytest.fixture(scope="module")
 def views(small_pair):
-    return instruments.held_out_views(small_pair, 64, count=8)
+    return probes.held_out_views(small_pair, 64, count=8)
 
 
 def test_held_out_views_show_the_truth_unseen_by_stage_one(small_pair, views):
@@ -31,7 +34,9 @@ def test_held_out_views_show_the_truth_unseen_by_stage_one(small_pair, views):
         "ms": (8, 8, 64, 64), "pan": (8, 1, 64, 64), "hrms": (8, 8, 64, 64)
     }  # fmt: skip
     truth = small_pair.truth / small_pair.scale
-    right = truth[:, :, -64:]  # the held-out part begins behind three quarters and a gap, or is one crop wide
+    right = truth[
+        :, :, -64:
+    ]  # the held-out part begins behind three quarters and a gap, or is one crop wide
     found = [
         any(torch.equal(crop, right[:, r : r + 64, :64]) for r in range(0, truth.shape[1] - 63, 4))
         for crop in views["hrms"]
@@ -40,7 +45,7 @@ def test_held_out_views_show_the_truth_unseen_by_stage_one(small_pair, views):
 
 
 def test_figures_are_what_they_say(adapted, views):
-    row = instruments.figures(adapted, views)
+    row = probes.figures(adapted, views)
     with torch.no_grad():
         f = {k: adapted.encode(k, v).numpy() for k, v in views.items()}
         t = {k: v.numpy()[0] for k, v in adapted.encode_texts().items()}
@@ -50,41 +55,63 @@ def test_figures_are_what_they_say(adapted, views):
         for j, kind in enumerate(("ms", "pan", "hrms")) for i in range(8)
     ]  # fmt: skip
     assert row["type accuracy"] == pytest.approx(np.mean(right))
-    nearest = [int(np.argmax([f["hrms"][i] @ f["pan"][j] for j in range(8)])) == i for i in range(8)]
+    nearest = [
+        int(np.argmax([f["hrms"][i] @ f["pan"][j] for j in range(8)])) == i for i in range(8)
+    ]
     assert row["same place"] == pytest.approx(np.mean(nearest))
     assert row["cos(IFA, HRMS)"] == pytest.approx(np.mean((joined * f["hrms"]).sum(1)), abs=1e-5)
 
     def cosine(a, b):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
-    wanted = [cosine(f["hrms"][i] - f[k][i], t["hrms"] - t[k]) for i in range(8) for k in ("ms", "pan")]
+    wanted = [
+        cosine(f["hrms"][i] - f[k][i], t["hrms"] - t[k]) for i in range(8) for k in ("ms", "pan")
+    ]
     assert row["direction cosine"] == pytest.approx(np.mean(wanted), abs=1e-5)
 
 
 def test_controls_tell_an_unadapted_random_clip_from_a_trained_one(small_pair, bundled, views):
-    rows = instruments.controls(
-        small_pair, bundled, prompts.get("wald"), AdaptConfig(steps=2, batch=2), seeds=(0, 1), views=views
+    rows = probes.controls(
+        small_pair,
+        bundled,
+        prompts.get("wald"),
+        AdaptConfig(steps=2, batch=2),
+        seeds=(0, 1),
+        views=views,
     )
     assert list(rows) == ["adapted", "un-adapted", "random weights, adapted"]
     assert all(len(tables) == 2 for tables in rows.values())
     assert rows["un-adapted"][0] != rows["random weights, adapted"][0]
-    assert rows["un-adapted"][0]["type accuracy"] == rows["un-adapted"][1]["type accuracy"], "no seed in it"
-    plain = instruments.unadapted(small_pair, bundled, prompts.get("wald"))
-    torch.testing.assert_close(plain.encode_texts()["pan"], bundled.encode_text(["a panchromatic image"]))
+    assert rows["un-adapted"][0]["type accuracy"] == rows["un-adapted"][1]["type accuracy"], (
+        "no seed in it"
+    )
+    plain = probes.unadapted(small_pair, bundled, prompts.get("wald"))
+    torch.testing.assert_close(
+        plain.encode_texts()["pan"], bundled.encode_text(["a panchromatic image"])
+    )
     grey = views["pan"] * plain.pan_gain
-    torch.testing.assert_close(plain.encode("pan", views["pan"]), bundled.encode_image(grey.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(
+        plain.encode("pan", views["pan"]), bundled.encode_image(grey.expand(-1, 3, -1, -1))
+    )
     torch.manual_seed(0)
     nothing = load_clip(random_weights=True)
-    blind = adaptation.adapt(small_pair, nothing, prompts.get("wald"), AdaptConfig(steps=0), progress=False)[0]
-    assert rows["un-adapted"][0]["direction cosine"] > instruments.figures(blind, views)["direction cosine"] + 0.2
+    blind = adaptation.adapt(
+        small_pair, nothing, prompts.get("wald"), AdaptConfig(steps=0), progress=False
+    )[0]
+    assert (
+        rows["un-adapted"][0]["direction cosine"]
+        > probes.figures(blind, views)["direction cosine"] + 0.2
+    )
 
 
 def test_the_gradient_of_l_d_changes_with_the_sentence_and_not_without(adapted, views):
-    same = instruments.gradient_change(adapted, adapted.worded(prompts.get("wald")), views)
-    assert same["cosine"] == pytest.approx(1, abs=1e-4) and same["norm ratio"] == pytest.approx(1, abs=1e-4)
-    other = instruments.gradient_change(adapted, adapted.worded(prompts.get("wrong")), views)
+    same = probes.gradient_change(adapted, adapted.worded(prompts.get("wald")), views)
+    assert same["cosine"] == pytest.approx(1, abs=1e-4) and same["norm ratio"] == pytest.approx(
+        1, abs=1e-4
+    )
+    other = probes.gradient_change(adapted, adapted.worded(prompts.get("wrong")), views)
     assert other["cosine"] < 0.95
-    whole, tokens = (instruments.direction_gradient(adapted, views, tokens=t) for t in (False, True))
+    whole, tokens = (probes.direction_gradient(adapted, views, tokens=t) for t in (False, True))
     assert tokens.shape == views["hrms"].shape and tokens.abs().amax(dim=(2, 3)).min() > 0
     assert not torch.allclose(whole, tokens, rtol=0.1)
 
@@ -97,8 +124,13 @@ def test_worded_shares_the_weights_and_leaves_the_original_alone(adapted):
 
 def test_sentences_compared_pairs_by_seed(small_pair, adapted):
     config = TrainConfig(steps=3, batch=1, patch=64, direction=0.3, qnr=0.0)
-    supervisors = {"wald": adapted, "again": adapted, "wrong": adapted.worded(prompts.get("wrong")), "none": None}
-    result = instruments.sentences_compared(small_pair, supervisors, config, seeds=(0, 1))
+    supervisors = {
+        "wald": adapted,
+        "again": adapted,
+        "wrong": adapted.worded(prompts.get("wrong")),
+        "none": None,
+    }
+    result = probes.sentences_compared(small_pair, supervisors, config, seeds=(0, 1))
     assert list(result) == list(supervisors) and result["wald"]["effect"] is None
     assert result["again"]["change"] == 0 and result["again"]["tables"] == result["wald"]["tables"]
     assert result["wrong"]["change"] > 0 and result["none"]["change"] > 0
@@ -110,17 +142,17 @@ def test_sentences_compared_pairs_by_seed(small_pair, adapted):
 def test_a_pair_without_truth_is_refused_with_the_mend(small_pair, adapted):
     blind = replace(small_pair, truth=None)
     with pytest.raises(ValueError, match="has no truth"):
-        instruments.held_out_views(blind, 64)
+        probes.held_out_views(blind, 64)
     with pytest.raises(ValueError, match="judged"):
-        instruments.sentences_compared(blind, {"a": adapted}, TrainConfig())
+        probes.sentences_compared(blind, {"a": adapted}, TrainConfig())
     with pytest.raises(ValueError, match="direction above 0, found 0"):
-        instruments.sentences_compared(small_pair, {"a": adapted}, TrainConfig(direction=0.0))
-    assert instruments.judged(small_pair) is small_pair
-    assert instruments.judged(blind).truth.shape == small_pair.ms.shape
+        probes.sentences_compared(small_pair, {"a": adapted}, TrainConfig(direction=0.0))
+    assert probes.judged(small_pair) is small_pair
+    assert probes.judged(blind).truth.shape == small_pair.ms.shape
 
 
 def test_feature_map_keeps_distances_of_a_plane(adapted, views):
-    crops, texts = instruments.feature_map(adapted, views)
+    crops, texts = probes.feature_map(adapted, views)
     assert crops.shape == (24, 2) and texts.shape == (3, 2)
     assert crops.mean(0).abs().max() < 1e-4
     assert crops[:, 0].var() >= crops[:, 1].var()
@@ -128,7 +160,9 @@ def test_feature_map_keeps_distances_of_a_plane(adapted, views):
 
 def test_frozen_text_adapters_leave_the_sentences_as_clip_has_them(small_pair, bundled):
     config = AdaptConfig(steps=2, batch=2, text_share=0.0)
-    supervisor, history = adaptation.adapt(small_pair, bundled, prompts.get("wald"), config, progress=False)
+    supervisor, history = adaptation.adapt(
+        small_pair, bundled, prompts.get("wald"), config, progress=False
+    )
     raw = bundled.encode_text([supervisor.prompts.ms])
     torch.testing.assert_close(supervisor.encode_texts()["ms"], raw)
     assert history[-1]["drift"] == pytest.approx(0, abs=1e-5)
@@ -147,14 +181,18 @@ def test_l_d_on_tokens_is_the_mean_over_patches_of_their_own_directions(small_pa
 
 
 def test_displacements_end_where_the_images_lie(small_pair, random_clip):
-    supervisor = instruments.unadapted(small_pair, random_clip, prompts.get("wald"))
+    supervisor = probes.unadapted(small_pair, random_clip, prompts.get("wald"))
     images = {"EXP": classical.fuse("EXP", small_pair), "truth": small_pair.truth}
-    found = instruments.displacements(supervisor, small_pair, images)
+    found = probes.displacements(supervisor, small_pair, images)
     assert list(found) == ["EXP", "truth"]
     for title, image in images.items():
-        views = instruments.held_out_views(small_pair, random_clip.input_size, image)
-        assert found[title]["cosine"] == pytest.approx(instruments.figures(supervisor, views)["direction cosine"])
+        views = probes.held_out_views(small_pair, random_clip.input_size, image)
+        assert found[title]["cosine"] == pytest.approx(
+            probes.figures(supervisor, views)["direction cosine"]
+        )
         count = len(views["ms"])
-        assert {k: tuple(v.shape) for k, v in found[title]["crops"].items()} == dict.fromkeys(views, (count, 2))
+        assert {k: tuple(v.shape) for k, v in found[title]["crops"].items()} == dict.fromkeys(
+            views, (count, 2)
+        )
     assert torch.equal(found["EXP"]["crops"]["pan"], found["truth"]["crops"]["pan"])
     assert not torch.allclose(found["EXP"]["crops"]["hrms"], found["truth"]["crops"]["hrms"])

@@ -7,17 +7,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import adaptation, backbones, degrade, losses, metrics, prompts, training
+from clippan_lite import adaptation, backbones, losses, metrics, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import Patches
-from clippan_lite.sensors import get
+from clippan_lite.physics import degrade
+from clippan_lite.physics.sensors import get
 
 
 @pytest.fixture
 def supervisor(random_clip, small_pair):
     torch.manual_seed(1)
-    supervisor = Supervisor(random_clip, prompts.get("wald"), small_pair.bands, small_pair.sensor.rgb)
+    supervisor = Supervisor(
+        random_clip, prompts.get("wald"), small_pair.bands, small_pair.sensor.rgb
+    )
     supervisor.calibrate(small_pair)
     return supervisor
 
@@ -31,8 +34,13 @@ def unit(*shape, seed=0):
 
 
 def language_loss(supervisor, fused, batch):
-    fixed = {"ms": supervisor.encode("ms", batch["exp"]), "pan": supervisor.encode("pan", batch["pan"])}
-    return losses.direction({"hrms": supervisor.encode("hrms", fused), **fixed}, supervisor.encode_texts())
+    fixed = {
+        "ms": supervisor.encode("ms", batch["exp"]),
+        "pan": supervisor.encode("pan", batch["pan"]),
+    }
+    return losses.direction(
+        {"hrms": supervisor.encode("hrms", fused), **fixed}, supervisor.encode_texts()
+    )
 
 
 def test_l_d_has_a_gradient_at_the_fused_image(supervisor, small_pair):
@@ -47,11 +55,15 @@ def test_l_d_has_a_gradient_at_the_fused_image(supervisor, small_pair):
 def test_l_d_reaches_every_fusion_parameter(name, supervisor, small_pair):
     torch.manual_seed(0)
     network = backbones.create(name, small_pair.bands)
-    for parameter in network.parameters():  # away from the zero start, which blocks the layers before the last
+    for (
+        parameter
+    ) in network.parameters():  # away from the zero start, which blocks the layers before the last
         torch.nn.init.normal_(parameter, std=0.05)
     batch = batch_of(small_pair)
     language_loss(supervisor, network(batch["ms"], batch["pan"]), batch).backward()
-    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    without = [
+        n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+    ]
     assert without == []
 
 
@@ -96,12 +108,16 @@ def test_frozen_clip_is_bitwise_unchanged_after_both_stages(random_clip, small_p
 
 
 def test_stage_one_trains_stems_and_adapters_only(supervisor, small_pair):
-    batch = Patches(small_pair, 64, extra={"hrms": small_pair.truth}).sample(3, torch.Generator().manual_seed(0))
+    batch = Patches(small_pair, 64, extra={"hrms": small_pair.truth}).sample(
+        3, torch.Generator().manual_seed(0)
+    )
     views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["hrms"]}
     images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
     terms = losses.stage_one(supervisor, images, supervisor.encode_texts(), 0.07)
     sum(terms.values()).backward()
-    assert [n for n, p in supervisor.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+    assert [
+        n for n, p in supervisor.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+    ] == []
     names = {n.split(".")[0] for n, _ in supervisor.named_parameters()}
     assert names == {"stems", "image_adapters", "text_adapters", "image_fusion", "text_fusion"}
 
@@ -120,11 +136,22 @@ def test_drift_is_measured_from_clips_own_sentences_and_reaches_the_text_adapter
 
 def test_stage_one_direction_term_reaches_stems_and_adapters(supervisor, small_pair):
     batch = batch_of(small_pair, count=3)
-    views = {"ms": batch["exp"], "pan": batch["pan"], "hrms": batch["exp"] + 0.05 * torch.rand_like(batch["exp"])}
+    views = {
+        "ms": batch["exp"],
+        "pan": batch["pan"],
+        "hrms": batch["exp"] + 0.05 * torch.rand_like(batch["exp"]),
+    }
     images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
     losses.stage_one(supervisor, images, supervisor.encode_texts(), 0.07)["direction"].backward()
     for part in ("stems", "image_adapters", "text_adapters"):
-        assert max(p.grad.abs().max() for p in getattr(supervisor, part).parameters() if p.grad is not None) > 0, part
+        assert (
+            max(
+                p.grad.abs().max()
+                for p in getattr(supervisor, part).parameters()
+                if p.grad is not None
+            )
+            > 0
+        ), part
 
 
 def test_token_directions_reach_the_fused_image_everywhere(supervisor, small_pair):
@@ -132,9 +159,9 @@ def test_token_directions_reach_the_fused_image_everywhere(supervisor, small_pai
     fused = (batch["exp"] + 0.02 * torch.rand_like(batch["exp"])).requires_grad_()
     weights = {"spec": 0, "spat": 0, "qnr": 0, "ship": 0, "direction": 1}
     texts = supervisor.encode_texts()
-    losses.stage_two(fused, batch, small_pair.sensor, None, weights, supervisor, texts, tokens=True)[
-        "direction"
-    ].backward()
+    losses.stage_two(
+        fused, batch, small_pair.sensor, None, weights, supervisor, texts, tokens=True
+    )["direction"].backward()
     per_patch = F.max_pool2d(fused.grad.abs().amax(1, keepdim=True), 8)
     assert per_patch.min() > 0
 
@@ -160,13 +187,20 @@ def test_inter_mcl_equals_a_loop():
     )
     logits = f @ t.T / 0.07
     to_text = np.mean([-logits[i, i // 3] + np.log(np.exp(logits[i]).sum()) for i in range(9)])
-    to_image = np.mean([-logits[i, i // 3] + np.log(np.exp(logits[:, i // 3]).sum()) for i in range(9)]) - np.log(3)
-    assert losses.inter_mcl(images, texts).item() == pytest.approx((to_text + to_image) / 2, rel=1e-5)
+    to_image = np.mean(
+        [-logits[i, i // 3] + np.log(np.exp(logits[:, i // 3]).sum()) for i in range(9)]
+    ) - np.log(3)
+    assert losses.inter_mcl(images, texts).item() == pytest.approx(
+        (to_text + to_image) / 2, rel=1e-5
+    )
 
 
 def test_intra_mcl_is_lower_for_matched_triplets_and_has_floor_zero():
     place = unit(5, 32, seed=0)
-    matched = {k: F.normalize(place + 0.1 * unit(5, 32, seed=i + 1), dim=-1) for i, k in enumerate(losses.KINDS)}
+    matched = {
+        k: F.normalize(place + 0.1 * unit(5, 32, seed=i + 1), dim=-1)
+        for i, k in enumerate(losses.KINDS)
+    }
     shuffled = {**matched, "pan": matched["pan"].roll(1, 0), "hrms": matched["hrms"].roll(2, 0)}
     assert losses.intra_mcl(matched) < losses.intra_mcl(shuffled) - 1
     same = dict.fromkeys(losses.KINDS, torch.eye(32)[:5])
@@ -235,7 +269,9 @@ def test_sensor_of_other_band_count_is_refused(supervisor):
         supervisor.encode("ms", torch.rand(1, len(get("IKONOS").bands), 64, 64))
 
 
-def test_remembered_features_change_nothing_but_are_encoded_once(supervisor, small_pair, monkeypatch):
+def test_remembered_features_change_nothing_but_are_encoded_once(
+    supervisor, small_pair, monkeypatch
+):
     patches, generator = Patches(small_pair, 128, stride=64), torch.Generator().manual_seed(0)
     texts, seen = supervisor.encode_texts(), []
     encode = type(supervisor).encode
@@ -252,7 +288,9 @@ def test_remembered_features_change_nothing_but_are_encoded_once(supervisor, sma
             images = (batch["exp"] + 0.01, batch["exp"], batch["pan"])
             look = {"tokens": tokens, "crops": slice(step % 2, None, 2)}
             torch.testing.assert_close(
-                losses.language(supervisor, *images, texts, **look, places=batch["place"], known=known),
+                losses.language(
+                    supervisor, *images, texts, **look, places=batch["place"], known=known
+                ),
                 losses.language(supervisor, *images, texts, **look),
                 atol=1e-5,
                 rtol=0,
@@ -277,7 +315,10 @@ def test_l_qnr_is_one_minus_the_metric_of_each_image(convention):
     ms, pan = torch.rand(3, 4, 24, 24, generator=g), torch.rand(3, 1, 96, 96, generator=g)
     exp = degrade.upsample(ms, 4, convention)
     fused = exp + 0.3 * pan * torch.rand(3, 4, 1, 1, generator=g)
-    each = [metrics.qnr(f, m, p, 4, convention=convention) for f, m, p in zip(fused, ms, pan, strict=True)]
+    each = [
+        metrics.qnr(f, m, p, 4, convention=convention)
+        for f, m, p in zip(fused, ms, pan, strict=True)
+    ]
     assert max(each) - min(each) > 0.01
     found = losses.quality(fused, exp, pan, 4, convention)
     assert found.item() == pytest.approx(1 - float(torch.stack(each).mean()), abs=1e-5)
@@ -287,7 +328,9 @@ def test_l_qnr_is_one_minus_the_metric_of_each_image(convention):
     # Below the floor nothing is asked of the image, above it as much as before.
     fused, middle = fused.requires_grad_(), float(torch.stack(d_s).median())
     floored = losses.relation_to_pan(fused, exp, pan, 4, convention, middle)
-    assert floored.item() == pytest.approx(float((torch.stack(d_s) - middle).clamp_min(0).mean()), abs=1e-5)
+    assert floored.item() == pytest.approx(
+        float((torch.stack(d_s) - middle).clamp_min(0).mean()), abs=1e-5
+    )
     losses.relation_to_pan(fused, exp, pan, 4, convention, float(max(d_s)) + 0.01).backward()
     assert fused.grad.abs().max() == 0
 
@@ -312,7 +355,11 @@ def test_l_rho_asks_for_the_shape_of_details_and_not_for_their_size():
     flat = torch.ones(1, 2, 64, 64, requires_grad=True)
     loss = losses.correlation(flat, pan, 4)
     loss.backward()
-    assert loss.item() == pytest.approx(1) and torch.isfinite(flat.grad).all() and flat.grad.abs().max() > 0
+    assert (
+        loss.item() == pytest.approx(1)
+        and torch.isfinite(flat.grad).all()
+        and flat.grad.abs().max() > 0
+    )
 
 
 def test_l_rho_reaches_every_band_and_parameter(small_pair):
@@ -335,9 +382,13 @@ def test_l_words_equals_a_loop_over_crops_and_pairs(supervisor, small_pair):
         for shown, pairs in ((view[list(supervisor.rgb)], 4), (view[[5]].repeat(3, 1, 1), 3)):
             feature = clip.encode_image(shown[None])[0]
             for wanted, unwanted in prompts.ANTONYMS[:pairs]:
-                good, bad = (float(feature @ clip.encode_text([text])[0]) for text in (wanted, unwanted))
+                good, bad = (
+                    float(feature @ clip.encode_text([text])[0]) for text in (wanted, unwanted)
+                )
                 total.append(math.log1p(math.exp((bad - good) / 0.1)))
-    assert float(losses.words(supervisor, batch["exp"], band=5)) == pytest.approx(np.mean(total), rel=1e-4)
+    assert float(losses.words(supervisor, batch["exp"], band=5)) == pytest.approx(
+        np.mean(total), rel=1e-4
+    )
 
 
 def test_l_words_reaches_the_network_and_neither_stems_nor_adapters(supervisor, small_pair):
@@ -345,8 +396,13 @@ def test_l_words_reaches_the_network_and_neither_stems_nor_adapters(supervisor, 
     network = backbones.create("fusionnet", small_pair.bands)
     fused = network(batch["ms"], batch["pan"])
     losses.words(supervisor, fused, band=7).backward()
-    reached = network.tail.weight.grad.flatten(1).abs().amax(1) > 0  # the first layer that a zero start lets learn
-    assert set(reached.nonzero().flatten().tolist()) == {*small_pair.sensor.rgb, 7}  # what was shown
+    reached = (
+        network.tail.weight.grad.flatten(1).abs().amax(1) > 0
+    )  # the first layer that a zero start lets learn
+    assert set(reached.nonzero().flatten().tolist()) == {
+        *small_pair.sensor.rgb,
+        7,
+    }  # what was shown
     assert all(parameter.grad is None for parameter in supervisor.parameters())
     assert all(parameter.grad is None for parameter in supervisor.clip.model.parameters())
 
@@ -354,14 +410,18 @@ def test_l_words_reaches_the_network_and_neither_stems_nor_adapters(supervisor, 
 def test_l_words_with_the_pairs_turned_over_asks_for_the_opposite(supervisor, small_pair):
     fused = batch_of(small_pair)["exp"].requires_grad_()
     right, wrong = (
-        torch.autograd.grad(losses.words(supervisor.worded(prompts.get(name)), fused, temperature=10.0), fused)[0]
+        torch.autograd.grad(
+            losses.words(supervisor.worded(prompts.get(name)), fused, temperature=10.0), fused
+        )[0]
         for name in ("wald", "wrong")
     )
     assert float(F.cosine_similarity(right.flatten(), wrong.flatten(), 0)) < -0.99
 
 
 def test_the_guard_leaves_what_the_mtf_lets_through_without_gradient(small_pair):
-    fused = torch.rand(1, small_pair.bands, 96, 96, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    fused = torch.rand(
+        1, small_pair.bands, 96, 96, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     guarded = losses.details_only(fused, small_pair.sensor)
     assert torch.allclose(guarded, fused, atol=1e-6)
     rows = torch.arange(96.0)[:, None]
@@ -369,30 +429,43 @@ def test_the_guard_leaves_what_the_mtf_lets_through_without_gradient(small_pair)
     for name, cycles in (("coarse", 1 / 48), ("fine", 1 / 4)):
         wave = torch.cos(2 * math.pi * cycles * rows).expand(fused.shape)
         (gradient,) = torch.autograd.grad((guarded * wave).sum(), fused, retain_graph=True)
-        moved[name] = float((gradient * wave)[..., 24:-24, 24:-24].mean() / wave[..., 24:-24, 24:-24].square().mean())
+        moved[name] = float(
+            (gradient * wave)[..., 24:-24, 24:-24].mean()
+            / wave[..., 24:-24, 24:-24].square().mean()
+        )
     assert abs(moved["coarse"]) < 0.05 and moved["fine"] > 0.95
 
 
-def test_training_with_words_and_a_guard_is_logged_and_changes_the_network(random_clip, small_pair, supervisor):
+def test_training_with_words_and_a_guard_is_logged_and_changes_the_network(
+    random_clip, small_pair, supervisor
+):
     config = TrainConfig(steps=2, batch=2, patch=64, direction=0.0, words=0.3, guard=True)
     with pytest.raises(ValueError, match=r"config.words > 0 needs a supervisor"):
         training.train(small_pair, config, progress=False)
     network, history = training.train(small_pair, config, supervisor, progress=False)
     assert {"words", "grad words"} <= set(history[0]) and history[0]["grad words"] > 0
-    plain, _ = training.train(small_pair, TrainConfig(steps=2, batch=2, patch=64, direction=0.0), progress=False)
+    plain, _ = training.train(
+        small_pair, TrainConfig(steps=2, batch=2, patch=64, direction=0.0), progress=False
+    )
     assert not torch.equal(network.tail.weight, plain.tail.weight)
 
 
 @pytest.mark.parametrize("stem", ["rgb", "pca"])
 def test_fixed_stems_stay_as_they_are_made(stem, random_clip, small_pair):
     config = AdaptConfig(steps=2, batch=4, stem=stem)
-    guide, _ = adaptation.adapt(small_pair, random_clip, prompts.get("wald"), config, progress=False)
+    guide, _ = adaptation.adapt(
+        small_pair, random_clip, prompts.get("wald"), config, progress=False
+    )
     shown = guide.stems["ms"](small_pair.ms[None] / small_pair.scale * guide.band_gain)[0]
     if stem == "rgb":
         stretched = small_pair.ms / small_pair.scale * guide.band_gain[0]
         assert torch.allclose(shown, stretched[list(small_pair.sensor.rgb)], atol=1e-6)
     else:
         channels = shown.flatten(1).double()
-        assert torch.allclose(channels.mean(1), torch.full((3,), 0.5, dtype=torch.float64), atol=1e-3)
-        assert torch.allclose(torch.cov(channels), 0.04 * torch.eye(3, dtype=torch.float64), atol=1e-3)  # uncorrelated
+        assert torch.allclose(
+            channels.mean(1), torch.full((3,), 0.5, dtype=torch.float64), atol=1e-3
+        )
+        assert torch.allclose(
+            torch.cov(channels), 0.04 * torch.eye(3, dtype=torch.float64), atol=1e-3
+        )  # uncorrelated
     assert torch.equal(guide.stems["hrms"].choice.weight, guide.stems["ms"].choice.weight)

@@ -12,9 +12,10 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from clippan_lite import blocks, metrics
-from clippan_lite.degrade import degrade, imresize, mtf_filter, upsample
-from clippan_lite.sensors import get
+from clippan_lite import metrics
+from clippan_lite.metrics import blocks
+from clippan_lite.physics.degrade import degrade, imresize, mtf_filter, upsample
+from clippan_lite.physics.sensors import get
 
 
 def rand(*shape, seed=0):
@@ -24,7 +25,9 @@ def rand(*shape, seed=0):
 def smooth(c, h, w, seed=0):
     """Correlated bands in DN, so that quality indices are far from 0."""
     base = upsample(rand(1, h // 4, w // 4, seed=seed), 4)
-    return 300 + 800 * base + 60 * rand(c, h, w, seed=seed + 1) + 100 * torch.arange(c)[:, None, None]
+    return (
+        300 + 800 * base + 60 * rand(c, h, w, seed=seed + 1) + 100 * torch.arange(c)[:, None, None]
+    )
 
 
 def uqi(x, y):
@@ -37,7 +40,11 @@ def uqi(x, y):
 def mean_uqi(x, y, n):
     h, w = x.shape
     return np.mean(
-        [uqi(x[i : i + n, j : j + n], y[i : i + n, j : j + n]) for i in range(0, h, n) for j in range(0, w, n)]
+        [
+            uqi(x[i : i + n, j : j + n], y[i : i + n, j : j + n])
+            for i in range(0, h, n)
+            for j in range(0, w, n)
+        ]
     )
 
 
@@ -57,7 +64,10 @@ def test_uqi_golden_values():
     x = 0.5 + rand(32, 32)
     assert one_block(x, x) == pytest.approx(1, abs=1e-12)
     assert one_block(x, 2 * x.mean() - x) == pytest.approx(-1, abs=1e-12)
-    big = torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 3
+    big = (
+        torch.randn(2, 512, 512, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        + 3
+    )
     assert abs(one_block(big[0], big[1])) < 0.01
     flat = torch.full((32, 32), 3.0, dtype=torch.float64)
     assert one_block(flat, flat) == 1
@@ -75,7 +85,9 @@ def test_d_lambda_and_d_s_against_loops(scene):
     assert float(metrics.d_lambda(fused, ms, 4)) == pytest.approx(want, abs=1e-12)
     want_s = np.mean([abs(mean_uqi(f[b], p, 32) - mean_uqi(up[b], low, 32)) for b in range(4)])
     assert float(metrics.d_s(fused, ms, pan, 4)) == pytest.approx(want_s, abs=1e-12)
-    assert float(metrics.qnr(fused, ms, pan, 4)) == pytest.approx((1 - want) * (1 - want_s), abs=1e-12)
+    assert float(metrics.qnr(fused, ms, pan, 4)) == pytest.approx(
+        (1 - want) * (1 - want_s), abs=1e-12
+    )
     assert want > 1e-3 and want_s > 1e-3
 
 
@@ -112,9 +124,13 @@ def test_khan_variants(scene):
     dec = 1 - sewar.q2n(ms.permute(1, 2, 0).numpy(), seen[:, 2::4, 2::4].permute(1, 2, 0).numpy())
     und = 1 - sewar.q2n(upsample(ms, 4).permute(1, 2, 0).numpy(), seen.permute(1, 2, 0).numpy())
     assert float(metrics.d_lambda_khan(fused, ms, sensor)) == pytest.approx(dec, abs=1e-10)
-    assert float(metrics.d_lambda_khan(fused, ms, sensor, "undecimated")) == pytest.approx(und, abs=1e-10)
+    assert float(metrics.d_lambda_khan(fused, ms, sensor, "undecimated")) == pytest.approx(
+        und, abs=1e-10
+    )
     want = (1 - und) * (1 - float(metrics.d_s(fused, ms, pan, 4)))
-    assert float(metrics.hqnr(fused, ms, pan, sensor, "undecimated")) == pytest.approx(want, abs=1e-10)
+    assert float(metrics.hqnr(fused, ms, pan, sensor, "undecimated")) == pytest.approx(
+        want, abs=1e-10
+    )
 
 
 def test_ms_smaller_than_a_block_is_mirrored():
@@ -125,7 +141,9 @@ def test_ms_smaller_than_a_block_is_mirrored():
     want = 1 - sewar.q2n(ms.permute(1, 2, 0).numpy(), seen.permute(1, 2, 0).numpy())
     assert float(metrics.d_lambda_khan(fused, ms, sensor)) == pytest.approx(want, abs=1e-10)
     mask = torch.ones(96, 80, dtype=torch.bool)
-    assert float(metrics.d_lambda_khan(fused, ms, sensor, mask=mask)) == pytest.approx(want, abs=1e-10)
+    assert float(metrics.d_lambda_khan(fused, ms, sensor, mask=mask)) == pytest.approx(
+        want, abs=1e-10
+    )
 
 
 def test_d_rho_against_loops():
@@ -134,7 +152,9 @@ def test_d_rho_against_loops():
     def box(z):
         padded = np.pad(z, 2)
         # window of output pixel i: i - 1 to i + 2
-        return np.array([[padded[i + 1 : i + 5, j + 1 : j + 5].mean() for j in range(20)] for i in range(16)])
+        return np.array(
+            [[padded[i + 1 : i + 5, j + 1 : j + 5].mean() for j in range(20)] for i in range(16)]
+        )
 
     dp = p[0].numpy() - box(p[0].numpy())
     rho = []
@@ -142,7 +162,11 @@ def test_d_rho_against_loops():
         df = band - box(band)
         rho.append(np.mean(box(df * dp) / np.sqrt(box(df**2) * box(dp**2))))
     assert float(metrics.d_rho(f, p, 4)) == pytest.approx(1 - np.mean(rho), abs=1e-10)
-    assert float(metrics.d_rho(p * 3 + 5, p, 4)) < 0.2 < float(metrics.d_rho(rand(1, 16, 20, seed=8), p, 4))
+    assert (
+        float(metrics.d_rho(p * 3 + 5, p, 4))
+        < 0.2
+        < float(metrics.d_rho(rand(1, 16, 20, seed=8), p, 4))
+    )
 
 
 def test_sam_and_ergas_against_torchmetrics():
@@ -159,11 +183,17 @@ def test_ssim_against_torchmetrics_on_the_inner_part():
     ref = smooth(3, 48, 48)
     x = ref + 100 * rand(3, 48, 48, seed=3)
     # torchmetrics averages over reflected borders too
-    _, image = structural_similarity_index_measure(x[None], ref[None], data_range=1000.0, return_full_image=True)
-    assert float(metrics.ssim(x, ref, 1000.0)) == pytest.approx(float(image[..., 5:-5, 5:-5].mean()), abs=1e-9)
+    _, image = structural_similarity_index_measure(
+        x[None], ref[None], data_range=1000.0, return_full_image=True
+    )
+    assert float(metrics.ssim(x, ref, 1000.0)) == pytest.approx(
+        float(image[..., 5:-5, 5:-5].mean()), abs=1e-9
+    )
     span = float(ref.max() - ref.min())
     assert float(metrics.ssim(x, ref)) == float(metrics.ssim(x, ref, span))
-    assert float(metrics.ssim(x / 2047, ref / 2047)) == pytest.approx(float(metrics.ssim(x, ref)), abs=1e-9)
+    assert float(metrics.ssim(x / 2047, ref / 2047)) == pytest.approx(
+        float(metrics.ssim(x, ref)), abs=1e-9
+    )
 
 
 def test_sam_golden_values():
@@ -188,7 +218,10 @@ def test_psnr():
 @given(scale=st.floats(1e-5, 1e3))
 def test_scale_does_not_matter(scene, scale):
     fused, ms, pan, sensor = scene
-    a, b = metrics.full(fused, ms, pan, sensor), metrics.full(fused * scale, ms * scale, pan * scale, sensor)
+    a, b = (
+        metrics.full(fused, ms, pan, sensor),
+        metrics.full(fused * scale, ms * scale, pan * scale, sensor),
+    )
     assert a == pytest.approx(b, rel=1e-7, abs=1e-9)
     x, y = fused[:, :64, :64], fused[:, 64:, 64:]
     c, d = metrics.reduced(x, y, 4, 2047), metrics.reduced(x * scale, y * scale, 4, 2047 * scale)
@@ -255,7 +288,10 @@ def test_mask_drops_blocks(scene):
         [
             np.mean(
                 [
-                    uqi(x[a, 32 * i :, 32 * j :][:32, :32].numpy(), x[b, 32 * i :, 32 * j :][:32, :32].numpy())
+                    uqi(
+                        x[a, 32 * i :, 32 * j :][:32, :32].numpy(),
+                        x[b, 32 * i :, 32 * j :][:32, :32].numpy(),
+                    )
                     for i, j in keep
                 ]
             )
@@ -286,7 +322,9 @@ def test_khan_mask_keeps_the_valid_blocks():
     mask[0, 200] = False
     low = degrade(fused, sensor.mtf_ms, 4)
     want = 1 - float(metrics.q2n(low[:, :, :32], ms[:, :, :32]))
-    assert float(metrics.d_lambda_khan(fused, ms, sensor, mask=mask)) == pytest.approx(want, abs=1e-12)
+    assert float(metrics.d_lambda_khan(fused, ms, sensor, mask=mask)) == pytest.approx(
+        want, abs=1e-12
+    )
 
 
 def test_gradcheck():
@@ -305,7 +343,9 @@ def test_gradcheck():
     ):
         assert torch.autograd.gradcheck(f, x, fast_mode=True)
     y = (1 + rand(1, 12, 12, seed=5)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda t: metrics.ssim(t, 1 + rand(1, 12, 12, seed=6)), y, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda t: metrics.ssim(t, 1 + rand(1, 12, 12, seed=6)), y, fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("kind", ["same", "flat", "zero", "one flat block"])
@@ -333,7 +373,9 @@ def test_gradients_are_finite_where_roots_and_ratios_break(kind):
     ]
     if kind != "zero":
         terms += [metrics.sam(x, ref), metrics.ergas(x, ref, 4)]
-    assert all(torch.isfinite(t) for i, t in enumerate(terms) if i != 7)  # PSNR of equal images is infinite
+    assert all(
+        torch.isfinite(t) for i, t in enumerate(terms) if i != 7
+    )  # PSNR of equal images is infinite
     for term in terms:
         (grad,) = torch.autograd.grad(term, x, retain_graph=True)
         assert torch.isfinite(grad).all()
@@ -349,22 +391,43 @@ def test_d_lambda_pulls_on_the_fused_image(scene):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda f, m, p, s: metrics.d_lambda(f[:, :-1], m, 4), r"fused: expected \(..., 4, 128, 128\), found \(4, 127"),
+        (
+            lambda f, m, p, s: metrics.d_lambda(f[:, :-1], m, 4),
+            r"fused: expected \(..., 4, 128, 128\), found \(4, 127",
+        ),
         (lambda f, m, p, s: metrics.d_lambda(f, m, 2), r"fused: expected \(..., 4, 64, 64\)"),
-        (lambda f, m, p, s: metrics.d_s(f, m, p[:, :64], 4), r"pan: expected \(..., 1, 128, 128\), found \(1, 64, 128"),
+        (
+            lambda f, m, p, s: metrics.d_s(f, m, p[:, :64], 4),
+            r"pan: expected \(..., 1, 128, 128\), found \(1, 64, 128",
+        ),
         (lambda f, m, p, s: metrics.d_s(f, m, f, 4), r"pan: expected .* found \(4, 128, 128\)"),
         (lambda f, m, p, s: metrics.d_lambda(f[:1], m[:1], 4), "2 bands or more"),
-        (lambda f, m, p, s: metrics.full(f * math.nan, m, p, s), "fused: expected finite values, found 65536 NaN"),
-        (lambda f, m, p, s: metrics.full(f, m, p, get("WV2")), r"ms: expected 8 bands .* found \(4, 32, 32\)"),
+        (
+            lambda f, m, p, s: metrics.full(f * math.nan, m, p, s),
+            "fused: expected finite values, found 65536 NaN",
+        ),
+        (
+            lambda f, m, p, s: metrics.full(f, m, p, get("WV2")),
+            r"ms: expected 8 bands .* found \(4, 32, 32\)",
+        ),
         (lambda f, m, p, s: metrics.full(f, m, p, s, "gdal"), "convention: expected"),
         (lambda f, m, p, s: metrics.d_lambda_khan(f, m, s, "dec"), "variant: expected"),
-        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)), r"mask: expected a bool tensor"),
-        (lambda f, m, p, s: metrics.d_s(f, m, p, 4, block=256), "block: expected .* at most the image size 128 x 128"),
+        (
+            lambda f, m, p, s: metrics.d_s(f, m, p, 4, mask=torch.ones(3, 3)),
+            r"mask: expected a bool tensor",
+        ),
+        (
+            lambda f, m, p, s: metrics.d_s(f, m, p, 4, block=256),
+            "block: expected .* at most the image size 128 x 128",
+        ),
         (
             lambda f, m, p, s: metrics.d_lambda(f[None].repeat(2, 1, 1, 1), m, 4),
             "fused: expected as many images as in ms",
         ),
-        (lambda f, m, p, s: metrics.q2n(f, m), r"x: expected the shape of ref \(4, 32, 32\), found \(4, 128, 128\)"),
+        (
+            lambda f, m, p, s: metrics.q2n(f, m),
+            r"x: expected the shape of ref \(4, 32, 32\), found \(4, 128, 128\)",
+        ),
         (lambda f, m, p, s: metrics.psnr(m, m, 0), "peak: expected a number above 0"),
         (lambda f, m, p, s: metrics.ergas(m, m * 0, 4), "means of 0 only"),
         (lambda f, m, p, s: metrics.ergas(m, m, 0.25), "ratio: expected PAN pixels per MS pixel"),

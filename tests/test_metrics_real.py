@@ -5,10 +5,20 @@ import rasterio
 import torch
 
 from clippan_lite import metrics
-from clippan_lite.degrade import upsample, wald
-from clippan_lite.sensors import get, with_bits
+from clippan_lite.physics.degrade import upsample, wald
+from clippan_lite.physics.sensors import get, with_bits
 
-FULL = ("QNR", "D_lambda", "D_s", "D_lambda_K", "HQNR", "D_lambda_K_und", "HQNR_und", "D_rho", "D_s_R")
+FULL = (
+    "QNR",
+    "D_lambda",
+    "D_s",
+    "D_lambda_K",
+    "HQNR",
+    "D_lambda_K_und",
+    "HQNR_und",
+    "D_rho",
+    "D_s_R",
+)
 REDUCED = ("PSNR", "ERGAS", "SAM", "Q2n", "SCC", "SSIM")
 JUDGE = {
     "wv2_urban": (
@@ -92,9 +102,13 @@ def test_exp_has_the_judges_figures(real_data, scene):
     ms, pan, sensor = load(real_data / scene, get(name))
     peak = 2.0**sensor.bits - 1
     dark = (
-        ((pan[0] == 0) & (ms == 0).all(0).repeat_interleave(4, 0).repeat_interleave(4, 1)) if scene[0] == "s" else None
+        ((pan[0] == 0) & (ms == 0).all(0).repeat_interleave(4, 0).repeat_interleave(4, 1))
+        if scene[0] == "s"
+        else None
     )
-    got = metrics.full(upsample(ms, 4).clip(0, peak), ms, pan, sensor, mask=None if dark is None else ~dark)
+    got = metrics.full(
+        upsample(ms, 4).clip(0, peak), ms, pan, sensor, mask=None if dark is None else ~dark
+    )
     for key, want in zip(FULL, map(float, full.split()), strict=True):
         allowed = 2e-4 if dark is None else DIFFER_WITH_NODATA.get(key, 2e-4)
         assert got[key] == pytest.approx(want, abs=allowed), key

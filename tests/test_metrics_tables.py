@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from clippan_lite import blocks, metrics
-from clippan_lite.degrade import degrade, degrade_at, imresize, mtf_filter, upsample
-from clippan_lite.sensors import get
+from clippan_lite import metrics
+from clippan_lite.metrics import blocks
+from clippan_lite.physics.degrade import degrade, degrade_at, imresize, mtf_filter, upsample
+from clippan_lite.physics.sensors import get
 
 tables = importlib.import_module("clippan_lite.metrics.tables")
 reprojected = importlib.import_module("clippan_lite.metrics.reprojected")
@@ -28,7 +29,9 @@ def rand(*shape, seed=0):
 def smooth(c, h, w, seed=0):
     """Correlated bands in DN with detail of every size."""
     base = sum(upsample(rand(1, h // s, w // s, seed=seed + s), s) for s in (2, 4, 8))
-    return 300 + 250 * base + 40 * rand(c, h, w, seed=seed + 1) + 100 * torch.arange(c)[:, None, None]
+    return (
+        300 + 250 * base + 40 * rand(c, h, w, seed=seed + 1) + 100 * torch.arange(c)[:, None, None]
+    )
 
 
 def uqi(x, y):
@@ -40,7 +43,11 @@ def uqi(x, y):
 def block_mean(x, y, n):
     h, w = x.shape
     return np.mean(
-        [uqi(x[i : i + n, j : j + n], y[i : i + n, j : j + n]) for i in range(0, h, n) for j in range(0, w, n)]
+        [
+            uqi(x[i : i + n, j : j + n], y[i : i + n, j : j + n])
+            for i in range(0, h, n)
+            for j in range(0, w, n)
+        ]
     )
 
 
@@ -57,7 +64,9 @@ def test_paper_flavour_against_loops(scene):
     lam = np.mean([abs(block_mean(f[i], f[j], 32) - block_mean(m[i], m[j], 8)) for i, j in pairs])
     spatial = np.mean([abs(block_mean(f[b], p, 32) - block_mean(m[b], low, 8)) for b in range(4)])
     assert float(metrics.d_lambda(fused, ms, 4, flavour="paper")) == pytest.approx(lam, abs=1e-12)
-    assert float(metrics.d_s(fused, ms, pan, 4, flavour="paper")) == pytest.approx(spatial, abs=1e-12)
+    assert float(metrics.d_s(fused, ms, pan, 4, flavour="paper")) == pytest.approx(
+        spatial, abs=1e-12
+    )
     quality = float(metrics.qnr(fused, ms, pan, 4, flavour="paper"))
     assert quality == pytest.approx((1 - lam) * (1 - spatial), abs=1e-12)
     assert abs(quality - float(metrics.qnr(fused, ms, pan, 4))) > 1e-4  # the flavours do differ
@@ -108,7 +117,9 @@ def test_regression_distortion_against_lstsq(scene):
     fused, _, pan = scene
     a, b = fused.flatten(1).T.numpy(), pan.flatten().numpy()
     rest = b - a @ np.linalg.lstsq(a, b, rcond=None)[0]
-    assert float(metrics.d_s_regression(fused, pan)) == pytest.approx(rest.var() / b.var(), abs=1e-9)
+    assert float(metrics.d_s_regression(fused, pan)) == pytest.approx(
+        rest.var() / b.var(), abs=1e-9
+    )
     combined = (fused * torch.tensor([0.1, 0.2, 0.3, 0.4])[:, None, None]).sum(0, keepdim=True)
     assert float(metrics.d_s_regression(fused, combined)) < 1e-12
     assert float(metrics.d_s_regression(fused[:1].repeat(4, 1, 1), pan)) == pytest.approx(
@@ -121,7 +132,10 @@ def test_regression_distortion_against_lstsq(scene):
 def test_window_sums_against_loops(n):
     x = rand(2, 11, 13)
     want = np.array(
-        [[[b[i : i + n, j : j + n].sum() for j in range(14 - n)] for i in range(12 - n)] for b in x.numpy()]
+        [
+            [[b[i : i + n, j : j + n].sum() for j in range(14 - n)] for i in range(12 - n)]
+            for b in x.numpy()
+        ]
     )
     np.testing.assert_allclose(blocks.window_sum(x, n).numpy(), want, rtol=0, atol=1e-12)
 
@@ -130,7 +144,9 @@ def test_window_sums_against_loops(n):
 def test_degrade_at_samples_the_filtered_image(phase):
     x = smooth(2, 64, 48)
     seen = mtf_filter(x, (0.3, 0.2), 4)
-    rows, cols = (np.clip(np.arange(0, n, 4) + p, 0, n - 1) for n, p in zip((64, 48), phase, strict=True))
+    rows, cols = (
+        np.clip(np.arange(0, n, 4) + p, 0, n - 1) for n, p in zip((64, 48), phase, strict=True)
+    )
     got = degrade_at(x, (0.3, 0.2), 4, phase)
     want = seen[:, rows][:, :, cols]
     torch.testing.assert_close(got[:, 1:-1, 1:-1], want[:, 1:-1, 1:-1], rtol=0, atol=1e-9)
@@ -147,29 +163,49 @@ def test_reprojection_finds_the_phase_of_each_band(phase):
     found = reprojected.phases(ms[None], pan[None], SENSOR.mtf_ms, 4)
     assert found == [phase] * 3 + [(phase[0] + 1, phase[1])]
     table = metrics.reprojected(truth, ms, pan, SENSOR)
-    assert float(table["D_lambda_align"]) < 1e-6 and float(table["R_ERGAS"]) < 1e-6 and float(table["R_SAM"]) < 1e-4
+    assert (
+        float(table["D_lambda_align"]) < 1e-6
+        and float(table["R_ERGAS"]) < 1e-6
+        and float(table["R_SAM"]) < 1e-4
+    )
     assert float(table["R_Q"]) == pytest.approx(1, abs=1e-9)
-    assert float(metrics.d_lambda_khan(truth, ms, SENSOR)) > 0.005  # what the fixed phase makes of the truth
+    assert (
+        float(metrics.d_lambda_khan(truth, ms, SENSOR)) > 0.005
+    )  # what the fixed phase makes of the truth
 
 
 def test_reprojected_family_against_numpy(scene):
     truth, ms, pan = scene
     fused = truth + 60 * rand(4, 128, 128, seed=3)
     table = {k: float(v) for k, v in metrics.reprojected(fused, ms, pan, SENSOR).items()}
-    low, ref = degrade(fused, SENSOR.mtf_ms, 4).numpy(), ms.numpy()  # made at the toolbox's phase, so found there
-    angle = np.arccos((low * ref).sum(0) / np.linalg.norm(low, axis=0) / np.linalg.norm(ref, axis=0))
-    ergas = 25 * math.sqrt(np.mean([((a - b) ** 2).mean() / b.mean() ** 2 for a, b in zip(low, ref, strict=True)]))
+    low, ref = (
+        degrade(fused, SENSOR.mtf_ms, 4).numpy(),
+        ms.numpy(),
+    )  # made at the toolbox's phase, so found there
+    angle = np.arccos(
+        (low * ref).sum(0) / np.linalg.norm(low, axis=0) / np.linalg.norm(ref, axis=0)
+    )
+    ergas = 25 * math.sqrt(
+        np.mean([((a - b) ** 2).mean() / b.mean() ** 2 for a, b in zip(low, ref, strict=True)])
+    )
     assert table["R_SAM"] == pytest.approx(np.degrees(angle.mean()), abs=1e-6)
     assert table["R_ERGAS"] == pytest.approx(ergas, rel=1e-9)
-    assert table["R_Q"] == pytest.approx(np.mean([uqi(a, b) for a, b in zip(low, ref, strict=True)]), abs=1e-9)
-    assert table["D_lambda_align"] == pytest.approx(float(metrics.d_lambda_khan(fused, ms, SENSOR)), abs=1e-9)
+    assert table["R_Q"] == pytest.approx(
+        np.mean([uqi(a, b) for a, b in zip(low, ref, strict=True)]), abs=1e-9
+    )
+    assert table["D_lambda_align"] == pytest.approx(
+        float(metrics.d_lambda_khan(fused, ms, SENSOR)), abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("convention", ["benchmark", "geo"])
 @pytest.mark.parametrize("size", [(192, 256), (208, 272), (128, 268)])
 @pytest.mark.parametrize("holes", [False, True])
 def test_tiles_do_not_change_the_table(monkeypatch, convention, size, holes):
-    fused, pan = smooth(4, 208, 272)[:, : size[0], : size[1]], smooth(1, 208, 272, seed=4)[:, : size[0], : size[1]]
+    fused, pan = (
+        smooth(4, 208, 272)[:, : size[0], : size[1]],
+        smooth(1, 208, 272, seed=4)[:, : size[0], : size[1]],
+    )
     ms = degrade(fused, SENSOR.mtf_ms, 4, convention) + 9 * rand(4, size[0] // 4, size[1] // 4)
     mask = None
     if holes:
@@ -183,11 +219,15 @@ def test_tiles_do_not_change_the_table(monkeypatch, convention, size, holes):
         "D_lambda": metrics.d_lambda(fused, ms, 4, convention, mask=mask),
         "D_s": metrics.d_s(fused, ms, pan, 4, convention, mask=mask),
         "D_lambda_K": metrics.d_lambda_khan(fused, ms, SENSOR, "decimated", convention, mask=mask),
-        "D_lambda_K_und": metrics.d_lambda_khan(fused, ms, SENSOR, "undecimated", convention, mask=mask),
+        "D_lambda_K_und": metrics.d_lambda_khan(
+            fused, ms, SENSOR, "undecimated", convention, mask=mask
+        ),
         "D_rho": metrics.d_rho(fused, pan, 4, mask=mask),
         "D_s_R": metrics.d_s_regression(fused, pan, mask=mask),
     }
-    assert {name: whole[name] for name in single} == pytest.approx({k: float(v) for k, v in single.items()}, abs=1e-11)
+    assert {name: whole[name] for name in single} == pytest.approx(
+        {k: float(v) for k, v in single.items()}, abs=1e-11
+    )
 
 
 def test_reduced_with_a_mask_sees_valid_pixels_only():
@@ -201,10 +241,17 @@ def test_reduced_with_a_mask_sees_valid_pixels_only():
     for name in set(inside) - {"SCC"}:  # its black ground is left out under a mask
         assert masked[name] == pytest.approx(inside[name], abs=1e-9), name
     a, b = (
-        np.stack([np.hypot(*(ndimage.sobel(band[:32], i)[1:-1, 1:-1] for i in (0, 1))) for band in t.numpy()])
+        np.stack(
+            [
+                np.hypot(*(ndimage.sobel(band[:32], i)[1:-1, 1:-1] for i in (0, 1)))
+                for band in t.numpy()
+            ]
+        )
         for t in (x, ref)
     )
-    assert masked["SCC"] == pytest.approx((a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum()), abs=1e-9)
+    assert masked["SCC"] == pytest.approx(
+        (a * b).sum() / math.sqrt((a * a).sum() * (b * b).sum()), abs=1e-9
+    )
     damaged = x.clone()
     damaged[:, 40:] = 0
     assert metrics.reduced(damaged, ref, 4, 2047, mask) == pytest.approx(masked, abs=1e-9)
@@ -216,12 +263,25 @@ def test_order_of_bands_does_not_matter(scene, order):
     truth, ms, pan = scene
     fused = truth + 40 * rand(4, 128, 128, seed=6)
     order = list(order)
-    names = ("D_lambda", "D_s", "D_rho", "D_s_R", "R_SAM", "R_ERGAS", "R_Q")  # Q2n's algebra is not commutative
+    names = (
+        "D_lambda",
+        "D_s",
+        "D_rho",
+        "D_s_R",
+        "R_SAM",
+        "R_ERGAS",
+        "R_Q",
+    )  # Q2n's algebra is not commutative
     a = metrics.full(fused, ms, pan, SENSOR)
     b = metrics.full(fused[order], ms[order], pan, SENSOR)  # VHR4's gains are equal
     assert {n: a[n] for n in names} == pytest.approx({n: b[n] for n in names}, abs=1e-9)
-    c, d = metrics.reduced(fused, truth, 4, 2047), metrics.reduced(fused[order], truth[order], 4, 2047)
-    assert {n: c[n] for n in c if n != "Q2n"} == pytest.approx({n: d[n] for n in d if n != "Q2n"}, abs=1e-9)
+    c, d = (
+        metrics.reduced(fused, truth, 4, 2047),
+        metrics.reduced(fused[order], truth[order], 4, 2047),
+    )
+    assert {n: c[n] for n in c if n != "Q2n"} == pytest.approx(
+        {n: d[n] for n in d if n != "Q2n"}, abs=1e-9
+    )
 
 
 @settings(max_examples=4, deadline=None)
@@ -241,7 +301,10 @@ BETTER_WHEN_LARGER = {"PSNR", "Q", "Q2n", "SCC", "SSIM", "R_Q"}
 def worsens(tables, names):
     """Each table is worse than the one before it."""
     return {
-        n: all((a[n] > b[n]) if n in BETTER_WHEN_LARGER else (a[n] < b[n]) for a, b in itertools.pairwise(tables))
+        n: all(
+            (a[n] > b[n]) if n in BETTER_WHEN_LARGER else (a[n] < b[n])
+            for a, b in itertools.pairwise(tables)
+        )
         for n in names
     }
 
@@ -249,7 +312,10 @@ def worsens(tables, names):
 def test_more_blur_is_worse(scene):
     truth, ms, pan = scene
     pan = truth.mean(0, keepdim=True)
-    blurred = [torch.tensor(ndimage.gaussian_filter(truth.numpy(), (0, s, s))) for s in (0.4, 0.8, 1.6, 3.0)]
+    blurred = [
+        torch.tensor(ndimage.gaussian_filter(truth.numpy(), (0, s, s)))
+        for s in (0.4, 0.8, 1.6, 3.0)
+    ]
     reference = [metrics.reduced(x, truth, 4, 2047) for x in blurred]
     names = ("PSNR", "ERGAS", "SAM", "Q", "Q2n", "SCC", "SSIM")
     assert all(worsens(reference, names).values()), worsens(reference, names)
@@ -279,7 +345,9 @@ def test_zero_and_saturated_areas_are_finite(scene, value):
     assert all(math.isfinite(v) for v in full.values())
     assert all(0 <= full[n] <= 1 for n in ("D_lambda", "D_s", "D_lambda_K", "D_rho", "D_s_R"))
     assert reduced.pop("PSNR") == math.inf
-    assert reduced == pytest.approx({"ERGAS": 0, "SAM": 0, "Q": 1, "Q2n": 1, "SCC": 1, "SSIM": 1}, abs=1e-9)
+    assert reduced == pytest.approx(
+        {"ERGAS": 0, "SAM": 0, "Q": 1, "Q2n": 1, "SCC": 1, "SSIM": 1}, abs=1e-9
+    )
 
 
 def test_what_lies_under_the_mask_changes_nothing(scene):
@@ -291,9 +359,13 @@ def test_what_lies_under_the_mask_changes_nothing(scene):
     junk = [t.clone() for t in wide]
     junk[0][:, ~mask], junk[2][:, ~mask], junk[1][:, :, 45:] = math.nan, 12345.0, -7.0
     assert metrics.full(*junk, SENSOR, mask=mask) == metrics.full(*wide, SENSOR, mask=mask)
-    assert metrics.reduced(junk[0], wide[0] + 1, 4, 2047, mask) == metrics.reduced(wide[0], wide[0] + 1, 4, 2047, mask)
+    assert metrics.reduced(junk[0], wide[0] + 1, 4, 2047, mask) == metrics.reduced(
+        wide[0], wide[0] + 1, 4, 2047, mask
+    )
     for images in (junk, wide):
-        images.append(metrics.qnr(*images, 4, mask=mask) + metrics.d_rho(images[0], images[2], 4, mask=mask))
+        images.append(
+            metrics.qnr(*images, 4, mask=mask) + metrics.d_rho(images[0], images[2], 4, mask=mask)
+        )
         images.append(metrics.hqnr(*images[:3], SENSOR, "undecimated", mask=mask))
     assert junk[3:] == wide[3:]
 
@@ -302,7 +374,9 @@ def test_dead_bands_and_black_images_leave_the_rest_of_the_table(scene):
     truth, ms, pan = (t.clone() for t in scene)
     truth[1], ms[1] = 0, 0
     assert all(math.isfinite(v) for v in metrics.full(truth, ms, pan, SENSOR).values())
-    assert all(math.isfinite(v) for n, v in metrics.reduced(truth, truth, 4, 2047).items() if n != "PSNR")
+    assert all(
+        math.isfinite(v) for n, v in metrics.reduced(truth, truth, 4, 2047).items() if n != "PSNR"
+    )
     rest = metrics.ergas(truth[[0, 2, 3]] * 1.1, truth[[0, 2, 3]], 4)
     assert float(metrics.ergas(truth * 1.1, truth, 4)) == pytest.approx(float(rest))
     black = metrics.full(0 * truth, 0 * ms, pan, SENSOR)
@@ -332,27 +406,60 @@ def test_gradcheck_of_what_is_new():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda t, m, p: metrics.d_lambda(t, m, 4, flavour="vivone"), "flavour: expected 'toolbox' or 'paper'"),
-        (lambda t, m, p: metrics.d_s(t, m, p, 4, block=30, flavour="paper"), "block: expected a multiple of 4"),
+        (
+            lambda t, m, p: metrics.d_lambda(t, m, 4, flavour="vivone"),
+            "flavour: expected 'toolbox' or 'paper'",
+        ),
+        (
+            lambda t, m, p: metrics.d_s(t, m, p, 4, block=30, flavour="paper"),
+            "block: expected a multiple of 4",
+        ),
         (lambda t, m, p: metrics.q(m, m, 33), "x: expected at least 33 x 33 pixels for Q"),
         (lambda t, m, p: metrics.q(m, m, 1), "block: expected 2 or more"),
         (lambda t, m, p: metrics.scc(m[:, :2], m[:, :2]), "at least 3 x 3"),
-        (lambda t, m, p: metrics.d_s_regression(t, p[:, :64]), r"pan: expected \(..., 1, 128, 128\)"),
-        (lambda t, m, p: metrics.reprojected(t[:, :64], m, p, SENSOR), r"fused: expected \(..., 4, 128, 128\)"),
+        (
+            lambda t, m, p: metrics.d_s_regression(t, p[:, :64]),
+            r"pan: expected \(..., 1, 128, 128\)",
+        ),
+        (
+            lambda t, m, p: metrics.reprojected(t[:, :64], m, p, SENSOR),
+            r"fused: expected \(..., 4, 128, 128\)",
+        ),
         (lambda t, m, p: metrics.full(t[None], m[None], p[None], SENSOR), r"one image \(C, H, W\)"),
         (lambda t, m, p: metrics.reduced(t[None], t[None], 4, 2047), r"one image \(C, H, W\)"),
-        (lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.ones(9, 9)), "mask: expected a bool tensor"),
-        (lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.zeros(128, 128).bool()), "at least one valid block"),
-        (lambda t, m, p: metrics.full(t, m, p * math.nan, SENSOR), "pan: expected finite values, found 16384 NaN"),
+        (
+            lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.ones(9, 9)),
+            "mask: expected a bool tensor",
+        ),
+        (
+            lambda t, m, p: metrics.reduced(t, t, 4, 2047, torch.zeros(128, 128).bool()),
+            "at least one valid block",
+        ),
+        (
+            lambda t, m, p: metrics.full(t, m, p * math.nan, SENSOR),
+            "pan: expected finite values, found 16384 NaN",
+        ),
         (lambda t, m, p: metrics.full(t / 2047, m, p, SENSOR), "fused: expected the unit of ms"),
         (lambda t, m, p: metrics.full(t, m, p / 2047, SENSOR), "pan: expected the unit of ms"),
-        (lambda t, m, p: metrics.full(t[:, :16, :16], m[:, :4, :4], p[:, :16, :16], SENSOR), "at least 32 x 32 pixels"),
-        (lambda t, m, p: metrics.full(t, m, p, "VHR4"), r"sensor: expected a sensors.Sensor, found 'VHR4'"),
-        (lambda t, m, p: metrics.reduced(t, t, 4, 1.0), "peak: expected the largest possible value, found 1.0"),
+        (
+            lambda t, m, p: metrics.full(t[:, :16, :16], m[:, :4, :4], p[:, :16, :16], SENSOR),
+            "at least 32 x 32 pixels",
+        ),
+        (
+            lambda t, m, p: metrics.full(t, m, p, "VHR4"),
+            r"sensor: expected a sensors.Sensor, found 'VHR4'",
+        ),
+        (
+            lambda t, m, p: metrics.reduced(t, t, 4, 1.0),
+            "peak: expected the largest possible value, found 1.0",
+        ),
         (lambda t, m, p: metrics.reduced(t[:, :8], t[:, :8], 4, 2047), "at least 11 x 11 pixels"),
         (lambda t, m, p: metrics.q2n(t, t, 16.5), "block: expected 2 or more, found 16.5"),
         (lambda t, m, p: metrics.full(t.long(), m, p, SENSOR), "fused: expected a floating tensor"),
-        (lambda t, m, p: metrics.full(t.numpy(), m, p, SENSOR), "fused: expected a floating tensor .* found ndarray"),
+        (
+            lambda t, m, p: metrics.full(t.numpy(), m, p, SENSOR),
+            "fused: expected a floating tensor .* found ndarray",
+        ),
     ],
 )
 def test_mistakes_get_one_line(scene, call, text):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from clippan_lite import sources
+from clippan_lite.runtime import notebooks
 
 REPO = Path(__file__).resolve().parent.parent
-CHAPTERS = sorted((REPO / "notebooks").glob(sources.PATTERN))
+CHAPTERS = sorted((REPO / "notebooks").glob(notebooks.PATTERN))
 ALL = [*CHAPTERS, *sorted((REPO / "notebooks" / "solutions").glob("*.py"))]
 FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
@@ -28,15 +28,31 @@ def environment(home):
 
 
 def files_of(folder):
-    skipped = {".git", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"}
+    skipped = {
+        ".git",
+        "__pycache__",
+        ".pytest_cache",
+        ".ruff_cache",
+        ".hypothesis",
+        ".ipynb_checkpoints",
+    }
     return {p for p in folder.rglob("*") if p.is_file() and not skipped & set(p.parts)}
 
 
 def test_each_notebook_runs_and_prints_what_it_printed_before(tmp_path):
     before = files_of(REPO / "notebooks")
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=900"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "--nbval-cell-timeout=900",
+    ]
     command += ["-p", "no:cacheprovider", *(str(path.with_suffix(".ipynb")) for path in ALL)]
-    done = subprocess.run(command, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert files_of(REPO / "notebooks") == before  # notebooks never write into the repository
 
@@ -45,8 +61,10 @@ def small_parameters():
     """Other values than the defaults: a tenth of whatever counts training, other seeds, sensor and backbone."""
     found = {}
     for path in CHAPTERS:
-        for name, default in sources.declared(sources.read_source(path), path.stem).items():
-            if type(default) is int and any(part in name for part in ("steps", "epochs", "iterations")):
+        for name, default in notebooks.declared(notebooks.read_source(path), path.stem).items():
+            if type(default) is int and any(
+                part in name for part in ("steps", "epochs", "iterations")
+            ):
                 found[name] = max(2, default // 10)
     assert found, "no notebook declares a number of steps"
     return {**found, "scene_seed": 5, "seeds": "3,4", "sensor": "IKONOS", "backbone": "pnn"}
@@ -60,7 +78,9 @@ def chain_run(tmp_path_factory):
     command = [sys.executable, "-m", "clippan_lite", "chain", "--out", "run"]
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
-    done = subprocess.run(command, cwd=folder, env=environment(folder / "home"), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder / "home"), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "run", parameters
 
@@ -83,7 +103,11 @@ def test_chain_writes_the_fused_image_on_pans_grid(chain_run):
         rasterio.open(run_dir / "fused.tif") as fused,
     ):
         assert (fused.shape, fused.transform, fused.crs) == (pan.shape, pan.transform, pan.crs)
-        assert (fused.count, fused.dtypes, fused.descriptions) == (ms.count, ms.dtypes, ms.descriptions)
+        assert (fused.count, fused.dtypes, fused.descriptions) == (
+            ms.count,
+            ms.dtypes,
+            ms.descriptions,
+        )
         image = fused.read()
     assert all(band.min() < band.max() for band in image)
 
@@ -91,20 +115,38 @@ def test_chain_writes_the_fused_image_on_pans_grid(chain_run):
 def test_chain_writes_all_results(chain_run):
     run_dir, _ = chain_run
     results = json.loads((run_dir / "results.json").read_text())
-    assert {"scene", "sensor", "convention", "ratio", "bands", "methods", "l_d_effect", "provenance"} <= set(results)
+    assert {
+        "scene",
+        "sensor",
+        "convention",
+        "ratio",
+        "bands",
+        "methods",
+        "l_d_effect",
+        "provenance",
+    } <= set(results)
     assert set(results["methods"]) >= METHODS
     for name in METHODS:
         values = results["methods"][name]
         assert set(values["full"]) >= FULL and set(values["reduced"]) >= REDUCED, name
         assert all(
-            isinstance(v, float | int) and v == v for v in [*values["full"].values(), *values["reduced"].values()]
+            isinstance(v, float | int) and v == v
+            for v in [*values["full"].values(), *values["reduced"].values()]
         )
         if name.startswith("network"):
-            assert values["seeds"] and set(values["full_std"]) >= FULL and set(values["reduced_std"]) >= REDUCED
+            assert (
+                values["seeds"]
+                and set(values["full_std"]) >= FULL
+                and set(values["reduced_std"]) >= REDUCED
+            )
     for key, metrics in (("full", FULL), ("reduced", REDUCED)):
         assert set(results["l_d_effect"][key]) >= metrics
-        assert all({"difference", "ci95", "n"} <= set(v) for v in results["l_d_effect"][key].values())
-    assert len(results["failures"]) >= 3 and all(f["case"] and f["what"] for f in results["failures"])
+        assert all(
+            {"difference", "ci95", "n"} <= set(v) for v in results["l_d_effect"][key].values()
+        )
+    assert len(results["failures"]) >= 3 and all(
+        f["case"] and f["what"] for f in results["failures"]
+    )
 
 
 def test_chain_writes_a_complete_report(chain_run):
@@ -112,7 +154,9 @@ def test_chain_writes_a_complete_report(chain_run):
     html = (run_dir / "report.html").read_text(encoding="utf-8")
     assert 'class="missing"' not in html and html.count("<img ") >= 3
     captions = json.loads((run_dir / "figures" / "captions.json").read_text())
-    pictures = {p.name for p in (run_dir / "figures").iterdir() if p.suffix in (".png", ".jpg", ".jpeg")}
+    pictures = {
+        p.name for p in (run_dir / "figures").iterdir() if p.suffix in (".png", ".jpg", ".jpeg")
+    }
     assert pictures == set(captions) and all(captions.values())
 
 
@@ -123,12 +167,17 @@ def test_chain_runs_on_a_real_pair(real_data, tmp_path):
     command = [sys.executable, "-m", "clippan_lite", "chain", "--out", "run", "--sensor", "GF2"]
     command += ["--pan", str(scene / "pan.tif"), "--ms", str(scene / "ms.tif")]
     command += ["-p", "train_steps", "4", "-p", "adapt_steps", "3", "-p", "seeds", "0,1"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path / "home"), capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment(tmp_path / "home"), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     with rasterio.open(scene / "pan.tif") as pan, rasterio.open(scene / "ms.tif") as ms:
         grid, bands = (pan.shape, pan.transform, pan.crs), (ms.count, ms.dtypes)
     with rasterio.open(tmp_path / "run" / "fused.tif") as fused:
-        assert (fused.shape, fused.transform, fused.crs) == grid and (fused.count, fused.dtypes) == bands
+        assert (fused.shape, fused.transform, fused.crs) == grid and (
+            fused.count,
+            fused.dtypes,
+        ) == bands
     methods = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
     assert set(methods) >= METHODS and not any("truth" in row for row in methods.values())
     # Figures of the classical rows measured with other people's code, see the reference tables of the test data.

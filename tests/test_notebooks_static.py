@@ -9,10 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from clippan_lite import chain, sources
+from clippan_lite.course import chain
+from clippan_lite.runtime import notebooks
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-CHAPTERS = sorted(FOLDER.glob(sources.PATTERN))
+CHAPTERS = sorted(FOLDER.glob(notebooks.PATTERN))
 ALL = [*CHAPTERS, *sorted((FOLDER / "solutions").glob("*.py"))]
 COURSE = [
     "00_start_here",
@@ -53,10 +54,12 @@ def test_the_course_is_complete():
 
 @every
 def test_product_is_built_from_this_source(path):
-    source, built = sources.read_source(path), product(path)
-    digest = sources.source_hash(source)
-    assert built.metadata.get("clippan", {}).get("source_sha256") == digest, f"python notebooks/build.py {path.stem}"
-    assert sources.source_hash(built) == digest
+    source, built = notebooks.read_source(path), product(path)
+    digest = notebooks.source_hash(source)
+    assert built.metadata.get("clippan", {}).get("source_sha256") == digest, (
+        f"python notebooks/build.py {path.stem}"
+    )
+    assert notebooks.source_hash(built) == digest
     assert len(built.cells) == len(source.cells)
     for one, other in zip(source.cells, built.cells, strict=True):
         assert one.cell_type == other.cell_type and one.source.strip() == other.source.strip()
@@ -80,22 +83,26 @@ def test_product_is_clean(path):
         for output in cell.get("outputs", []):
             assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
             told = output.get("data", {}).get("text/plain", "")
-            assert not re.search(r"\d%\||\b[VH]Box\(", told), "what a progress bar or a widget leaves for terminals"
-            assert "image/svg+xml" not in output.get("data", {}), f"cell {index}: nbval compares SVG letter by letter"
+            assert not re.search(r"\d%\||\b[VH]Box\(", told), (
+                "what a progress bar or a widget leaves for terminals"
+            )
+            assert "image/svg+xml" not in output.get("data", {}), (
+                f"cell {index}: nbval compares SVG letter by letter"
+            )
     for text in texts(built):
         assert not ABSOLUTE.search(text), text[:200]
 
 
 @every
 def test_source_names_its_kernel(path):
-    assert sources.read_source(path).metadata.get("kernelspec", {}).get("name") == "python3"
+    assert notebooks.read_source(path).metadata.get("kernelspec", {}).get("name") == "python3"
 
 
 @chapter
 def test_chapter_has_the_expected_headings(path):
     headings = [
         line.lstrip("#").strip()
-        for cell in sources.read_source(path).cells
+        for cell in notebooks.read_source(path).cells
         if cell.cell_type == "markdown"
         for line in cell.source.splitlines()
         if line.startswith("#")
@@ -106,7 +113,9 @@ def test_chapter_has_the_expected_headings(path):
 
 def markdown(path):
     """All text of a chapter."""
-    return "\n\n".join(cell.source for cell in sources.read_source(path).cells if cell.cell_type == "markdown")
+    return "\n\n".join(
+        cell.source for cell in notebooks.read_source(path).cells if cell.cell_type == "markdown"
+    )
 
 
 def section(text, heading):
@@ -121,7 +130,9 @@ def test_goals_are_headings_in_their_order(path):
         re.search(r"\*([^*]+)\*", line).group(1)
         for line in re.findall(r"(?m)^\d+\. .*$", section(text, "What you will learn"))
     ]
-    headings = [heading.removesuffix(", in figures") for heading in re.findall(r"(?m)^## (.*)$", text)]
+    headings = [
+        heading.removesuffix(", in figures") for heading in re.findall(r"(?m)^## (.*)$", text)
+    ]
     assert len(goals) >= 3
     assert goals == [heading for heading in headings if heading in goals]
 
@@ -130,7 +141,10 @@ def test_goals_are_headings_in_their_order(path):
 def test_chapter_tells_time_hardware_and_what_comes_next(path):
     text = markdown(path)
     needed = section(text, "Prerequisites")
-    assert re.search(r"minutes of reading, .*(second|minute).* of computing", needed) and "full mode" in needed
+    assert (
+        re.search(r"minutes of reading, .*(second|minute).* of computing", needed)
+        and "full mode" in needed
+    )
     assert "laptop" in needed
     assert re.search(r"\*\*Next:\*\*\s+\S", section(text, "Summary"))
 
@@ -145,13 +159,15 @@ def test_chapter_has_exercises_with_results_and_five_questions(path):
 
 @chapter
 def test_what_follows_a_figure_says_what_it_shows_with_a_number_and_what_it_does_not(path):
-    cells, waiting = sources.read_source(path).cells, False
+    cells, waiting = notebooks.read_source(path).cells, False
     for cell in cells:
         if cell.cell_type == "code":
             waiting = waiting or "plotting.show(" in cell.source
         elif waiting:
             waiting = False
-            said, _, unsaid = re.sub(r"\s+", " ", cell.source).partition("**What it does not show:**")
+            said, _, unsaid = re.sub(r"\s+", " ", cell.source).partition(
+                "**What it does not show:**"
+            )
             assert "**What you see.**" in said and unsaid.strip(), cell.source[:80]
             assert re.search(r"\d|\b(two|three|four|half)\b", said), cell.source[:80]
     assert not waiting
@@ -162,15 +178,17 @@ def test_pictures_have_alternative_texts(path):
     for cell in product(path).cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            assert not {"image/png", "image/jpeg"} & set(data), "JupyterLab shows no alternative text: plotting.show"
+            assert not {"image/png", "image/jpeg"} & set(data), (
+                "JupyterLab shows no alternative text: plotting.show"
+            )
             for image in re.findall(r"<img [^>]*", data.get("text/html", "")):
                 assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 20
 
 
 @chapter
 def test_parameters_are_commented_literals(path):
-    notebook = sources.read_source(path)
-    assert chain.RUN_DIR in sources.declared(notebook, path.stem)
+    notebook = notebooks.read_source(path)
+    assert chain.RUN_DIR in notebooks.declared(notebook, path.stem)
     (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     for line in cell.source.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
@@ -181,51 +199,71 @@ def test_shared_parameters_have_one_default():
     """`-p name value` means the same in every notebook, so its default must too."""
     defaults = {}
     for path in CHAPTERS:
-        for name, value in sources.declared(sources.read_source(path), path.stem).items():
+        for name, value in notebooks.declared(notebooks.read_source(path), path.stem).items():
             assert defaults.setdefault(name, value) == value, f"{path.stem}: {name}"
     if CHAPTERS:
         assert {chain.PAN, chain.MS, chain.SENSOR, chain.CONVENTION} <= set(defaults)
 
 
 def exercises(path):
-    cells = sources.read_source(path).cells
-    return {t: c.source for c in cells for t in c.metadata.get("tags", []) if t.startswith("exercise-")}
+    cells = notebooks.read_source(path).cells
+    return {
+        t: c.source for c in cells for t in c.metadata.get("tags", []) if t.startswith("exercise-")
+    }
 
 
 @chapter
 def test_exercises_are_their_solutions_without_the_answer(path):
     asked, solved = exercises(path), exercises(FOLDER / "solutions" / f"{path.stem}_solutions.py")
     assert len(asked) >= 2
-    assert asked == {tag: sources.stub(cell) for tag, cell in solved.items()}
+    assert asked == {tag: notebooks.stub(cell) for tag, cell in solved.items()}
     assert all("# your code" in cell and "solution" not in cell for cell in asked.values())
 
 
 def test_a_stub_keeps_all_but_the_answer():
     whole = "a = 1\nif a:\n    # begin solution\n    b = 2\n    c = 3\n    # end solution\nprint(a)"
-    assert sources.stub(whole) == "a = 1\nif a:\n    # your code\nprint(a)"
+    assert notebooks.stub(whole) == "a = 1\nif a:\n    # your code\nprint(a)"
 
 
 def test_the_workshop_kit_holds_chapters_and_no_solutions(tmp_path):
     for name in ("one", "two"):
-        command = [sys.executable, str(FOLDER / "build.py"), "--workshop", str(tmp_path / name / "kit.zip")]
+        command = [
+            sys.executable,
+            str(FOLDER / "build.py"),
+            "--workshop",
+            str(tmp_path / name / "kit.zip"),
+        ]
         (tmp_path / name).mkdir()
         subprocess.run(command, check=True, capture_output=True)
-    assert (tmp_path / "one" / "kit.zip").read_bytes() == (tmp_path / "two" / "kit.zip").read_bytes()
+    assert (tmp_path / "one" / "kit.zip").read_bytes() == (
+        tmp_path / "two" / "kit.zip"
+    ).read_bytes()
     with zipfile.ZipFile(tmp_path / "one" / "kit.zip") as kit:
-        assert kit.namelist() == [*(f"kit/{path.stem}.ipynb" for path in CHAPTERS), "kit/README.txt"]
+        assert kit.namelist() == [
+            *(f"kit/{path.stem}.ipynb" for path in CHAPTERS),
+            "kit/README.txt",
+        ]
         text = kit.read("kit/04_evaluation.ipynb").decode()
     assert "# your code" in text and "begin solution" not in text and "image/png" in text
 
 
 def test_the_readme_has_the_table_of_parameters():
-    table = sources.parameter_table(CHAPTERS)
+    table = notebooks.parameter_table(CHAPTERS)
     assert "| `seeds` |" in table and len(table.splitlines()) > 20
-    assert table in (FOLDER.parent / "README.md").read_text(encoding="utf-8"), "python notebooks/build.py --parameters"
+    assert table in (FOLDER.parent / "README.md").read_text(encoding="utf-8"), (
+        "python notebooks/build.py --parameters"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("/tmp/x", True), ("in /home/me", True), ("https://a.org/home/x", False), ("~/work/x", False), ("a/tmp/b", False)],
+    [
+        ("/tmp/x", True),
+        ("in /home/me", True),
+        ("https://a.org/home/x", False),
+        ("~/work/x", False),
+        ("a/tmp/b", False),
+    ],
 )
 def test_absolute_paths_are_recognised(text, found):
     assert bool(ABSOLUTE.search(text)) == found

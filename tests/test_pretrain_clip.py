@@ -9,12 +9,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import captions, checkpoints, clip, pretrain_clip, pretrain_data, pretrain_ground, scenes, sensors
+from clippan_lite import checkpoints, clip
+from clippan_lite.data import synthetic
+from clippan_lite.physics import sensors
+from clippan_lite.pretraining import captions, crops, ground
+from clippan_lite.pretraining import clip as pretrain_clip
 
 
 @pytest.fixture(scope="module")
 def pool():
-    return pretrain_ground.Pool(1, 4, size=256, progress=False)
+    return ground.Pool(1, 4, size=256, progress=False)
 
 
 def at(slot, attributes):
@@ -28,7 +32,10 @@ def value(slot, name):
 def test_pretraining_runs_saves_and_loads(tmp_path, monkeypatch):
     model, config, provenance = pretrain_clip.train(steps=2, batch=8, grounds=4)
     pretrain_clip.save(model, config, provenance, tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bundled_clip.json", "bundled_clip.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "bundled_clip.json",
+        "bundled_clip.safetensors",
+    ]
     assert json.loads((tmp_path / "bundled_clip.json").read_text())["provenance"]["images"] == 16
     assert (tmp_path / "bundled_clip.safetensors").stat().st_size < 4e6
     monkeypatch.setattr(clip, "BUNDLED", tmp_path / "bundled_clip.safetensors")
@@ -37,17 +44,23 @@ def test_pretraining_runs_saves_and_loads(tmp_path, monkeypatch):
 
 
 def test_same_seed_same_pictures_and_captions(pool):
-    one, two = (pretrain_data.make_batch(pool, np.random.default_rng(5), 16) for _ in range(2))
+    one, two = (crops.make_batch(pool, np.random.default_rng(5), 16) for _ in range(2))
     assert torch.equal(one[0], two[0]) and one[1] == two[1]
 
 
 def test_captions_are_true_of_their_images(pool):
     rng = np.random.default_rng(0)
-    images, texts, truth, attributes = pretrain_data.make_batch(pool, rng, 96, 64)
+    images, texts, truth, attributes = crops.make_batch(pool, rng, 96, 64)
     assert images.shape == (96, 3, 64, 64) and images.min() >= 0 and images.max() <= 1
-    assert len(texts) == 64 and truth.shape == (96, 64) and attributes.shape == (96, len(captions.SLOTS))
+    assert (
+        len(texts) == 64
+        and truth.shape == (96, 64)
+        and attributes.shape == (96, len(captions.SLOTS))
+    )
     assert (truth.diagonal() == 1).all() and 0.02 < (truth == 1).float().mean() < 0.6
-    assert (truth == 0).any(1).all() and (truth == -1).any(), "some pairs are false, some cannot be told"
+    assert (truth == 0).any(1).all() and (truth == -1).any(), (
+        "some pairs are false, some cannot be told"
+    )
     assert {word for text in texts for word in clip.split_words(text)} <= set(captions.vocabulary())
 
 
@@ -58,19 +71,25 @@ def test_truth_of_captions_by_hand(monkeypatch, pool):
     def has(**known):
         return np.array([captions.VALUES[s].index(known[s]) if s in known else -1 for s in slots])
 
-    images = [has(sharp="sharp", noise="clean", type="hrms"), has(sharp="blurred", noise="noisy"), has(noise="clean")]
+    images = [
+        has(sharp="sharp", noise="clean", type="hrms"),
+        has(sharp="blurred", noise="noisy"),
+        has(noise="clean"),
+    ]
     says = [has(sharp="sharp"), has(type="hrms"), has(noise="noisy")]
-    monkeypatch.setattr(pretrain_data, "draw", lambda pool, rng: (torch.zeros(3, 64, 64), images[next(order)]))
-    monkeypatch.setattr(pretrain_data, "caption", lambda attributes, rng: ("", says[next(texts)]))
+    monkeypatch.setattr(
+        crops, "draw", lambda pool, rng: (torch.zeros(3, 64, 64), images[next(order)])
+    )
+    monkeypatch.setattr(crops, "caption", lambda attributes, rng: ("", says[next(texts)]))
     order, texts = iter(range(3)), iter(range(3))
-    truth = pretrain_data.make_batch(pool, np.random.default_rng(0), 3)[2]
+    truth = crops.make_batch(pool, np.random.default_rng(0), 3)[2]
     assert truth.tolist() == [[1, 1, 0], [0, 0, 1], [-1, 0, 0]]
 
 
 def test_attributes_can_be_seen_in_the_pictures(pool):
     """Grey pictures have equal channels, blurred ones less fine detail than sharp ones, noisy ones more."""
     rng = np.random.default_rng(1)
-    drawn = [pretrain_data.draw(pool, rng) for _ in range(400)]
+    drawn = [crops.draw(pool, rng) for _ in range(400)]
     detail = {name: [] for name in ("sharp", "blurred", "noisy")}
     for image, has in drawn:
         grey = bool((image[0] - image[1]).abs().max() < 1e-5)
@@ -88,7 +107,7 @@ def test_attributes_can_be_seen_in_the_pictures(pool):
 def test_type_is_claimed_only_of_flawless_pictures(pool):
     rng, found = np.random.default_rng(2), set()
     for _ in range(300):
-        _, has = pretrain_data.draw(pool, rng)
+        _, has = crops.draw(pool, rng)
         kind = at("type", has)
         if kind >= 0:
             found.add(captions.VALUES["type"][kind])
@@ -105,9 +124,9 @@ def test_shipped_weights_are_of_this_code_and_know_800_words():
 
 def test_training_ground_is_no_scene_that_users_make():
     """The pools' landscapes have seeds of their own: the embedded scene and its neighbours are unseen ground."""
-    assert pretrain_ground.FIRST_SEED > 10_000_000
-    own = pretrain_ground.Pool(0, 4, size=128, progress=False).images[0]
-    bands, _ = scenes.observe(scenes.make_landscape(0, 128), sensors.get("WV2"))
+    assert ground.FIRST_SEED > 10_000_000
+    own = ground.Pool(0, 4, size=128, progress=False).images[0]
+    bands, _ = synthetic.observe(synthetic.make_landscape(0, 128), sensors.get("WV2"))
     assert np.abs(own[:8].astype(float) - bands).mean() > 0.01
 
 
@@ -140,7 +159,9 @@ def test_captions_say_what_they_state():
     """For every stated slot one of that value's wordings (or of its amount's, or a protocol) stands in the text."""
     rng = np.random.default_rng(3)
     for _ in range(3000):
-        attributes = np.array([rng.integers(-1, len(captions.VALUES[slot])) for slot in captions.SLOTS])
+        attributes = np.array(
+            [rng.integers(-1, len(captions.VALUES[slot])) for slot in captions.SLOTS]
+        )
         text, stated = captions.caption(attributes, rng)
         for slot, found in zip(captions.SLOTS, stated, strict=True):
             if found < 0:
@@ -150,14 +171,19 @@ def test_captions_say_what_they_state():
                          for w in ws if slot in ("sharp", "noise", "haze", "colour", "aligned")]  # fmt: skip
             wordings += captions.PROTOCOL if slot == "type" else []
             bare = text.replace(" an ", " a ").removeprefix("an ")
-            assert any(w in text or w.replace(" an ", " a ") in bare for w in wordings), (slot, text)
+            assert any(w in text or w.replace(" an ", " a ") in bare for w in wordings), (
+                slot,
+                text,
+            )
 
 
 def test_every_word_can_be_said():
     words, rng, said = captions.vocabulary(), np.random.default_rng(0), set()
     for _ in range(60_000):
         attributes = np.array([rng.integers(len(captions.VALUES[slot])) for slot in captions.SLOTS])
-        attributes[rng.random(len(attributes)) < 0.85] = -1  # few known slots: those seldom stated are stated too
+        attributes[
+            rng.random(len(attributes)) < 0.85
+        ] = -1  # few known slots: those seldom stated are stated too
         said.update(clip.split_words(captions.caption(attributes, rng)[0]))
     assert said <= set(words)
     assert len(said) > 0.97 * len(words)  # the rarest fillers need more than this many captions
@@ -172,30 +198,47 @@ def test_slot_texts_name_each_value_once():
 def test_contrast_is_0_for_perfect_and_ln_n_for_blind_features():
     truth = torch.eye(4, dtype=torch.int64)
     perfect, blind = torch.eye(4), F.normalize(torch.ones(4, 4), dim=-1)
-    assert pretrain_clip.contrast(perfect, perfect, truth, torch.tensor(100.0)) == pytest.approx(0, abs=1e-5)
-    assert pretrain_clip.contrast(blind, blind, truth, torch.tensor(100.0)) == pytest.approx(2 * math.log(4), abs=1e-4)
+    assert pretrain_clip.contrast(perfect, perfect, truth, torch.tensor(100.0)) == pytest.approx(
+        0, abs=1e-5
+    )
+    assert pretrain_clip.contrast(blind, blind, truth, torch.tensor(100.0)) == pytest.approx(
+        2 * math.log(4), abs=1e-4
+    )
     # Two images that share a caption: neither is the other's negative.
     shared = torch.tensor([[1, 0], [1, 0], [0, 1]])
     images, texts = torch.eye(2)[[0, 0, 1]], torch.eye(2)
-    assert pretrain_clip.contrast(images, texts, shared, torch.tensor(100.0)) == pytest.approx(0, abs=1e-5)
+    assert pretrain_clip.contrast(images, texts, shared, torch.tensor(100.0)) == pytest.approx(
+        0, abs=1e-5
+    )
     # An image without a true caption does not count and does not make a NaN.
     none = torch.tensor([[1, 0], [0, 1], [0, 0]])
     assert pretrain_clip.contrast(images, texts, none, torch.tensor(1.0)).isfinite()
     # What cannot be told is no negative: the same wrong answer costs nothing there.
-    wrong, false, unsure = torch.eye(2)[[0, 0]], torch.tensor([[1, 0], [0, 1]]), torch.tensor([[1, -1], [-1, 1]])
+    wrong, false, unsure = (
+        torch.eye(2)[[0, 0]],
+        torch.tensor([[1, 0], [0, 1]]),
+        torch.tensor([[1, -1], [-1, 1]]),
+    )
     assert pretrain_clip.contrast(wrong, texts, false, torch.tensor(9.0)) > 1
-    assert pretrain_clip.contrast(wrong, texts, unsure, torch.tensor(9.0)) == pytest.approx(0, abs=1e-5)
+    assert pretrain_clip.contrast(wrong, texts, unsure, torch.tensor(9.0)) == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_slot_contrast_has_gradients_at_images_and_texts_and_prefers_the_truth():
     generator = torch.Generator().manual_seed(0)
     texts = F.normalize(
-        torch.randn(len(pretrain_clip.slot_texts(np.random.default_rng(0))), 32, generator=generator), dim=-1
+        torch.randn(
+            len(pretrain_clip.slot_texts(np.random.default_rng(0))), 32, generator=generator
+        ),
+        dim=-1,
     )
     attributes = torch.full((6, len(captions.SLOTS)), -1)
     column = captions.SLOTS.index("sharp")
     attributes[:, column] = torch.tensor([0, 1, 2, 0, 1, 2])
-    first = sum(len(captions.VALUES[s]) for s in pretrain_clip.NAMED[: pretrain_clip.NAMED.index("sharp")])
+    first = sum(
+        len(captions.VALUES[s]) for s in pretrain_clip.NAMED[: pretrain_clip.NAMED.index("sharp")]
+    )
     right = texts[first + attributes[:, column]].clone().requires_grad_()
     wrong = texts[first + (attributes[:, column] + 1) % 3]
     texts.requires_grad_()

@@ -10,9 +10,9 @@ import torch
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
-from clippan_lite import pair_checks, raster, sensors
-from clippan_lite.data import Pair
-from clippan_lite.scenes import make_scene
+from clippan_lite.data import Pair, geotiff, pair_checks
+from clippan_lite.data.synthetic import make_scene
+from clippan_lite.physics import sensors
 
 DATA = os.environ.get("CLIPPAN_TEST_DATA")
 ORIGIN = (500000.0, 4000000.0)
@@ -45,7 +45,9 @@ def images():
     rng = np.random.default_rng(0)
     land = rng.integers(200, 1800, (1, H // 4, W // 4))
     pan = np.kron(land, np.ones((1, 4, 4), int)) + rng.integers(-199, 200, (1, H, W))
-    return pan.astype("uint16"), (land + rng.integers(-199, 200, (4, H // 4, W // 4))).astype("uint16")
+    return pan.astype("uint16"), (land + rng.integers(-199, 200, (4, H // 4, W // 4))).astype(
+        "uint16"
+    )
 
 
 @pytest.fixture
@@ -65,12 +67,12 @@ def pair_files(tmp_path, images):
 
 def refused(paths, match, sensor="IKONOS", error=ValueError):
     with pytest.raises(error, match=match) as caught:
-        raster.read_pair(*paths, sensor)
+        geotiff.read_pair(*paths, sensor)
     assert "\n" not in str(caught.value)
 
 
 def test_reads_values_and_georeference(pair_files, images, capsys):
-    pair = raster.read_pair(*pair_files(), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(), "IKONOS")
     np.testing.assert_array_equal(pair.pan.numpy(), images[0].astype("float32"))
     np.testing.assert_array_equal(pair.ms.numpy(), images[1].astype("float32"))
     assert pair.valid is None and pair.dtype == "uint16" and pair.sensor is sensors.get("IKONOS")
@@ -83,10 +85,10 @@ def test_reads_values_and_georeference(pair_files, images, capsys):
 
 def test_name_comes_from_the_folder_or_the_file(pair_files, tmp_path, images):
     paths = pair_files()
-    assert raster.read_pair(*paths, "IKONOS").name == tmp_path.name
+    assert geotiff.read_pair(*paths, "IKONOS").name == tmp_path.name
     other = write(tmp_path / "town_pan.tif", images[0], transform=grid(1.0))
-    assert raster.read_pair(other, paths[1], "IKONOS").name == "town_pan"
-    assert raster.read_pair(*paths, "IKONOS", name="given").name == "given"
+    assert geotiff.read_pair(other, paths[1], "IKONOS").name == "town_pan"
+    assert geotiff.read_pair(*paths, "IKONOS", name="given").name == "given"
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -130,7 +132,7 @@ def test_size_ratio(pair_files, images):
     swapped = "a ratio of 4 x 4, but LANDSAT8 has 2: choose .*IKONOS"
     refused(pair_files(ms=images[1][:3], **plain), swapped, sensor="LANDSAT8")
     three = np.repeat(np.repeat(images[1][:3], 2, 1), 2, 2)
-    raster.read_pair(*pair_files(ms=three, ms_profile={"transform": grid(2.0)}), "LANDSAT8")
+    geotiff.read_pair(*pair_files(ms=three, ms_profile={"transform": grid(2.0)}), "LANDSAT8")
 
 
 @pytest.mark.parametrize(("first", "expected"), [
@@ -150,12 +152,25 @@ def test_too_small(pair_files, images):
 def test_grids(pair_files):
     refused(pair_files(ms_profile={"crs": "EPSG:32634"}), "PAN is in EPSG:32633, MS in EPSG:32634")
     refused(
-        pair_files(pan_profile={"transform": Affine(1, 0.2, ORIGIN[0], 0.2, -1, ORIGIN[1])}), "PAN has a rotated grid"
+        pair_files(pan_profile={"transform": Affine(1, 0.2, ORIGIN[0], 0.2, -1, ORIGIN[1])}),
+        "PAN has a rotated grid",
     )
-    refused(pair_files(ms_profile={"transform": grid(3.0)}), "MS pixels are 3 x 3 PAN pixels large, expected 4")
-    refused(pair_files(ms_profile={"transform": grid(4.0, down=5.0)}), "5.0 below PAN; in common are 248 x 320")
-    refused(pair_files(ms_profile={"transform": grid(4.0, down=400.0)}), "400.0 below PAN; in common are 0 x 320")
-    refused(pair_files(ms_profile={"transform": Affine(4, 0, 5, 0, 0, 5)}), "MS has an impossible geotransform")
+    refused(
+        pair_files(ms_profile={"transform": grid(3.0)}),
+        "MS pixels are 3 x 3 PAN pixels large, expected 4",
+    )
+    refused(
+        pair_files(ms_profile={"transform": grid(4.0, down=5.0)}),
+        "5.0 below PAN; in common are 248 x 320",
+    )
+    refused(
+        pair_files(ms_profile={"transform": grid(4.0, down=400.0)}),
+        "400.0 below PAN; in common are 0 x 320",
+    )
+    refused(
+        pair_files(ms_profile={"transform": Affine(4, 0, 5, 0, 0, 5)}),
+        "MS has an impossible geotransform",
+    )
 
 
 @pytest.mark.parametrize(("right", "down"), [(2, 1), (-1, 2), (0.5, 0.5)])
@@ -164,37 +179,55 @@ def test_geo_puts_ms_where_the_geotransforms_say(tmp_path, right, down, capsys):
     pair = make_scene(seed=1, size=512, sensor="IKONOS", convention="geo")
     frequencies = np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512), indexing="ij")
     phase = np.exp(2j * np.pi * (down * frequencies[0] + right * frequencies[1]))
-    pan = np.fft.ifft2(np.fft.fft2(pair.pan[0].numpy()) * phase).real.round().clip(0).astype("uint16")[None]
+    pan = (
+        np.fft.ifft2(np.fft.fft2(pair.pan[0].numpy()) * phase)
+        .real.round()
+        .clip(0)
+        .astype("uint16")[None]
+    )
     files = (
         write(tmp_path / "pan.tif", pan, transform=grid(1.0, right=right, down=down)),
         write(tmp_path / "ms.tif", pair.ms.numpy().astype("uint16"), transform=grid(4.0)),
     )
-    placed = raster.read_pair(*files, "IKONOS", convention="geo")
+    placed = geotiff.read_pair(*files, "IKONOS", convention="geo")
     assert placed.pan_shift == (down, right) and placed.name == tmp_path.name
     assert placed.georef["transform"].almost_equals(grid(1.0))
     line = f"MS starts ({-right:.2f}, {-down:.2f}) PAN pixels (right, down) off PAN: PAN is shifted onto it."
     assert line in capsys.readouterr().out
-    as_is = raster.read_pair(*files, "IKONOS")
-    assert torch.equal(as_is.pan, torch.from_numpy(pan.astype("float32"))) and as_is.pan_shift == (0.0, 0.0)
+    as_is = geotiff.read_pair(*files, "IKONOS")
+    assert torch.equal(as_is.pan, torch.from_numpy(pan.astype("float32"))) and as_is.pan_shift == (
+        0.0,
+        0.0,
+    )
     inner = (..., slice(24, -24), slice(24, -24))  # the shift made here wraps around
-    wrong, left = ((image - pair.pan)[inner].square().mean().sqrt() for image in (as_is.pan, placed.pan))
-    assert left < (0.15 * wrong if right % 1 else 0.4)  # the interpolator leaves PAN's finest detail behind
+    wrong, left = (
+        (image - pair.pan)[inner].square().mean().sqrt() for image in (as_is.pan, placed.pan)
+    )
+    assert left < (
+        0.15 * wrong if right % 1 else 0.4
+    )  # the interpolator leaves PAN's finest detail behind
 
 
 def test_half_a_pixel_offset_is_noted(pair_files, capsys):
-    raster.read_pair(*pair_files(ms_profile={"transform": grid(4.0, right=-0.5, down=-0.5)}), "IKONOS")
+    geotiff.read_pair(
+        *pair_files(ms_profile={"transform": grid(4.0, right=-0.5, down=-0.5)}), "IKONOS"
+    )
     assert "MS starts (-0.50, -0.50) PAN pixels" in capsys.readouterr().out
 
 
 def test_georeference_in_none_or_both(pair_files, capsys):
     none = {"transform": None}
-    pair = raster.read_pair(*pair_files(pan_profile=none, ms_profile=none), "IKONOS")
-    assert pair.georef["crs"] is None and "Neither file has a georeference" in capsys.readouterr().out
+    pair = geotiff.read_pair(*pair_files(pan_profile=none, ms_profile=none), "IKONOS")
+    assert (
+        pair.georef["crs"] is None and "Neither file has a georeference" in capsys.readouterr().out
+    )
     refused(pair_files(pan_profile=none), "only MS has a georeference")
 
 
 def test_nodata_everywhere(pair_files, images):
-    refused(pair_files(pan=np.zeros_like(images[0]), ms=np.zeros_like(images[1])), "no pixel in common")
+    refused(
+        pair_files(pan=np.zeros_like(images[0]), ms=np.zeros_like(images[1])), "no pixel in common"
+    )
     full = np.full_like(images[0], 7)
     refused(pair_files(pan=full, pan_profile={"nodata": 7}), "no pixel in common")
 
@@ -203,7 +236,7 @@ def test_nan_outside_and_inside_nodata(pair_files, images):
     pan, ms = images[0].astype("float32"), images[1].astype("float32")
     pan[0, :8, :8] = np.nan
     refused(pair_files(pan, ms), "PAN has 64 NaN or infinite pixels")
-    pair = raster.read_pair(*pair_files(pan, ms, {"nodata": np.nan}, {"nodata": np.nan}), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(pan, ms, {"nodata": np.nan}, {"nodata": np.nan}), "IKONOS")
     assert int((~pair.valid).sum()) == 64 and torch.isfinite(pair.pan).all()
     ms[2, 0, 0] = np.inf
     refused(pair_files(images[0].astype("float32"), ms), "MS has 1 NaN or infinite")
@@ -225,8 +258,14 @@ def test_negative_complex_and_constant_values(pair_files, images):
 
 
 def test_eight_bit_files_are_used_with_eight_bits(pair_files, images, capsys):
-    pair = raster.read_pair(*pair_files(*[(image // 8).astype("uint8") for image in images]), "GE1")
-    assert pair.sensor.bits == 8 and pair.peak == 255 and "using it with 8 bits" in capsys.readouterr().out
+    pair = geotiff.read_pair(
+        *pair_files(*[(image // 8).astype("uint8") for image in images]), "GE1"
+    )
+    assert (
+        pair.sensor.bits == 8
+        and pair.peak == 255
+        and "using it with 8 bits" in capsys.readouterr().out
+    )
 
 
 def test_bits_of_a_scene_json_beside_the_files_count(pair_files, images, capsys, tmp_path):
@@ -236,16 +275,19 @@ def test_bits_of_a_scene_json_beside_the_files_count(pair_files, images, capsys,
         (tmp_path / "scene.json").write_text(text)
         refused(paths, "values from")
     (tmp_path / "scene.json").write_text('{"sensor": "IKONOS", "bits": 14}')
-    pair = raster.read_pair(*paths, "IKONOS")
-    assert pair.sensor.bits == 14 and "scene.json beside the files says 14 bit" in capsys.readouterr().out
+    pair = geotiff.read_pair(*paths, "IKONOS")
+    assert (
+        pair.sensor.bits == 14
+        and "scene.json beside the files says 14 bit" in capsys.readouterr().out
+    )
 
 
 def test_fourth_8_bit_band_is_not_transparency(pair_files, images, tmp_path):
     small = [(image // 8 + 1).astype("uint8") for image in images]
     small[1][3, 10:20, 10:20] = 0
-    pair = raster.read_pair(*pair_files(*small), "GE1")
+    pair = geotiff.read_pair(*pair_files(*small), "GE1")
     assert pair.valid is None and torch.equal(pair.ms, torch.from_numpy(small[1]).float())
-    path = raster.write_fused(tmp_path / "fused.tif", torch.full((4, H, W), 9.0), pair)
+    path = geotiff.write_fused(tmp_path / "fused.tif", torch.full((4, H, W), 9.0), pair)
     with rasterio.open(path) as source:
         assert ColorInterp.alpha not in source.colorinterp
 
@@ -254,12 +296,12 @@ def test_valid_mask(pair_files, images):
     pan, ms = images[0].copy(), images[1].copy()
     pan[0, :40, :40] = 0
     ms[:, :5, :5] = 0  # PAN 0 to 20: both zero, so nodata; beyond that PAN is dark and MS is not
-    pair = raster.read_pair(*pair_files(pan, ms), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(pan, ms), "IKONOS")
     expected = np.ones((H, W), bool)
     expected[:20, :20] = False
     np.testing.assert_array_equal(pair.valid.numpy(), expected)
     pan[0, 100, 100], ms[1, 60, 60] = 2047, 2047
-    pair = raster.read_pair(*pair_files(pan, ms, {"nodata": 2047}, {"nodata": 2047}), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(pan, ms, {"nodata": 2047}, {"nodata": 2047}), "IKONOS")
     assert not pair.valid[100, 100] and not pair.valid[240:244, 240:244].any()
     assert pair.pan[0, 100, 100] == 0 and (pair.ms[:, 60, 60] == 0).all()
 
@@ -267,21 +309,35 @@ def test_valid_mask(pair_files, images):
 def test_unknown_sensor_and_convention(pair_files):
     paths = pair_files()
     refused(paths, "unknown sensor", sensor="KODAK")
-    with pytest.raises(ValueError, match="convention: expected 'benchmark' or 'geo', found 'other'"):
-        raster.read_pair(*paths, "IKONOS", convention="other")
+    with pytest.raises(
+        ValueError, match="convention: expected 'benchmark' or 'geo', found 'other'"
+    ):
+        geotiff.read_pair(*paths, "IKONOS", convention="other")
 
 
 def test_fused_has_pans_grid_and_mss_bands(pair_files, tmp_path):
-    pair = raster.read_pair(*pair_files(ms_profile={"nodata": 0}), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(ms_profile={"nodata": 0}), "IKONOS")
     fused = torch.full((4, H, W), 100.4)
     fused[0, 0, :3] = torch.tensor([-5.0, 1e9, 0.0])
     pair.valid = torch.ones(H, W, dtype=torch.bool)
     pair.valid[5, 5] = False
-    path = raster.write_fused(tmp_path / "sub" / "fused.tif", fused, pair, {"METHOD": "test"})
+    path = geotiff.write_fused(tmp_path / "sub" / "fused.tif", fused, pair, {"METHOD": "test"})
     with rasterio.open(path) as source:
-        assert source.shape == (H, W) and source.transform == grid(1.0) and source.crs.to_epsg() == 32633
-        assert source.dtypes == ("uint16",) * 4 and source.descriptions == pair.sensor.bands and source.nodata == 0
-        assert source.tags()["METHOD"] == "test" and source.profile["compress"] == "deflate" and source.profile["tiled"]
+        assert (
+            source.shape == (H, W)
+            and source.transform == grid(1.0)
+            and source.crs.to_epsg() == 32633
+        )
+        assert (
+            source.dtypes == ("uint16",) * 4
+            and source.descriptions == pair.sensor.bands
+            and source.nodata == 0
+        )
+        assert (
+            source.tags()["METHOD"] == "test"
+            and source.profile["compress"] == "deflate"
+            and source.profile["tiled"]
+        )
         values = source.read()
     assert (values[:, 5, 5] == 0).all()
     # -5 and 0 are clipped to 0 but must not become holes, so they are 1
@@ -293,92 +349,114 @@ def test_fused_has_pans_grid_and_mss_bands(pair_files, tmp_path):
 def test_fused_without_georeference_and_as_float(tmp_path, recwarn):
     sensor = sensors.get("IKONOS")
     pair = Pair(ms=torch.ones(4, 64, 64), pan=torch.ones(1, H, H), sensor=sensor, dtype="float32")
-    raster.write_fused(tmp_path / "f.tif", torch.full((4, H, H), 1.25), pair)
+    geotiff.write_fused(tmp_path / "f.tif", torch.full((4, H, H), 1.25), pair)
     assert not recwarn.list
     with rasterio.open(tmp_path / "f.tif") as source:
         assert (source.read() == 1.25).all() and source.crs is None and source.nodata is None
 
 
 def test_wrong_fused_images_are_refused(pair_files, tmp_path):
-    pair = raster.read_pair(*pair_files(), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(), "IKONOS")
     with pytest.raises(ValueError, match=r"fused image is \(3, .*expected"):
-        raster.write_fused(tmp_path / "f.tif", torch.zeros(3, H, W), pair)
+        geotiff.write_fused(tmp_path / "f.tif", torch.zeros(3, H, W), pair)
     with pytest.raises(ValueError, match="1 NaN or infinite"):
         fused = torch.zeros(4, H, W)
         fused[0, 0, 0] = torch.nan
-        raster.write_fused(tmp_path / "f.tif", fused, pair)
+        geotiff.write_fused(tmp_path / "f.tif", fused, pair)
     assert not (tmp_path / "f.tif").exists()
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_nothing_half_written_stays(pair_files, tmp_path, monkeypatch, error):
-    pair = raster.read_pair(*pair_files(), "IKONOS")
+    pair = geotiff.read_pair(*pair_files(), "IKONOS")
     out = tmp_path / "out"
-    raster.write_fused(out / "fused.tif", torch.full((4, H, W), 3.0), pair)
+    geotiff.write_fused(out / "fused.tif", torch.full((4, H, W), 3.0), pair)
     before = (out / "fused.tif").read_bytes()
 
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(raster, "_as_dtype", fail)
+    monkeypatch.setattr(geotiff, "_as_dtype", fail)
     with pytest.raises(error):
-        raster.write_fused(out / "fused.tif", torch.full((4, H, W), 4.0), pair)
-    assert [p.name for p in out.iterdir()] == ["fused.tif"] and (out / "fused.tif").read_bytes() == before
+        geotiff.write_fused(out / "fused.tif", torch.full((4, H, W), 4.0), pair)
+    assert [p.name for p in out.iterdir()] == ["fused.tif"] and (
+        out / "fused.tif"
+    ).read_bytes() == before
     with pytest.raises(error):
-        raster.write_pair(tmp_path / "scene", pair)
+        geotiff.write_pair(tmp_path / "scene", pair)
     assert list((tmp_path / "scene").iterdir()) == []
 
 
 def test_scene_roundtrip(pair_files, tmp_path, images):
-    pair = raster.read_pair(*pair_files(), "IKONOS", name="town", convention="geo")
-    pair.truth = torch.from_numpy(np.random.default_rng(1).integers(0, 2048, (4, H, W)).astype("float32"))
-    folder = raster.write_pair(tmp_path / "scene", pair, source="drawn", licence="MIT")
+    pair = geotiff.read_pair(*pair_files(), "IKONOS", name="town", convention="geo")
+    pair.truth = torch.from_numpy(
+        np.random.default_rng(1).integers(0, 2048, (4, H, W)).astype("float32")
+    )
+    folder = geotiff.write_pair(tmp_path / "scene", pair, source="drawn", licence="MIT")
     facts = json.loads((folder / "scene.json").read_text())
     assert facts["sensor"] == "IKONOS" and facts["ratio"] == 4 and facts["source"] == "drawn"
     assert facts["licence"] == "MIT" and facts["convention"] == "geo" and facts["bits"] == 11
-    again = raster.read_scene(folder)
+    again = geotiff.read_scene(folder)
     for name in ("pan", "ms", "truth"):
         assert torch.equal(getattr(again, name), getattr(pair, name))
-    assert again.name == "town" and again.convention == "geo" and again.georef == pair.georef and again.valid is None
+    assert (
+        again.name == "town"
+        and again.convention == "geo"
+        and again.georef == pair.georef
+        and again.valid is None
+    )
 
 
 def test_scene_keeps_holes_offset_and_bits(pair_files, tmp_path, images):
     small = [(image // 8).astype("uint8") for image in images]
     small[0][0, :16, :16] = 0
     small[1][:, :4, :4] = 0
-    pair = raster.read_pair(*pair_files(*small, ms_profile={"transform": grid(4.0, right=-0.5)}), "GE1")
-    again = raster.read_scene(raster.write_pair(tmp_path / "scene", pair))
+    pair = geotiff.read_pair(
+        *pair_files(*small, ms_profile={"transform": grid(4.0, right=-0.5)}), "GE1"
+    )
+    again = geotiff.read_scene(geotiff.write_pair(tmp_path / "scene", pair))
     assert torch.equal(again.valid, pair.valid) and again.sensor.bits == 8
     assert again.georef["ms_transform"] == grid(4.0, right=-0.5)
 
 
 def test_scene_keeps_an_own_sensor(pair_files, tmp_path, images):
     own = tmp_path / "own.toml"
-    own.write_text(sensors.to_toml(sensors.get("IKONOS")).replace("[IKONOS]", "[MINE]").replace("0.26", "0.21"))
-    pair = raster.read_pair(*pair_files(), str(own))
-    folder = raster.write_pair(tmp_path / "scene", pair)
+    own.write_text(
+        sensors.to_toml(sensors.get("IKONOS")).replace("[IKONOS]", "[MINE]").replace("0.26", "0.21")
+    )
+    pair = geotiff.read_pair(*pair_files(), str(own))
+    folder = geotiff.write_pair(tmp_path / "scene", pair)
     own.unlink()
-    again = raster.read_scene(folder)
-    assert again.sensor == pair.sensor and again.sensor.name == "MINE" and again.sensor.mtf_ms[0] == 0.21
-    changed = Pair(ms=pair.ms, pan=pair.pan, sensor=dataclasses.replace(sensors.get("IKONOS"), mtf_pan=0.3))
-    assert raster.read_scene(raster.write_pair(folder, changed)).sensor == changed.sensor
+    again = geotiff.read_scene(folder)
+    assert (
+        again.sensor == pair.sensor
+        and again.sensor.name == "MINE"
+        and again.sensor.mtf_ms[0] == 0.21
+    )
+    changed = Pair(
+        ms=pair.ms, pan=pair.pan, sensor=dataclasses.replace(sensors.get("IKONOS"), mtf_pan=0.3)
+    )
+    assert geotiff.read_scene(geotiff.write_pair(folder, changed)).sensor == changed.sensor
     assert "sensor_definition" not in json.loads(
-        (raster.write_pair(folder, dataclasses.replace(pair, sensor=sensors.get("IKONOS"))) / "scene.json").read_text()
+        (
+            geotiff.write_pair(folder, dataclasses.replace(pair, sensor=sensors.get("IKONOS")))
+            / "scene.json"
+        ).read_text()
     )
     facts = {"sensor": "MINE", "sensor_definition": {"ratio": 4}}
     (folder / "scene.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match=r"scene\.json: \[MINE\] lacks bands"):
-        raster.read_scene(folder)
+        geotiff.read_scene(folder)
 
 
 def test_unusable_scenes(pair_files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"scene\.json does not exist"):
-        raster.read_scene(tmp_path)
-    folder = raster.write_pair(tmp_path / "scene", raster.read_pair(*pair_files(), "IKONOS"))
+        geotiff.read_scene(tmp_path)
+    folder = geotiff.write_pair(tmp_path / "scene", geotiff.read_pair(*pair_files(), "IKONOS"))
     for text in ("{", "{}", "[]"):
         (folder / "scene.json").write_text(text)
         with pytest.raises(ValueError, match="cannot be used"):
-            raster.read_scene(folder)
+            geotiff.read_scene(folder)
 
 
 def test_smallest_size_leaves_a_clip_crop_after_walds_protocol():
@@ -392,10 +470,12 @@ def test_real_scenes_are_read(tmp_path):
     seen = set()
     for path in sorted(Path(DATA).glob("*/scene.json")):
         facts = json.loads(path.read_text())
-        if facts["sensor"] not in names or facts["bands"] != len(sensors.get(facts["sensor"]).bands):
+        if facts["sensor"] not in names or facts["bands"] != len(
+            sensors.get(facts["sensor"]).bands
+        ):
             continue
-        pair = raster.read_scene(path.parent)
-        again = raster.read_scene(raster.write_pair(tmp_path / path.parent.name, pair))
+        pair = geotiff.read_scene(path.parent)
+        again = geotiff.read_scene(geotiff.write_pair(tmp_path / path.parent.name, pair))
         assert torch.equal(again.pan, pair.pan) and torch.equal(again.ms, pair.ms)
         seen.add(facts["sensor"])
     assert seen == set(names)
@@ -406,16 +486,21 @@ def test_a_dark_stripe_is_told(tmp_path, capsys):
     for what in ("pan", "ms"):
         images = {"pan": pair.pan.numpy().astype("uint16"), "ms": pair.ms.numpy().astype("uint16")}
         images[what][:, 40:60] = 0
-        files = [write(tmp_path / f"{n}.tif", i, transform=grid(1.0 if n == "pan" else 4.0)) for n, i in images.items()]
-        raster.read_pair(*files, "IKONOS")
+        files = [
+            write(tmp_path / f"{n}.tif", i, transform=grid(1.0 if n == "pan" else 4.0))
+            for n, i in images.items()
+        ]
+        geotiff.read_pair(*files, "IKONOS")
         told = capsys.readouterr().out
         assert f"Note: {what.upper()} is 0 at {20 * images[what].shape[2]} pixels where" in told
 
 
 def test_a_pair_of_two_places_is_refused_and_a_scene_of_two_is_told(tmp_path, capsys):
     one, other = (make_scene(seed=seed, size=256, sensor="IKONOS") for seed in (1, 2))
-    folder = raster.write_pair(tmp_path / "mixed", dataclasses.replace(one, ms=other.ms, truth=None))
+    folder = geotiff.write_pair(
+        tmp_path / "mixed", dataclasses.replace(one, ms=other.ms, truth=None)
+    )
     with pytest.raises(ValueError, match="do not show the same place"):
-        raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS")
-    raster.read_scene(folder)
+        geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS")
+    geotiff.read_scene(folder)
     assert "DO THEY SHOW ONE PLACE?" in capsys.readouterr().out

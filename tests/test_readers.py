@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import io
 
-from clippan_lite import data, raster, readers
+from clippan_lite import data
 from clippan_lite.config import TrainConfig
-from clippan_lite.scenes import make_scene
+from clippan_lite.data import geotiff, readers
+from clippan_lite.data.synthetic import make_scene
 from clippan_lite.training import train
 
 
@@ -42,7 +43,9 @@ def test_pancollection_reduced_full_and_lazy(scene, tmp_path, monkeypatch):
         full[3]
     read = []
     get = h5py.Dataset.__getitem__
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: read.append(key) or get(self, key))
+    monkeypatch.setattr(
+        h5py.Dataset, "__getitem__", lambda self, key: read.append(key) or get(self, key)
+    )
     _ = reduced[2]
     assert read == [2, 2, 2]  # one sample of ms, pan and gt, never an array as a whole
 
@@ -79,7 +82,9 @@ def test_matlab_files_together_and_apart(scene, tmp_path):
     assert torch.equal(samples[0].ms, scene.ms) and torch.equal(samples[0].pan, scene.pan)
     io.savemat(tmp_path / "both.mat", {"I_MS": bands_last["imgMS"], "I_PAN": pan["imgPAN"]})
     assert torch.equal(readers.read_mat(tmp_path / "both.mat", None, "WV3").pan, scene.pan)
-    with h5py.File(tmp_path / "v73.mat", "w") as file:  # MATLAB writes (h, w, C) with its first axis last
+    with h5py.File(
+        tmp_path / "v73.mat", "w"
+    ) as file:  # MATLAB writes (h, w, C) with its first axis last
         file["imgMS"], file["imgPAN"] = bands_last["imgMS"].T, pan["imgPAN"].T
     newer = readers.read_mat(tmp_path / "v73.mat", None, "WV3")
     assert torch.equal(newer.ms, scene.ms) and torch.equal(newer.pan, scene.pan)
@@ -96,7 +101,11 @@ def test_npz_with_truth(scene, tmp_path):
 
 
 def broken(scene, **changes):
-    arrays = {"ms": scene.ms.numpy(), "pan": scene.pan.numpy(), "truth": scene.truth.numpy()} | changes
+    arrays = {
+        "ms": scene.ms.numpy(),
+        "pan": scene.pan.numpy(),
+        "truth": scene.truth.numpy(),
+    } | changes
     return {name: array for name, array in arrays.items() if array is not None}
 
 
@@ -104,11 +113,23 @@ def broken(scene, **changes):
     ("changes", "sensor", "message"),
     [
         ({}, "QB", r"has shape \(8, 64, 64\), expected 4 bands: choose the sensor"),
-        ({"pan": np.ones((1, 128, 128))}, "WV3", "PAN is 128 x 128 and MS 64 x 64 pixels, WV3 has a ratio of 4"),
+        (
+            {"pan": np.ones((1, 128, 128))},
+            "WV3",
+            "PAN is 128 x 128 and MS 64 x 64 pixels, WV3 has a ratio of 4",
+        ),
         ({"truth": np.ones((8, 64, 64))}, "WV3", "the truth is"),
-        ({"ms": np.full((8, 64, 64), 4000.0)}, "WV3", "MS has values from 4000 to 4000, WV3 gives 0 to 2047"),
+        (
+            {"ms": np.full((8, 64, 64), 4000.0)},
+            "WV3",
+            "MS has values from 4000 to 4000, WV3 gives 0 to 2047",
+        ),
         ({"ms": np.full((8, 64, 64), np.nan)}, "WV3", "MS has 4096 NaN"),
-        ({"pan": np.random.default_rng(0).random((1, 256, 256))}, "WV3", "values up to .* only: give digital numbers"),
+        (
+            {"pan": np.random.default_rng(0).random((1, 256, 256))},
+            "WV3",
+            "values up to .* only: give digital numbers",
+        ),
         ({"pan": np.zeros((1, 0, 0))}, "WV3", "expected 1 bands"),
         ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "expected numbers"),
         ({"pan": None}, "WV3", "has no PAN"),
@@ -160,11 +181,15 @@ def whole(scene, tmp_path_factory):
     small = make_scene(seed=2, size=64, sensor="WV3")
     h5(folder / "a.h5", small, count=1)
     np.savez(folder / "a.npz", ms=small.ms, pan=small.pan)
-    io.savemat(folder / "a.mat", {"ms": small.ms.numpy(), "pan": small.pan.numpy()}, do_compression=True)
+    io.savemat(
+        folder / "a.mat", {"ms": small.ms.numpy(), "pan": small.pan.numpy()}, do_compression=True
+    )
     return folder  # not the bytes, which hypothesis would print
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     kind=st.sampled_from(["h5", "npz", "mat"]),
     cut=st.floats(0, 1),
@@ -183,7 +208,11 @@ def test_damaged_files_are_one_line_or_pairs(whole, kind, cut, spots):
             samples = readers.read_h5(path, "WV3")
             pairs = [samples[0]] if len(samples) else []
         else:
-            pairs = [readers.read_npz(path, "WV3") if kind == "npz" else readers.read_mat(path, None, "WV3")]
+            pairs = [
+                readers.read_npz(path, "WV3")
+                if kind == "npz"
+                else readers.read_mat(path, None, "WV3")
+            ]
         assert all(pair.ms.shape[0] == 8 for pair in pairs)
     except ValueError as error:
         assert "\n" not in str(error)
@@ -200,30 +229,41 @@ def test_eight_bit_arrays_are_eight_bit_data(scene):
 
 def test_folders_of_two_sensors_are_not_mixed(scene, tmp_path):
     for sensor, factor in (("IKONOS", 1), ("QB", 2)):
-        for folder, key, image in (("MS_256", "imgMS", scene.ms), ("PAN_1024", "imgPAN", scene.pan[0])):
+        for folder, key, image in (
+            ("MS_256", "imgMS", scene.ms),
+            ("PAN_1024", "imgPAN", scene.pan[0]),
+        ):
             (tmp_path / sensor / folder).mkdir(parents=True)
-            io.savemat(tmp_path / sensor / folder / "1.mat", {key: (image / factor).numpy().astype(np.uint16)})
+            io.savemat(
+                tmp_path / sensor / folder / "1.mat",
+                {key: (image / factor).numpy().astype(np.uint16)},
+            )
     (tmp_path / "IKONOS" / "PAN_1024" / "1.mat").unlink()
     (pair,) = readers.read_nbu(tmp_path, "WV3")
     assert pair.ms.max() == (scene.ms / 2).floor().max()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    which=st.sampled_from(["pan.tif", "ms.tif"]), cut=st.floats(0, 1), place=st.floats(0, 1), byte=st.integers(0, 255)
+    which=st.sampled_from(["pan.tif", "ms.tif"]),
+    cut=st.floats(0, 1),
+    place=st.floats(0, 1),
+    byte=st.integers(0, 255),
 )
 def test_damaged_geotiffs_are_one_line_or_a_pair(scene, tmp_path, which, cut, place, byte):
     """Any file cut anywhere, with any byte changed."""
     folder = tmp_path / "scene"
     if not folder.is_dir():
-        raster.write_pair(folder, scene)
+        geotiff.write_pair(folder, scene)
         shutil.copytree(folder, tmp_path / "whole")
     content = bytearray((tmp_path / "whole" / which).read_bytes())
     content[int(place * (len(content) - 1))] = byte
     content = content[: max(1, int(cut * 2 * len(content)))]  # whole in half of the cases
     (folder / which).write_bytes(content)
     try:
-        pair = raster.read_pair(folder / "pan.tif", folder / "ms.tif", "WV3")
+        pair = geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "WV3")
         assert pair.pan.shape[1] == 4 * pair.ms.shape[1]
     except (ValueError, OSError) as error:
         assert "\n" not in str(error)

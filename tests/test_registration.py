@@ -6,9 +6,10 @@ import pytest
 import torch
 from rasterio.transform import Affine, from_origin
 
-from clippan_lite import pair_checks, raster, registration, scenes, sensors, steps
-from clippan_lite.data import Pair
-from clippan_lite.registration import Shift, correct, estimate
+from clippan_lite.data import Pair, geotiff, pair_checks, registration, synthetic
+from clippan_lite.data.registration import Shift, correct, estimate
+from clippan_lite.experiments import steps
+from clippan_lite.physics import sensors
 
 # Best PAN sampling offset (down, right) from the area-aligned centre, in steps of 0.25 PAN pixel, found by others with
 # another method. An offset o means that MS lies 0.5 - o off PAN by the benchmark convention.
@@ -39,7 +40,7 @@ def moved(pair, down, right):
 
 @pytest.fixture(scope="module")
 def town():
-    return scenes.make_scene(seed=1, size=512, sensor="IKONOS")
+    return synthetic.make_scene(seed=1, size=512, sensor="IKONOS")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def town():
     ],
 )
 def test_known_fractions_are_found(sensor, convention, seed, shift):
-    pair = moved(scenes.make_scene(seed, 256, sensor, convention), *shift)
+    pair = moved(synthetic.make_scene(seed, 256, sensor, convention), *shift)
     found = estimate(pair)
     assert found.reliable and found.correlation > 0.95
     assert (found.down, found.right) == pytest.approx((-shift[0], -shift[1]), abs=0.05)
@@ -65,27 +66,32 @@ def test_known_fractions_are_found(sensor, convention, seed, shift):
 def test_signs_by_hand():
     """MS sampled here at PAN's rows 4 i + 2, from an image whose content PAN shows 3 rows higher and 1 column right."""
     rng = np.random.default_rng(0)
-    ground = torch.from_numpy(rng.random((1, 320, 320)).cumsum(1) % 7 + rng.random((1, 320, 320)).cumsum(2) % 5).float()
+    ground = torch.from_numpy(
+        rng.random((1, 320, 320)).cumsum(1) % 7 + rng.random((1, 320, 320)).cumsum(2) % 5
+    ).float()
     ground = torch.nn.functional.avg_pool2d(ground, 9, 1, 4)[:, 32:-32, 32:-32] * 100
     sensor = sensors.get("VHR4")
-    pair = Pair(ms=ground[:, 2::4, 2::4].repeat(4, 1, 1), pan=ground.roll((-3, 1), (1, 2)), sensor=sensor)
+    pair = Pair(
+        ms=ground[:, 2::4, 2::4].repeat(4, 1, 1), pan=ground.roll((-3, 1), (1, 2)), sensor=sensor
+    )
     found = estimate(pair)
     assert (found.down, found.right) == pytest.approx((3, -1), abs=0.05)
     assert str(found) == "3.00 down, 1.00 left"
 
 
 @pytest.mark.parametrize(
-    ("sensor", "made", "read", "half"), [("IKONOS", "geo", "benchmark", 0.5), ("LANDSAT8", "benchmark", "geo", -0.5)]
+    ("sensor", "made", "read", "half"),
+    [("IKONOS", "geo", "benchmark", 0.5), ("LANDSAT8", "benchmark", "geo", -0.5)],
 )
 def test_the_other_convention_is_half_a_pixel_off(sensor, made, read, half):
-    pair = replace(scenes.make_scene(0, 256, sensor, made), convention=read)
+    pair = replace(synthetic.make_scene(0, 256, sensor, made), convention=read)
     found = estimate(pair)
     assert (found.down, found.right) == pytest.approx((half, half), abs=0.05)
     assert f"; convention {made} fits" in pair_checks.alignment(pair, found)
 
 
 def test_bands_that_pan_does_not_see_do_not_matter():
-    pair = moved(scenes.make_scene(4, 256, "LANDSAT7"), -1.25, 0.5)
+    pair = moved(synthetic.make_scene(4, 256, "LANDSAT7"), -1.25, 0.5)
     found = estimate(replace(pair, ms=torch.cat([pair.ms[:3], pair.ms[3:].flip(2)])))
     assert (found.down, found.right) == pytest.approx((1.25, -0.5), abs=0.1)
 
@@ -104,7 +110,9 @@ def test_large_images_are_judged_by_windows(town, monkeypatch):
     sizes = []
     window = registration._Window
     monkeypatch.setattr(
-        registration, "_Window", lambda pair, reach: sizes.append(pair.ms.shape[1:]) or window(pair, reach)
+        registration,
+        "_Window",
+        lambda pair, reach: sizes.append(pair.ms.shape[1:]) or window(pair, reach),
     )
     found = estimate(moved(town, -2.5, 0.75))
     assert (found.down, found.right) == pytest.approx((2.5, -0.75), abs=0.05)
@@ -117,14 +125,24 @@ def test_more_than_a_shift_is_told(town):
     pair = replace(town, pan=pan)
     found = estimate(pair)
     assert found.spread == pytest.approx(3, abs=0.1) and estimate(town).spread < 0.1
-    assert "corners of the image differ by 3.0: no single shift mends that" in pair_checks.alignment(pair, found)
+    assert (
+        "corners of the image differ by 3.0: no single shift mends that"
+        in pair_checks.alignment(pair, found)
+    )
 
 
 def noise(seed, size, sensor="WV2"):
     rng = np.random.default_rng(seed)
     sensor = sensors.get(sensor)
-    ms, pan = rng.random((len(sensor.bands), size, size)), rng.random((1, size * sensor.ratio, size * sensor.ratio))
-    return Pair(ms=torch.from_numpy(ms * 1000).float(), pan=torch.from_numpy(pan * 1000).float(), sensor=sensor)
+    ms, pan = (
+        rng.random((len(sensor.bands), size, size)),
+        rng.random((1, size * sensor.ratio, size * sensor.ratio)),
+    )
+    return Pair(
+        ms=torch.from_numpy(ms * 1000).float(),
+        pan=torch.from_numpy(pan * 1000).float(),
+        sensor=sensor,
+    )
 
 
 HOPELESS = {
@@ -143,7 +161,9 @@ HOPELESS = {
 def test_what_cannot_be_told_is_said_to_be_unreliable(town, case):
     pair = HOPELESS[case](town)
     found = estimate(pair)
-    assert not found.reliable and (found.down, found.right) == (0, 0) and 0 <= found.correlation <= 1
+    assert (
+        not found.reliable and (found.down, found.right) == (0, 0) and 0 <= found.correlation <= 1
+    )
     told = pair_checks.alignment(pair, found)
     assert "do not tell" in told or "hardly agree" in told
     with pytest.raises(ValueError, match=r"do not tell their shift.*leave register off") as error:
@@ -164,7 +184,7 @@ def test_search_is_at_least_one_pixel(town):
 @pytest.mark.parametrize("convention", ["benchmark", "geo"])
 @pytest.mark.parametrize("shift", [(1.5, -0.3), (-0.75, 4.0)])
 def test_nothing_is_left_after_correction(convention, shift):
-    pair = moved(scenes.make_scene(2, 256, "WV2", convention), *shift)
+    pair = moved(synthetic.make_scene(2, 256, "WV2", convention), *shift)
     mended = correct(pair, estimate(pair))
     left = estimate(mended)
     assert left.reliable and abs(left.down) < 0.1 and abs(left.right) < 0.1
@@ -188,11 +208,17 @@ def test_fractions_keep_the_image_sharp(town, cycles):
 
     def wave(down, right):
         y, x = np.mgrid[:512, :512]
-        return 900 + 800 * np.sin(2 * np.pi * cycles * (y - down)) * np.cos(2 * np.pi * cycles * (x - right))
+        return 900 + 800 * np.sin(2 * np.pi * cycles * (y - down)) * np.cos(
+            2 * np.pi * cycles * (x - right)
+        )
 
-    mended = correct(replace(town, pan=torch.from_numpy(wave(0, 0))[None].float()), Shift(0.5, -1.35, 1.0))
+    mended = correct(
+        replace(town, pan=torch.from_numpy(wave(0, 0))[None].float()), Shift(0.5, -1.35, 1.0)
+    )
     inside = (slice(24, -24), slice(24, -24))
-    assert np.abs(mended.pan[0].numpy() - wave(0.5, -1.35))[inside].max() < 0.02 * 800  # 1 % per axis
+    assert (
+        np.abs(mended.pan[0].numpy() - wave(0.5, -1.35))[inside].max() < 0.02 * 800
+    )  # 1 % per axis
     expected = torch.zeros(512, 512, dtype=torch.bool)
     expected[1:, :-2] = True  # each value lies between two pixels, and both must be there
     assert torch.equal(mended.valid, expected)
@@ -212,13 +238,18 @@ def test_holes_move_and_do_not_ring(town):
     expected[100:122, 200:240] = False  # MS's hole stays, PAN's comes to rows 101.5 to 121.5
     assert torch.equal(mended.valid, expected) and (mended.pan[0, 100:122, 200:240] == 0).all()
     near = (mended.pan - whole.pan)[0][mended.valid]
-    dark = (correct(replace(town, pan=town.pan * valid), Shift(1.5, 0.0, 1.0)).pan - whole.pan)[0][mended.valid]
+    dark = (correct(replace(town, pan=town.pan * valid), Shift(1.5, 0.0, 1.0)).pan - whole.pan)[0][
+        mended.valid
+    ]
     assert near.abs().max() < dark.abs().max() / 2  # with the hole left dark
 
 
 @pytest.mark.parametrize(("convention", "half"), [("geo", 0.0), ("benchmark", 0.25)])
 def test_fused_images_lie_where_ms_says(town, convention, half):
-    georef = {"transform": from_origin(100.0, 900.0, 0.5, 0.5), "ms_transform": from_origin(99.0, 902.0, 2.0, 2.0)}
+    georef = {
+        "transform": from_origin(100.0, 900.0, 0.5, 0.5),
+        "ms_transform": from_origin(99.0, 902.0, 2.0, 2.0),
+    }
     mended = correct(replace(town, convention=convention, georef=georef), Shift(2.0, 1.0, 1.0))
     # Centre of MS pixel 0: (100, 901). PAN pixels with that centre: between 1 and 2 by "geo", 2 by "benchmark".
     assert mended.georef["transform"] == Affine(0.5, 0, 99.0 - half, 0, -0.5, 902.0 + half)
@@ -229,12 +260,12 @@ def test_fused_images_lie_where_ms_says(town, convention, half):
 @pytest.fixture
 def files(town, tmp_path):
     """PAN and MS of a pair whose MS lies 1.6 down and 0.8 left of PAN."""
-    folder = raster.write_pair(tmp_path / "pair", moved(town, -1.6, 0.8))
+    folder = geotiff.write_pair(tmp_path / "pair", moved(town, -1.6, 0.8))
     return folder / "pan.tif", folder / "ms.tif"
 
 
 def test_reading_prints_the_shift_and_what_to_do(files, capsys):
-    pair = raster.read_pair(*files, "IKONOS")
+    pair = geotiff.read_pair(*files, "IKONOS")
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == (
         "Registration: MS lies 1.60 down, 0.80 left of PAN (PAN pixels; benchmark convention), "
@@ -244,26 +275,38 @@ def test_reading_prints_the_shift_and_what_to_do(files, capsys):
 
 
 def test_a_registered_pair_is_read_back_as_it_is(files, tmp_path, capsys):
-    pair = raster.read_pair(*files, "IKONOS", name="town", register=True)
-    assert capsys.readouterr().out.splitlines()[-1] == "Registration: PAN shifted 1.60 down, 0.80 left onto MS"
+    pair = geotiff.read_pair(*files, "IKONOS", name="town", register=True)
+    assert (
+        capsys.readouterr().out.splitlines()[-1]
+        == "Registration: PAN shifted 1.60 down, 0.80 left onto MS"
+    )
     assert pair.name == "town_registered" and pair.pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
-    folder = raster.write_pair(tmp_path / "scene", pair)
+    folder = geotiff.write_pair(tmp_path / "scene", pair)
     assert json.loads((folder / "scene.json").read_text())["pan_shift"] == list(pair.pan_shift)
-    again = raster.read_scene(folder)
+    again = geotiff.read_scene(folder)
     said = capsys.readouterr().out.splitlines()[-1]
     assert "after PAN was shifted 1.60 down, 0.80 left" in said and "register" not in said
-    assert again.pan_shift == pair.pan_shift and again.name == pair.name and torch.equal(again.valid, pair.valid)
-    assert (again.pan - pair.pan)[:, pair.valid].abs().max() <= 0.5  # rounded to whole DN, and nothing else
+    assert (
+        again.pan_shift == pair.pan_shift
+        and again.name == pair.name
+        and torch.equal(again.valid, pair.valid)
+    )
+    assert (again.pan - pair.pan)[
+        :, pair.valid
+    ].abs().max() <= 0.5  # rounded to whole DN, and nothing else
     assert again.georef["transform"] == pair.georef["transform"]
 
 
 def test_pairs_that_do_not_tell_are_not_registered(town, tmp_path):
     grain = torch.randn(town.ms.shape, generator=torch.Generator().manual_seed(0)) * town.ms.std()
     faint = (town.ms + grain).clamp(0, town.peak).round()
-    for ms, message in ((faint, "do not tell their shift"), (town.ms.flip(2), "do not show the same place")):
-        folder = raster.write_pair(tmp_path / "pair", replace(town, ms=ms))
+    for ms, message in (
+        (faint, "do not tell their shift"),
+        (town.ms.flip(2), "do not show the same place"),
+    ):
+        folder = geotiff.write_pair(tmp_path / "pair", replace(town, ms=ms))
         with pytest.raises(ValueError, match=message):
-            raster.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
+            geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
 
 
 def test_steps_register_and_keep_products_apart(files, tmp_path):
@@ -273,14 +316,20 @@ def test_steps_register_and_keep_products_apart(files, tmp_path):
     assert steps.get_pair(plain).pan_shift == (0, 0)
     assert steps.get_pair(registered).pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
     assert steps.supervisor_path(plain) != steps.supervisor_path(registered)
-    assert steps.network_path(plain, False, 0, "full") != steps.network_path(registered, False, 0, "full")
+    assert steps.network_path(plain, False, 0, "full") != steps.network_path(
+        registered, False, 0, "full"
+    )
 
 
 def test_the_synthetic_scene_needs_no_shift(tmp_path):
     setup = steps.Setup(run_dir=str(tmp_path), scene_size=256, register=True)
     for _ in range(2):  # made, then loaded
         pair = steps.get_pair(setup)
-        assert pair.name == "synthetic_wv2_0_registered" and pair.pan_shift == (0, 0) and pair.valid is None
+        assert (
+            pair.name == "synthetic_wv2_0_registered"
+            and pair.pan_shift == (0, 0)
+            and pair.valid is None
+        )
     assert torch.equal(pair.pan, steps.get_pair(replace(setup, register=False)).pan)
 
 
@@ -289,10 +338,12 @@ def test_the_synthetic_scene_needs_no_shift(tmp_path):
 def test_real_pairs_agree_with_others(real_data, name):
     if not (real_data / name).is_dir():
         pytest.skip(f"{real_data} holds no {name}")
-    pair = raster.read_scene(real_data / name)
+    pair = geotiff.read_scene(real_data / name)
     found = estimate(pair)
     assert found.reliable and found.correlation > 0.85 and found.spread < 1
-    assert (found.down, found.right) == pytest.approx([0.5 - offset for offset in PEERS[name]], abs=0.25)
+    assert (found.down, found.right) == pytest.approx(
+        [0.5 - offset for offset in PEERS[name]], abs=0.25
+    )
     left = estimate(correct(pair, found))
     assert abs(left.down) < 0.1 and abs(left.right) < 0.1
 
@@ -302,5 +353,5 @@ def test_a_real_pair_that_is_more_than_shifted(real_data):
     folder = real_data / "vhr_housing"
     if not folder.is_dir():
         pytest.skip(f"{real_data} holds no vhr_housing")
-    found = estimate(raster.read_pair(folder / "pan.tif", folder / "ms.tif", "VHR4"))
+    found = estimate(geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "VHR4"))
     assert found.spread > 3  # its MS is 1 % smaller than PAN, top to bottom

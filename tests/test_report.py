@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from clippan_lite import report
+from clippan_lite.course import report
 
 VOID = {"meta", "link", "img", "br", "hr"}
 
@@ -31,8 +31,17 @@ class Checker(HTMLParser):
 
 
 def values(shift=0.0):
-    full = {"D_lambda": 0.0 + shift, "D_s": 0.1 + shift, "QNR": 0.9 - shift, "HQNR": 0.8 + shift, "D_rho": 0.5 - shift}
-    return {"full": full, "reduced": {"PSNR": 30 + shift, "ERGAS": 3.0 - shift, "SAM": 4.0, "Q2n": 0.8 + shift}}
+    full = {
+        "D_lambda": 0.0 + shift,
+        "D_s": 0.1 + shift,
+        "QNR": 0.9 - shift,
+        "HQNR": 0.8 + shift,
+        "D_rho": 0.5 - shift,
+    }
+    return {
+        "full": full,
+        "reduced": {"PSNR": 30 + shift, "ERGAS": 3.0 - shift, "SAM": 4.0, "Q2n": 0.8 + shift},
+    }
 
 
 @pytest.fixture
@@ -56,11 +65,21 @@ def run_dir(tmp_path):
                 "D_rho": {"difference": 0.1, "ci95": None, "n": 1},
             }
         },
-        "failures": [{"case": "wrong prompt", "what": "colours <drift>", "figure": "fail.png", "loss": 1.5}],
+        "failures": [
+            {"case": "wrong prompt", "what": "colours <drift>", "figure": "fail.png", "loss": 1.5}
+        ],
         "provenance": {"clip": "bundled (abc)", "nested": {"hash": "123"}},
     }
-    notebooks = {"01_data": {"seconds": 30.0, "status": "finished"}, "02_x": {"seconds": 60.0, "status": "finished"}}
-    run = {"device": "CPU with 2 threads", "status": "finished", "notebooks": notebooks, "versions": {"torch": "2"}}
+    notebooks = {
+        "01_data": {"seconds": 30.0, "status": "finished"},
+        "02_x": {"seconds": 60.0, "status": "finished"},
+    }
+    run = {
+        "device": "CPU with 2 threads",
+        "status": "finished",
+        "notebooks": notebooks,
+        "versions": {"torch": "2"},
+    }
     run["parameters"] = {"01_data": {"size": 64}}
     (tmp_path / "figures").mkdir()
     with rasterio.open(
@@ -68,7 +87,9 @@ def run_dir(tmp_path):
     ) as image:
         image.write(np.zeros((1, 2, 2), "uint8"))
     (tmp_path / "figures" / "fail.png").write_bytes((tmp_path / "figures" / "a.png").read_bytes())
-    (tmp_path / "figures" / "captions.json").write_text(json.dumps({"a.png": 'loss "fell"', "gone.png": "x"}))
+    (tmp_path / "figures" / "captions.json").write_text(
+        json.dumps({"a.png": 'loss "fell"', "gone.png": "x"})
+    )
     (tmp_path / "results.json").write_text(json.dumps(results))
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "fused.tif").touch()
@@ -88,13 +109,17 @@ def checked(run_dir):
 
 def row(html, heading, first):
     section = html.split(f"<h2>{heading}", 1)[1].split("<h2>", 1)[0]
-    line = next(line for line in section.splitlines() if line.startswith(f'<tr><th scope="row">{first}'))
+    line = next(
+        line for line in section.splitlines() if line.startswith(f'<tr><th scope="row">{first}')
+    )
     return re.findall(r"<(?:td|th)[^>]*>.*?</(?:td|th)>", line)
 
 
 def test_summary_and_escaping(run_dir):
     html, _ = checked(run_dir)
-    assert "<b>town</b>" not in html and "&lt;b&gt;town&lt;/b&gt;" in html and "&lt;drift&gt;" in html
+    assert (
+        "<b>town</b>" not in html and "&lt;b&gt;town&lt;/b&gt;" in html and "&lt;drift&gt;" in html
+    )
     for text in ("WV2", "CPU with 2 threads", "1.5", "bundled (abc)", "nested.hash", "size"):
         assert text in html
 
@@ -106,7 +131,9 @@ def test_tables_mark_the_best_and_name_exp(run_dir):
     assert rows[0] == "EXP" and "by construction" in section
     assert "D_lambda ↓" in section and "QNR ↑" in section
     cells = row(html, "Full resolution, without", "EXP")
-    assert 'class="best"' in cells[1] and 'class="best"' in cells[3] and 'class="best"' not in cells[4]
+    assert (
+        'class="best"' in cells[1] and 'class="best"' in cells[3] and 'class="best"' not in cells[4]
+    )
     cells = row(html, "Full resolution, without", "network with L_d")
     assert "(3 seeds)" in cells[0] and "0.8200 ± 0.0012" in cells[4] and 'class="best"' in cells[4]
     cells = row(html, "Reduced resolution", "GSA")
@@ -126,7 +153,10 @@ def test_effect_reads_intervals_honestly(run_dir):
     html, _ = checked(run_dir)
     heading = "What the language loss"
     assert "interval contains 0: no measurable effect" in row(html, heading, "HQNR")[-1]
-    assert "+0.0100" in row(html, heading, "HQNR")[1] and "-0.0100 to +0.0300" in row(html, heading, "HQNR")[2]
+    assert (
+        "+0.0100" in row(html, heading, "HQNR")[1]
+        and "-0.0100 to +0.0300" in row(html, heading, "HQNR")[2]
+    )
     assert "better with L_d" in row(html, heading, "D_s")[-1]
     assert "worse with L_d" in row(html, heading, "QNR")[-1]
     assert "too few seeds" in row(html, heading, "D_rho")[-1]
@@ -141,7 +171,14 @@ def test_pictures_and_failures(run_dir):
 
 def test_missing_parts_are_named(tmp_path):
     html, _ = checked(tmp_path)
-    for part in ("fused image", "this table", "with and without L_d", "all pictures", "failure analysis", "versions"):
+    for part in (
+        "fused image",
+        "this table",
+        "with and without L_d",
+        "all pictures",
+        "failure analysis",
+        "versions",
+    ):
         assert f"Missing: {part}" in html or f"{part}" in html.split("Missing:", 1)[1]
     with pytest.raises(FileNotFoundError, match="no run folder"):
         report.build(tmp_path / "nowhere")

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from clippan_lite import sensors
+from clippan_lite.physics import sensors
 
 # Nyquist gains as the toolboxes list them (MS, PAN).
 GAINS = {
@@ -70,7 +70,10 @@ def test_unknown_name_is_one_line_with_the_known_ones(bad):
 @pytest.mark.parametrize("name", GAINS)
 def test_wavelengths_are_plausible(name):
     s = sensors.get(name)
-    assert all(400 <= c <= 2500 and 20 <= w <= 300 for c, w in zip(s.wavelengths_nm, s.widths_nm, strict=True))
+    assert all(
+        400 <= c <= 2500 and 20 <= w <= 300
+        for c, w in zip(s.wavelengths_nm, s.widths_nm, strict=True)
+    )
     assert s.pan_nm[0] < s.pan_nm[1]
     red, green, blue = (s.wavelengths_nm[i] for i in s.rgb)
     assert red > green > blue
@@ -78,19 +81,35 @@ def test_wavelengths_are_plausible(name):
 
 
 def test_ratio_and_bits():
-    assert {n for n, s in sensors.SENSORS.items() if s.ratio == 2} == {"LANDSAT7", "LANDSAT8", "LANDSAT9"}
+    assert {n for n, s in sensors.SENSORS.items() if s.ratio == 2} == {
+        "LANDSAT7",
+        "LANDSAT8",
+        "LANDSAT9",
+    }
     bits = {n: s.bits for n, s in sensors.SENSORS.items() if s.bits != 11}
-    assert bits == {"LANDSAT7": 8, "LANDSAT8": 16, "LANDSAT9": 16, "GF1": 10, "GF2": 10, "PLEIADES": 12}
+    assert bits == {
+        "LANDSAT7": 8,
+        "LANDSAT8": 16,
+        "LANDSAT9": 16,
+        "GF1": 10,
+        "GF2": 10,
+        "PLEIADES": 12,
+    }
 
 
 def test_assumptions_are_named():
     assumed = {name: s.assumed for name, s in sensors.SENSORS.items() if s.assumed}
     landsat = dict.fromkeys(("LANDSAT7", "LANDSAT8", "LANDSAT9"), ("mtf",))
-    assert assumed == {"GF1": ("mtf",), "GF2": ("mtf",), "VHR4": ("mtf", "bands", "bits"), **landsat}
+    assert assumed == {
+        "GF1": ("mtf",),
+        "GF2": ("mtf",),
+        "VHR4": ("mtf", "bands", "bits"),
+        **landsat,
+    }
     for sensor in sensors.SENSORS.values():
-        assert set(sensor.sources) == {"mtf", "bands", "bits"} and ("assumption" in sensor.source) == bool(
-            sensor.assumed
-        )
+        assert set(sensor.sources) == {"mtf", "bands", "bits"} and (
+            "assumption" in sensor.source
+        ) == bool(sensor.assumed)
 
 
 def test_with_bits_leaves_the_original():
@@ -162,14 +181,26 @@ def test_own_sensor(camera):
         sources={"mtf": "assumption: guessed", "bands": "data sheet", "bits": "data sheet"},
         aliases=("My Camera",),
     )
-    assert sensors.get(str(path)) == sensors.get(f"{path}:mycam") == sensors.get(f"{path}:my-camera") == sensor
-    assert not sensors.is_built_in(sensor) and sensors.is_built_in(sensors.with_bits(sensors.get("GE1"), 8))
+    assert (
+        sensors.get(str(path))
+        == sensors.get(f"{path}:mycam")
+        == sensors.get(f"{path}:my-camera")
+        == sensor
+    )
+    assert not sensors.is_built_in(sensor) and sensors.is_built_in(
+        sensors.with_bits(sensors.get("GE1"), 8)
+    )
 
 
 def test_one_of_several_sensors_in_a_file(camera):
     path = camera(CAMERA + OTHER)
-    assert list(sensors.load(path)) == ["MYCAM", "OTHER"] and sensors.get(f"{path}:OTHER").name == "OTHER"
-    with pytest.raises(ValueError, match=r"holds 2 sensors, expected one: give .*toml:MYCAM or .*toml:OTHER"):
+    assert (
+        list(sensors.load(path)) == ["MYCAM", "OTHER"]
+        and sensors.get(f"{path}:OTHER").name == "OTHER"
+    )
+    with pytest.raises(
+        ValueError, match=r"holds 2 sensors, expected one: give .*toml:MYCAM or .*toml:OTHER"
+    ):
         sensors.get(str(path))
     with pytest.raises(ValueError, match="holds no sensor 'WV2': known are MYCAM, OTHER"):
         sensors.get(f"{path}:WV2")
@@ -180,7 +211,9 @@ def test_a_sensor_survives_its_own_toml_and_json(name):
     sensor = sensors.get(name)
     table = tomllib.loads(sensors.to_toml(sensor))[name]
     assert sensors.from_table(name, table, "here") == sensor
-    assert sensors.from_table(name, json.loads(json.dumps(sensors.to_table(sensor))), "here") == sensor
+    assert (
+        sensors.from_table(name, json.loads(json.dumps(sensors.to_table(sensor))), "here") == sensor
+    )
 
 
 def test_odd_names_and_edges_survive_toml(camera):
@@ -194,13 +227,29 @@ def test_odd_names_and_edges_survive_toml(camera):
     ("old", "new", "message"),
     [
         ("ratio = 3\n", "", r"\[MYCAM\] lacks ratio: add it"),
-        ("source.bits", "source.bit", r"\[MYCAM\] source: expected source.mtf, source.bands and source.bits"),
-        ("ratio = 3", "ration = 3", r"\[MYCAM\] has an unknown key 'ration': known are bands, .*aliases"),
-        ("[0.31, 0.27]", "[0.31]", r"mtf_ms: expected 2 numbers, one per band, found \[0.31\]: mend"),
+        (
+            "source.bits",
+            "source.bit",
+            r"\[MYCAM\] source: expected source.mtf, source.bands and source.bits",
+        ),
+        (
+            "ratio = 3",
+            "ration = 3",
+            r"\[MYCAM\] has an unknown key 'ration': known are bands, .*aliases",
+        ),
+        (
+            "[0.31, 0.27]",
+            "[0.31]",
+            r"mtf_ms: expected 2 numbers, one per band, found \[0.31\]: mend",
+        ),
         ("0.27", "1.0", r"mtf_ms: expected MTF gains between 0 and 1, found \[0.31, 1.0\]"),
         ("0.16", "0", "mtf_pan: expected MTF gains between 0 and 1, found 0"),
         ("0.16", '"high"', "mtf_pan: expected a number, found 'high'"),
-        ("[450.5, 520]", "[0.45, 0.52]", "bands.B: expected a lower and an upper edge in nm, 200 to 20000"),
+        (
+            "[450.5, 520]",
+            "[0.45, 0.52]",
+            "bands.B: expected a lower and an upper edge in nm, 200 to 20000",
+        ),
         ("ratio = 3", "ratio = 4.0", "ratio: expected a whole number from 2 to 32, found 4.0"),
         ("ratio = 3", "ratio = 1", "ratio: expected a whole number from 2 to 32, found 1"),
         ("bits = 12", "bits = true", "bits: expected a whole number from 1 to 32, found True"),
@@ -211,17 +260,33 @@ def test_odd_names_and_edges_survive_toml(camera):
         ),
         ("[450, 900]", "[450]", r"pan_nm: expected a lower and an upper edge"),
         ("[450, 900]", "[450, nan]", r"pan_nm: expected a lower and an upper edge"),
-        ('"near IR", "B", "B"', '"R", "B", "B"', "rgb: expected three of the bands B, near IR, found"),
+        (
+            '"near IR", "B", "B"',
+            '"R", "B", "B"',
+            "rgb: expected three of the bands B, near IR, found",
+        ),
         ('"near IR", "B", "B"', '["B"], "B", "B"', "rgb: expected three of the bands"),
         ('["My Camera"]', '"My Camera"', "aliases: expected a list of names"),
         ('"assumption: guessed"', '" "', "source: expected source.mtf"),
-        ("[MYCAM]", "[WV2]", r"\[WV2\] is a built-in sensor's name, expected one of your own: rename it"),
-        ("[MYCAM]", '["my cam"]', r"expected a name of letters, digits, _ and -, found \[my cam\]: rename"),
+        (
+            "[MYCAM]",
+            "[WV2]",
+            r"\[WV2\] is a built-in sensor's name, expected one of your own: rename it",
+        ),
+        (
+            "[MYCAM]",
+            '["my cam"]',
+            r"expected a name of letters, digits, _ and -, found \[my cam\]: rename",
+        ),
         ("[MYCAM]", "", "expected tables such as .*found 'aliases' outside: put"),
         ("ratio = 3", "ratio 3", r"cannot be read as TOML.*\(at line 7, column 7\): mend the file"),
         ("data sheet", "data\x00sheet", "cannot be read as TOML"),
         (CAMERA, "", "holds no sensor, expected a table"),
-        (CAMERA, CAMERA + OTHER.replace("another", "mycam"), r"\[MYCAM\] and \[OTHER\] are both called 'mycam'"),
+        (
+            CAMERA,
+            CAMERA + OTHER.replace("another", "mycam"),
+            r"\[MYCAM\] and \[OTHER\] are both called 'mycam'",
+        ),
     ],
 )
 def test_bad_files_are_told_in_one_line(camera, old, new, message):
@@ -246,5 +311,8 @@ def test_no_file(tmp_path):
 def test_paths_become_absolute_and_names_stay(camera, monkeypatch):
     path = camera()
     monkeypatch.chdir(path.parent)
-    assert sensors.resolve("mycam.toml") == str(path) and sensors.resolve("mycam.toml:A") == f"{path}:A"
+    assert (
+        sensors.resolve("mycam.toml") == str(path)
+        and sensors.resolve("mycam.toml:A") == f"{path}:A"
+    )
     assert sensors.resolve("WV-2") == "WV-2"

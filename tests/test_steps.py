@@ -1,7 +1,9 @@
 import pytest
 
-from clippan_lite import fuse, sensors, steps
-from clippan_lite.steps import Setup
+from clippan_lite import fuse
+from clippan_lite.experiments import steps
+from clippan_lite.experiments.steps import Setup
+from clippan_lite.physics import sensors
 
 
 @pytest.mark.parametrize(
@@ -16,7 +18,10 @@ from clippan_lite.steps import Setup
         ({"recipe": "fast"}, "unknown recipe 'fast': expected one of course, quick, paper, best"),
         ({"adapt_steps": -5}, "adapt_steps must be at least 1, found -5"),
         ({"adapt_direction": -1.0}, "adapt_direction must be 0 or more"),
-        ({"adapt_examples": "bdsd"}, "unknown HRMS examples 'bdsd': expected one of mixed, reduced,"),
+        (
+            {"adapt_examples": "bdsd"},
+            "unknown HRMS examples 'bdsd': expected one of mixed, reduced,",
+        ),
         ({"l_d_weight": -1.0}, "l_d_weight must be 0 or more"),
         ({"qnr_weight": float("nan")}, "qnr_weight must be -1 or more"),
         ({"seeds": "a,b"}, "found 'a,b'"),
@@ -44,14 +49,20 @@ def test_products_are_kept_apart_by_what_made_them(tmp_path):
     base = Setup(run_dir=str(tmp_path))
     paths = {
         steps.network_path(setup, with_l_d, seed, scale)
-        for setup in (base, Setup(run_dir=str(tmp_path), prompt="wrong"), Setup(run_dir=str(tmp_path), qnr_weight=1.0))
+        for setup in (
+            base,
+            Setup(run_dir=str(tmp_path), prompt="wrong"),
+            Setup(run_dir=str(tmp_path), qnr_weight=1.0),
+        )
         for with_l_d in (False, True)
         for seed in (0, 1)
         for scale in ("full", "reduced")
     }
     # The prompt does not matter to a network trained without L_d, everything else does.
     assert len(paths) == 3 * 2 * 2 * 2 - 4
-    assert steps.supervisor_path(base) != steps.supervisor_path(Setup(run_dir=str(tmp_path), prompt="khan"))
+    assert steps.supervisor_path(base) != steps.supervisor_path(
+        Setup(run_dir=str(tmp_path), prompt="khan")
+    )
 
 
 def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_path):
@@ -60,11 +71,18 @@ def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_pat
     for name, content in (("a", text), ("b", text), ("c", text.replace("0.11", "0.12"))):
         (tmp_path / f"{name}.toml").write_text(content)
         paths.append(
-            steps.network_path(Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/{name}.toml"), False, 0, "full")
+            steps.network_path(
+                Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/{name}.toml"), False, 0, "full"
+            )
         )
     assert paths[0] == paths[1] != paths[2]
     (tmp_path / "a.toml").write_text(text.replace("0.11", "0.12"))
-    assert steps.network_path(Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/a.toml"), False, 0, "full") == paths[2]
+    assert (
+        steps.network_path(
+            Setup(run_dir=str(tmp_path), sensor=f"{tmp_path}/a.toml"), False, 0, "full"
+        )
+        == paths[2]
+    )
     names = [Setup(run_dir=str(tmp_path), sensor=name) for name in ("WV2", "WorldView-2")]
     assert steps.supervisor_path(names[0]) == steps.supervisor_path(names[1])
 
@@ -76,7 +94,9 @@ def test_steps_load_what_was_made(tmp_path, capsys):
     network = steps.get_network(setup, pair, supervisor, True, 0)
     said = capsys.readouterr().out
     assert "made synthetic_wv2_0" in said and "adapting CLIP now" in said
-    again = steps.get_network(setup, steps.get_pair(setup), steps.get_supervisor(setup, pair, clip), True, 0)
+    again = steps.get_network(
+        setup, steps.get_pair(setup), steps.get_supervisor(setup, pair, clip), True, 0
+    )
     said = capsys.readouterr().out
     assert said.count("loaded") == 3 and "adapting" not in said
     assert (fuse.fuse_pair(network, pair) == fuse.fuse_pair(again, pair)).all()

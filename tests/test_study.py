@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import classical, evaluation, raster, scenes, sources, study, sweep
+from clippan_lite import classical
+from clippan_lite.data import geotiff, synthetic
+from clippan_lite.experiments import study, sweep
+from clippan_lite.metrics import evaluation
+from clippan_lite.runtime import notebooks
 
-STUDIES = sorted((sources.notebooks_folder() / "studies").glob("*.toml"))
-POINT = sources.notebooks_folder() / "studies" / "point.py"
+STUDIES = sorted((notebooks.notebooks_folder() / "studies").glob("*.toml"))
+POINT = notebooks.notebooks_folder() / "studies" / "point.py"
 TRUTH, FULL = set(evaluation.REDUCED), set(evaluation.FULL)
 
 
 def test_a_classical_method_is_judged_as_everywhere():
     row = study.measure(study.Point(scene="synthetic:3", size=256, method="GSA"))
-    pair = scenes.make_scene(3, 256, "WV2")
+    pair = synthetic.make_scene(3, 256, "WV2")
     fused = classical.fuse("GSA", pair)
     expected = evaluation.against_truth(fused, pair) | evaluation.at_full_resolution(fused, pair)
     assert {name: row[name] for name in expected} == pytest.approx(expected)
@@ -34,8 +38,20 @@ def test_a_network_with_language_has_figures_of_stage_one_and_the_same_twice():
 
 def test_every_language_setting_changes_the_result():
     point = study.Point(steps=3, adapt_steps=2, batch=2, direction=1.0)
-    settings = [{}, {"swap": "wrong"}, {"clip_random": True}, {"adapt_steps": 0}, {"tokens": True}, {"guard": True}]
-    settings += [{"direction": 0.0}, {"direction": 0.0, "words": 0.3}, {"stem": "pca"}, {"text_share": 0.0}]
+    settings = [
+        {},
+        {"swap": "wrong"},
+        {"clip_random": True},
+        {"adapt_steps": 0},
+        {"tokens": True},
+        {"guard": True},
+    ]
+    settings += [
+        {"direction": 0.0},
+        {"direction": 0.0, "words": 0.3},
+        {"stem": "pca"},
+        {"text_share": 0.0},
+    ]
     found = [study.measure(replace(point, **changed))["PSNR"] for changed in settings]
     assert len({round(value, 5) for value in found}) == len(settings), found
 
@@ -44,25 +60,33 @@ def test_every_language_setting_changes_the_result():
 def test_a_real_scene_gives_the_published_figures_of_exp(real_data):
     row = study.measure(study.Point(scene="ikonos_town", method="EXP"))
     # Measured with other people's code, see the reference tables of the test data.
-    assert row["HQNR"] == pytest.approx(0.8353, abs=1e-3) and row["ERGAS"] == pytest.approx(4.315, abs=5e-3)
+    assert row["HQNR"] == pytest.approx(0.8353, abs=1e-3) and row["ERGAS"] == pytest.approx(
+        4.315, abs=5e-3
+    )
 
 
 @pytest.mark.real
 def test_bands_are_mapped_by_name_for_another_sensor(real_data):
-    point = study.Point(bands="B,G,R,NIR", scale="truth", steps=2, direction=0.0, test_scene="ikonos_town")
+    point = study.Point(
+        bands="B,G,R,NIR", scale="truth", steps=2, direction=0.0, test_scene="ikonos_town"
+    )
     row = study.measure(replace(point, scene="wv2_urban"))
     assert set(row) == {*TRUTH, "minutes"} and 20 < row["PSNR"] < 40
     pair = study.load(study.Point(scene="wv2_urban", bands="R,NIR,B"), "wv2_urban", "full")
     whole = study.load(study.Point(scene="wv2_urban"), "wv2_urban", "full")
     assert torch.equal(pair.ms, whole.ms[[4, 6, 1]])
-    assert pair.sensor.rgb[0] == 0 and pair.sensor.rgb[2] == 2  # red and blue are where they were put
+    assert (
+        pair.sensor.rgb[0] == 0 and pair.sensor.rgb[2] == 2
+    )  # red and blue are where they were put
 
 
 def test_faults_do_what_they_say(small_pair):
     plain = study.spoiled(small_pair)
     assert torch.equal(plain.ms, small_pair.ms) and torch.equal(plain.pan, small_pair.pan)
     moved = study.spoiled(small_pair, shift=2)
-    assert torch.equal(moved.pan[:, 2:, 2:], small_pair.pan[:, :-2, :-2]) and torch.equal(moved.ms, small_pair.ms)
+    assert torch.equal(moved.pan[:, 2:, 2:], small_pair.pan[:, :-2, :-2]) and torch.equal(
+        moved.ms, small_pair.ms
+    )
     noisy = study.spoiled(small_pair, noise=0.1)
     share = (noisy.pan - small_pair.pan).std() / small_pair.pan.std()
     assert float(share) == pytest.approx(0.1, abs=0.01)
@@ -125,8 +149,8 @@ def test_settings_that_nothing_reads_do_not_count():
 
 
 def test_a_scene_whose_sensor_no_file_names_is_read_with_the_one_given(tmp_path):
-    pair = scenes.make_scene(0, 256, "WV2")
-    folder = raster.write_pair(tmp_path / "mine", pair)
+    pair = synthetic.make_scene(0, 256, "WV2")
+    folder = geotiff.write_pair(tmp_path / "mine", pair)
     (folder / "scene.json").write_text('{"sensor": "some camera"}', encoding="utf-8")
     point = study.Point(scene=str(folder), scale="full", method="EXP")
     with pytest.raises(ValueError, match="some camera"):
@@ -137,7 +161,7 @@ def test_a_scene_whose_sensor_no_file_names_is_read_with_the_one_given(tmp_path)
 
 
 def test_the_notebook_of_a_point_declares_exactly_its_parameters():
-    declared = sources.declared(sources.read_source(POINT), "point")
+    declared = notebooks.declared(notebooks.read_source(POINT), "point")
     assert declared == {**asdict(study.Point()), "out": ""}
 
 
@@ -145,9 +169,13 @@ def test_comments_of_the_notebook_are_those_of_the_dataclass():
     said = r"(?m)^ *(\w+)(?:: \w+)? = .*?  # (.*)$"
     code = Path(study.__file__).read_text(encoding="utf-8")
     of_class = dict(re.findall(said, code[code.index("class Point") : code.index("def measure")]))
-    (cell,) = [c for c in sources.read_source(POINT).cells if "parameters" in c.metadata.get("tags", [])]
+    (cell,) = [
+        c for c in notebooks.read_source(POINT).cells if "parameters" in c.metadata.get("tags", [])
+    ]
     of_notebook = dict(re.findall(said, cell.source))
-    assert {name: of_notebook[name] for name in of_class} == of_class and len(of_class) == len(asdict(study.Point()))
+    assert {name: of_notebook[name] for name in of_class} == of_class and len(of_class) == len(
+        asdict(study.Point())
+    )
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
@@ -155,7 +183,9 @@ def test_studies_can_be_read_in_both_forms(path):
     quick, full = sweep.read(path, full=False), sweep.read(path, full=True)
     assert 0 < len(quick.points) <= 40 < len(full.points)
     assert quick.against == full.against and quick.against
-    assert all(parameters["scene"].startswith("synthetic:") for _, parameters in quick.points)  # no data needed
+    assert all(
+        parameters["scene"].startswith("synthetic:") for _, parameters in quick.points
+    )  # no data needed
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clippan_lite import cli, files, sources, study, sweep, sweep_tables, workers
+from clippan_lite import cli
+from clippan_lite.experiments import study, sweep, sweep_tables
+from clippan_lite.runtime import files, notebooks, workers
 
 STUDY = """
 title = "Losses"
@@ -68,7 +70,11 @@ def calls(monkeypatch, tmp_path):
 def measuring(calls):
     def measure(point):
         calls.append(point)
-        row = {"PSNR": 30 + point.seed / 3 + point.direction, "ERGAS": 3 - point.direction / 7, "minutes": 0.25}
+        row = {
+            "PSNR": 30 + point.seed / 3 + point.direction,
+            "ERGAS": 3 - point.direction / 7,
+            "minutes": 0.25,
+        }
         return row | ({"type accuracy": 0.5} if point.direction else {})
 
     return measure
@@ -86,12 +92,18 @@ def counts(table):
 def test_grid_and_arms_expand(toml):
     quick, full = sweep.read(toml), sweep.read(toml, full=True)
     assert (quick.name, quick.form, quick.title, full.form) == ("losses", "quick", "Losses", "full")
-    assert quick.axes == {"scene": ["synthetic:1", "synthetic:2"], "seed": [0, 1, 2]} and len(quick.points) == 12
+    assert (
+        quick.axes == {"scene": ["synthetic:1", "synthetic:2"], "seed": [0, 1, 2]}
+        and len(quick.points) == 12
+    )
     assert quick.fixed == {"size": 128, "spec": 1.0} and isinstance(quick.fixed["spec"], float)
     assert quick.against == {"with L_d": "plain"}
     assert quick.points[:3] == [
         ("plain", {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 0.0}),
-        ("with L_d", {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 1.0}),
+        (
+            "with L_d",
+            {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 1.0},
+        ),
         ("plain", {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 1, "direction": 0.0}),
     ]
     assert [p["steps"] for _, p in full.points] == [7, 7]
@@ -117,24 +129,56 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         ("[full.fixed]", "[full.fxed]", r"\[full\] has an unknown key 'fxed'"),
         ("spec = 1", "spac = 1", r"\[fixed\] has an unknown key 'spac': expected scene, size"),
         ("size = 128", "size = 'big'", r"\[fixed\]: parameter size is 'big', expected int"),
-        ("seed = [0, 1, 2]", "seed = [0, 1.5]", r"\[quick.grid\]: parameter seed is 1.5, expected int"),
-        ("seed = [0, 1, 2]", "seed = []", r"seed in \[quick.grid\] is \[\], expected a list of one value or more"),
+        (
+            "seed = [0, 1, 2]",
+            "seed = [0, 1.5]",
+            r"\[quick.grid\]: parameter seed is 1.5, expected int",
+        ),
+        (
+            "seed = [0, 1, 2]",
+            "seed = []",
+            r"seed in \[quick.grid\] is \[\], expected a list of one value or more",
+        ),
         ("seed = [0, 1, 2]", "seed = 2", r"seed in \[quick.grid\] is 2, expected a list"),
         ("seed = [0, 1, 2]", "seed = [0, 1, 0]", r"seed in \[quick.grid\] holds a value twice"),
-        ("seed = [0, 1, 2]", "size = [64, 128]", r"size is fixed and in \[quick.grid\]: expected in one"),
-        ("seed = [0, 1, 2]", "direction = [0.0]", r"direction is in \[quick.grid\] and in \[arms.'plain'\]"),
+        (
+            "seed = [0, 1, 2]",
+            "size = [64, 128]",
+            r"size is fixed and in \[quick.grid\]: expected in one",
+        ),
+        (
+            "seed = [0, 1, 2]",
+            "direction = [0.0]",
+            r"direction is in \[quick.grid\] and in \[arms.'plain'\]",
+        ),
         ('"synthetic:1", "synthetic:2"', '"/a/town", "/b/town"', r"two folders of one name"),
-        ('against = "plain"', 'against = "non"', r"'with L_d'\] is 'non', expected another arm: plain, with L_d"),
+        (
+            'against = "plain"',
+            'against = "non"',
+            r"'with L_d'\] is 'non', expected another arm: plain, with L_d",
+        ),
         ('against = "plain"', 'against = "with L_d"', r"expected another arm"),
-        ("direction = 1.0", "direction = 0.0", r"arms 'plain' and 'with L_d' are the same point in quick form"),
+        (
+            "direction = 1.0",
+            "direction = 0.0",
+            r"arms 'plain' and 'with L_d' are the same point in quick form",
+        ),
         (
             "direction = 1.0",
             "direction = 0.0\nguard = true",
             r"are the same point in quick form: expected a difference",
         ),
-        ("direction = 1.0", "prompt = ['a']", r"\[arms.'with L_d'\]: parameter prompt is \['a'\], expected str"),
+        (
+            "direction = 1.0",
+            "prompt = ['a']",
+            r"\[arms.'with L_d'\]: parameter prompt is \['a'\], expected str",
+        ),
         ("direction = 1.0", "method = 'magic'", r"unknown method 'magic'"),
-        ("[arms.plain]\ndirection = 0.0", "[arms]\nplain = 1", r"arms.plain is 1, expected a table: \[arms.plain\]"),
+        (
+            "[arms.plain]\ndirection = 0.0",
+            "[arms]\nplain = 1",
+            r"arms.plain is 1, expected a table: \[arms.plain\]",
+        ),
         ("[full.fixed]\nsteps = 7\n\n[full.grid]\nseed = [0]", "", r"\[full\] is missing"),
     ],
 )
@@ -161,12 +205,20 @@ def test_the_table_is_in_the_order_of_the_study(toml, calls):
         "type accuracy": 0.5, "minutes": 0.25,
     }  # fmt: skip
     assert "type accuracy" not in rows[0]
-    assert facts["fixed"] == {"size": 128, "spec": 1.0, "device": "cpu"} and facts["form"] == "quick"
+    assert (
+        facts["fixed"] == {"size": 128, "spec": 1.0, "device": "cpu"} and facts["form"] == "quick"
+    )
     assert facts["arms"] == {"plain": {"direction": 0.0}, "with L_d": {"direction": 1.0}}
     assert facts["points"] == {"finished": 12, "failed": 0, "missing": 0}
     made = facts["provenance"]
-    assert made["code"] == "code" and made["data"] == {s: f"data of {s}" for s in ("synthetic:1", "synthetic:2")}
-    assert "torch" in made["versions"] and made["device"].startswith("CPU with") and made["minutes"] == 3.0
+    assert made["code"] == "code" and made["data"] == {
+        s: f"data of {s}" for s in ("synthetic:1", "synthetic:2")
+    }
+    assert (
+        "torch" in made["versions"]
+        and made["device"].startswith("CPU with")
+        and made["minutes"] == 3.0
+    )
 
 
 def test_tables_hold_no_folders_of_this_machine(tmp_path, calls, monkeypatch):
@@ -179,7 +231,9 @@ def test_tables_hold_no_folders_of_this_machine(tmp_path, calls, monkeypatch):
     table = run(path, calls)
     assert str(tmp_path) not in table.read_text() + (table.parent / "table.json").read_text()
     rows, facts = sweep.load(table)
-    assert [row["scene"] for row in rows] == ["town", "x"] and "town + town" in facts["provenance"]["data"]
+    assert [row["scene"] for row in rows] == ["town", "x"] and "town + town" in facts["provenance"][
+        "data"
+    ]
 
 
 def test_the_same_command_goes_on(toml, calls, capsys):
@@ -201,7 +255,9 @@ def test_the_same_command_goes_on(toml, calls, capsys):
 def test_changed_code_or_data_makes_new_points(toml, calls, monkeypatch):
     table = run(toml, calls, "out")
     monkeypatch.setattr(
-        study, "data_hash", lambda point: "new" if point.scene == "synthetic:1" else "data of synthetic:2"
+        study,
+        "data_hash",
+        lambda point: "new" if point.scene == "synthetic:1" else "data of synthetic:2",
     )
     run(toml, data := [], "out")
     assert len(data) == 6 and {point.scene for point in data} == {"synthetic:1"}
@@ -228,10 +284,16 @@ def test_a_failure_is_isolated_and_tried_again(toml, calls, capsys):
     error = capsys.readouterr().err
     line = "failed: with L_d, scene synthetic:1, seed 1: RuntimeError: the loss is not a number\n"
     assert line in error and error.count("failed: ") == 2
-    kept = [json.loads(path.read_text()) for path in (table.parent / "points").glob("*.failed.json")]
+    kept = [
+        json.loads(path.read_text()) for path in (table.parent / "points").glob("*.failed.json")
+    ]
     assert kept == [{"error": "RuntimeError: the loss is not a number"}] * 2
     run(toml, again := [], "out")
-    assert len(again) == 2 and counts(table) == (12, 0, 0) and not list(table.parent.glob("points/*.failed.json"))
+    assert (
+        len(again) == 2
+        and counts(table) == (12, 0, 0)
+        and not list(table.parent.glob("points/*.failed.json"))
+    )
 
 
 def test_a_full_disk_fails_the_point_alone(toml, calls, monkeypatch, capsys):
@@ -320,7 +382,11 @@ def test_a_scene_that_is_missing_is_told_first(toml, calls, monkeypatch):
 
 
 def test_a_device_is_given_in_one_place(toml, calls):
-    toml.write_text(STUDY.replace("seed = [0]", 'device = ["cpu"]').replace("seed = [0, 1, 2]", 'device = ["cpu"]'))
+    toml.write_text(
+        STUDY.replace("seed = [0]", 'device = ["cpu"]').replace(
+            "seed = [0, 1, 2]", 'device = ["cpu"]'
+        )
+    )
     with pytest.raises(ValueError, match="sets the device itself"):
         run(toml, calls)
     run(toml, calls, device=None)
@@ -331,8 +397,18 @@ def rows_of(changes, metric="ERGAS", scene="a"):
     """Rows of two arms whose differences over the seeds are given."""
     rows = []
     for seed, change in enumerate(changes):
-        rows.append({"arm": "plain", "scene": scene, "seed": seed, metric: 5.0 + seed, "minutes": 1.0})
-        rows.append({"arm": "with", "scene": scene, "seed": seed, metric: 5.0 + seed + change, "minutes": 9.0})
+        rows.append(
+            {"arm": "plain", "scene": scene, "seed": seed, metric: 5.0 + seed, "minutes": 1.0}
+        )
+        rows.append(
+            {
+                "arm": "with",
+                "scene": scene,
+                "seed": seed,
+                metric: 5.0 + seed + change,
+                "minutes": 9.0,
+            }
+        )
     return rows
 
 
@@ -366,7 +442,12 @@ def test_effects_know_which_way_is_better_and_what_is_clear():
     (narrow,) = sweep.effects(rows_of([-0.9, -0.1]), FACTS)
     assert narrow["bootstrap95"][1] < 0 < narrow["t95"][1] and narrow["clear"] is False
     (one,) = sweep.effects(rows_of([-0.9]), FACTS)
-    assert one["n"] == 1 and one["bootstrap95"] is None and one["t95"] is None and one["clear"] is False
+    assert (
+        one["n"] == 1
+        and one["bootstrap95"] is None
+        and one["t95"] is None
+        and one["clear"] is False
+    )
 
 
 def test_effects_pair_what_is_there(toml):
@@ -418,7 +499,9 @@ def test_recorded_tables_are_read(toml, calls, tmp_path):
 
 def test_an_empty_text_is_a_value_of_an_axis(tmp_path, calls):
     path = tmp_path / "faults.toml"
-    path.write_text('title="a"\nquestion="b"\n[quick.grid]\nfault=["", "noise:0.1"]\nregister=[true, false]\n[full]\n')
+    path.write_text(
+        'title="a"\nquestion="b"\n[quick.grid]\nfault=["", "noise:0.1"]\nregister=[true, false]\n[full]\n'
+    )
     rows, _ = sweep.load(run(path, calls))
     assert [(row["fault"], row["register"]) for row in rows] == [
         ("", True), ("", False), ("noise:0.1", True), ("noise:0.1", False)
@@ -428,7 +511,11 @@ def test_an_empty_text_is_a_value_of_an_axis(tmp_path, calls):
 def test_command_line(toml, calls, capsys, monkeypatch):
     monkeypatch.setattr(study, "measure", measuring(calls))
     command = ["sweep", str(toml), "--direct", "--device", "cpu"]
-    assert cli.main(command) == 0 and cli.main([*command, "--full", "--out", "full"]) == 0 and len(calls) == 14
+    assert (
+        cli.main(command) == 0
+        and cli.main([*command, "--full", "--out", "full"]) == 0
+        and len(calls) == 14
+    )
     assert "2 of 2 points finished, 0 failed, 0 missing: " in capsys.readouterr().out
     assert cli.main([*command, "--out", "short", "--minutes", "1e-9"]) == 1 and len(calls) == 14
     assert "the same command goes on" in capsys.readouterr().err
@@ -447,7 +534,10 @@ def test_command_line(toml, calls, capsys, monkeypatch):
         cli.main(["sweep", "--help"])
     told = capsys.readouterr().out
     assert done.value.code == 0
-    assert all(f"--{o}" in told for o in ("full", "out", "workers", "scheduler", "direct", "device", "minutes"))
+    assert all(
+        f"--{o}" in told
+        for o in ("full", "out", "workers", "scheduler", "direct", "device", "minutes")
+    )
 
 
 def test_two_sweeps_in_one_folder_are_refused(toml, calls):
@@ -462,7 +552,9 @@ def test_two_sweeps_in_one_folder_are_refused(toml, calls):
 def same_but_for_minutes(a, b):
     assert list(a) == list(b) and {"PSNR", "QNR"} <= a.keys()
     for name in a.keys() - {"minutes"}:
-        assert a[name] == (pytest.approx(b[name], rel=1e-5) if isinstance(b[name], float) else b[name])
+        assert a[name] == (
+            pytest.approx(b[name], rel=1e-5) if isinstance(b[name], float) else b[name]
+        )
 
 
 def small_study(tmp_path):
@@ -497,7 +589,9 @@ def test_points_run_as_notebooks(calls, tmp_path, capsys):
     table = run(small_study(tmp_path), calls, direct=False, notebook=notebook)
     rows, _ = sweep.load(table)
     assert counts(table) == (3, 1, 0) and [row["ERGAS"] for row in rows] == [131.0] * 3
-    assert rows[0]["threads"] >= 1 and Path("seen").is_file()  # kernels run where the command was given
+    assert (
+        rows[0]["threads"] >= 1 and Path("seen").is_file()
+    )  # kernels run where the command was given
     failed = "failed: GSA, scene synthetic:2: the notebook failed: RuntimeError: broken (see "
     assert failed in capsys.readouterr().err
     points = sorted(path.name for path in (table.parent / "points").iterdir())
@@ -510,7 +604,9 @@ def test_points_run_as_notebooks(calls, tmp_path, capsys):
 @pytest.mark.slow
 def test_the_notebook_of_a_point_gives_the_row_of_the_function(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "one.toml").write_text('title="a"\nquestion="b"\n[fixed]\nsize=128\nmethod="GSA"\n[quick]\n[full]\n')
+    (tmp_path / "one.toml").write_text(
+        'title="a"\nquestion="b"\n[fixed]\nsize=128\nmethod="GSA"\n[quick]\n[full]\n'
+    )
     kernel = sweep.run(sweep.read("one.toml"), "kernel", device="cpu")
     direct = sweep.run(sweep.read("one.toml"), "direct", device="cpu", direct=True)
     (a,), (b,) = sweep.load(kernel)[0], sweep.load(direct)[0]
@@ -536,7 +632,9 @@ def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
             os.kill(os.getpid(), signal.SIGKILL)
         return {"ERGAS": float(os.environ["OMP_NUM_THREADS"])}
 
-    killed = sweep.run(sweep.read(path), "killed", device="cpu", direct=True, workers=2, measure=deadly)
+    killed = sweep.run(
+        sweep.read(path), "killed", device="cpu", direct=True, workers=2, measure=deadly
+    )
     assert counts(killed) == (3, 1, 0) and {row["ERGAS"] for row in sweep.load(killed)[0]} == {1.0}
     assert "failed: GSA, scene synthetic:1: its worker was killed" in capsys.readouterr().err
 
@@ -552,7 +650,9 @@ def test_a_cluster_without_workers_does_not_wait_for_ever(monkeypatch):
         list(run(max, 1, [2], lambda place: (place, "killed")))
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parent.parent / "notebooks" / "studies").glob("*.toml")))
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent / "notebooks" / "studies").glob("*.toml"))
+)
 def test_the_studies_on_board_can_be_read(path):
     for full in (False, True):
         read = sweep.read(path, full)
@@ -560,7 +660,14 @@ def test_the_studies_on_board_can_be_read(path):
 
 
 def test_what_is_better_when_larger_is_known_for_every_figure():
-    assert {"PSNR", "Q2n", "QNR", "HQNR", "type accuracy", "direction cosine"} <= sweep_tables.LARGER_IS_BETTER
+    assert {
+        "PSNR",
+        "Q2n",
+        "QNR",
+        "HQNR",
+        "type accuracy",
+        "direction cosine",
+    } <= sweep_tables.LARGER_IS_BETTER
     assert not {"ERGAS", "SAM", "D_lambda", "D_s", "D_rho"} & sweep_tables.LARGER_IS_BETTER
 
 
@@ -576,14 +683,23 @@ def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
 
 
 def test_a_study_of_ours_is_found_by_its_name():
-    assert sweep.read("A_losses").title == sweep.read(sources.notebooks_folder() / "studies" / "A_losses.toml").title
+    assert (
+        sweep.read("A_losses").title
+        == sweep.read(notebooks.notebooks_folder() / "studies" / "A_losses.toml").title
+    )
     with pytest.raises(FileNotFoundError, match="or one of ours \\(A_losses, B_backbones"):
         sweep.read("Z_nothing")
 
 
 def test_only_seeds_are_repetitions_and_classical_methods_have_none():
     rows = [
-        {"arm": arm, "scene": "a", "fault": fault, "seed": seed, "PSNR": base + seed + (fault == "b")}
+        {
+            "arm": arm,
+            "scene": "a",
+            "fault": fault,
+            "seed": seed,
+            "PSNR": base + seed + (fault == "b"),
+        }
         for fault in ("", "b")
         for seed in range(3)
         for arm, base in (("EXP", 20.0), ("GSA", 30.0), ("net", 31.0 + seed))
@@ -615,7 +731,9 @@ def test_axes_of_fractions_and_damaged_points_do_no_harm(tmp_path):
     options = {"out": tmp_path / "out", "direct": True, "measure": measure, "device": "cpu"}
     rows, _ = sweep.load(sweep.run(sweep.read(tmp_path / "s.toml"), **options))
     assert [row["qnr"] for row in rows] == [0.0, 0.1234567891] and len(calls) == 2
-    for damage, path in zip(("[]", '{"row": {}}'), sorted((tmp_path / "out" / "points").glob("*.json")), strict=True):
+    for damage, path in zip(
+        ("[]", '{"row": {}}'), sorted((tmp_path / "out" / "points").glob("*.json")), strict=True
+    ):
         path.write_text(damage)
     sweep.run(sweep.read(tmp_path / "s.toml"), **options)
     assert len(calls) == 4

@@ -8,8 +8,9 @@ import PIL.Image
 import pytest
 import torch
 
-from clippan_lite import adaptation, classical, prompts, training, widgets
+from clippan_lite import adaptation, classical, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.course import widgets
 
 
 @pytest.fixture
@@ -54,7 +55,9 @@ def test_what_cannot_be_swiped_is_refused(pictures):
 
 def rows_of(table):
     """Cells of a table's rows, by the first one."""
-    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table.value)]
+    rows = [
+        re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table.value)
+    ]
     return {row[0]: row[1:] for row in rows if row}
 
 
@@ -84,7 +87,9 @@ def test_a_typed_sentence_changes_what_the_supervisor_says(small_pair):
         small_pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False
     )
     box = widgets.sentences(
-        small_pair, supervisor, {"truth": small_pair.truth, "EXP": classical.fuse("EXP", small_pair)}
+        small_pair,
+        supervisor,
+        {"truth": small_pair.truth, "EXP": classical.fuse("EXP", small_pair)},
     )
     known, text, table = box.children
     wald = rows_of(table)
@@ -124,4 +129,8 @@ def test_a_dashboard_that_fails_says_so(small_pair, tmp_path):
     box = widgets.dashboard(small_pair, TrainConfig(steps=8, direction=1.0), folder=tmp_path)
     box.children[0].children[0].click()
     box.thread.join(60)
-    assert box.children[0].children[3].value.startswith("failed: config.direction > 0 needs a supervisor")
+    assert (
+        box.children[0]
+        .children[3]
+        .value.startswith("failed: config.direction > 0 needs a supervisor")
+    )

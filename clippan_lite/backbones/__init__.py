@@ -42,7 +42,9 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
 
     def add(network: type[Fusion]) -> type[Fusion]:
         if not (isinstance(network, type) and issubclass(network, Fusion)):
-            raise ValueError(f"backbone {name!r}: expected a subclass of backbones.Fusion, found {network!r}")
+            raise ValueError(
+                f"backbone {name!r}: expected a subclass of backbones.Fusion, found {network!r}"
+            )
         there = REGISTRY.get(name, network)
         if (there.__module__, there.__qualname__) != (network.__module__, network.__qualname__):
             raise ValueError(f"backbone {name!r} is there already: choose another name")
@@ -56,7 +58,10 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
 def cost(network: Fusion, size: int = 64) -> dict[str, float]:
     """``parameters`` and ``MAC per PAN pixel`` (convolutions and matrix products; scans and attention weights not)."""
     device, low = next(network.parameters()).device, size // network.ratio
-    ms, pan = torch.rand(1, network.bands, low, low, device=device), torch.rand(1, 1, size, size, device=device)
+    ms, pan = (
+        torch.rand(1, network.bands, low, low, device=device),
+        torch.rand(1, 1, size, size, device=device),
+    )
     with FlopCounterMode(display=False) as counter:
         network(ms, pan)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -69,14 +74,16 @@ def check(name: str) -> None:
         raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
 
 
-def create(name: str, bands: int, ratio: int = 4, convention: str = "benchmark", **options: object) -> nn.Module:
+def create(
+    name: str, bands: int, ratio: int = 4, convention: str = "benchmark", **options: object
+) -> nn.Module:
     """Make a fusion network.
 
     Args:
         name: a key of :data:`REGISTRY`.
         bands: MS bands.
         ratio: PAN pixels per MS pixel, a power of two.
-        convention: resampling convention of the data, see :mod:`clippan_lite.degrade`.
+        convention: resampling convention of the data, see :mod:`clippan_lite.physics.degrade`.
         options: keyword arguments of the network's class, such as ``width``.
 
     Returns:
@@ -87,5 +94,7 @@ def create(name: str, bands: int, ratio: int = 4, convention: str = "benchmark",
     """
     check(name)
     if bands < 1 or ratio not in (2, 4, 8):
-        raise ValueError(f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}")
+        raise ValueError(
+            f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
+        )
     return REGISTRY[name](bands, ratio, convention, **options)

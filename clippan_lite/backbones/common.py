@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clippan_lite import degrade
+from clippan_lite.physics import degrade
 
 _PAD = 8  # MS pixels: as far as interp23's weights matter; it wraps around without this
 
@@ -19,7 +19,9 @@ class Fusion(nn.Module):
     """
 
     reach = 32  # PAN pixels from which an output pixel draws, at most; tiles overlap by it
-    grid = 1  # tiles of an image begin at multiples of it: the side of attention windows and the like
+    grid = (
+        1  # tiles of an image begin at multiples of it: the side of attention windows and the like
+    )
 
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
@@ -30,7 +32,9 @@ class Fusion(nn.Module):
         pad, r = _PAD, self.ratio
         padded = F.pad(ms, (pad,) * 4, mode="replicate")
         with torch.autocast(ms.device.type, enabled=False):  # bfloat16 would round EXP to 8 bits
-            return degrade.upsample(padded, r, self.convention)[..., pad * r : -pad * r, pad * r : -pad * r]
+            return degrade.upsample(padded, r, self.convention)[
+                ..., pad * r : -pad * r, pad * r : -pad * r
+            ]
 
     def forward(self, ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """Fuse one batch."""

@@ -17,7 +17,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, window: int):
         super().__init__()
         self.window = window
-        self.channels = nn.Sequential(conv(width, width // 4, 1), nn.ReLU(), conv(width // 4, width, 1))
+        self.channels = nn.Sequential(
+            conv(width, width // 4, 1), nn.ReLU(), conv(width // 4, width, 1)
+        )
         self.places = conv(2, 1, 7)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -41,12 +43,22 @@ class LambdaPNN(Fusion):
         window: side in pixels of the neighbourhood (odd).
     """
 
-    def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 2, window: int = 17):
+    def __init__(
+        self,
+        bands: int,
+        ratio: int,
+        convention: str,
+        width: int = 24,
+        blocks: int = 2,
+        window: int = 17,
+    ):
         super().__init__(bands, ratio, convention)
         self.reach = 4 + blocks * (window // 2 + 5)
         self.head = conv(bands + 1, width, 5)
         self.blocks = nn.ModuleList(
-            nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width), Attention(width, window))
+            nn.Sequential(
+                conv(width, width), nn.ReLU(), conv(width, width), Attention(width, window)
+            )
             for _ in range(blocks)
         )
         self.tail = silence(conv(width, bands, 5))

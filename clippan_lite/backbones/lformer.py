@@ -44,7 +44,9 @@ class LFormer(Fusion):
         self.local = nn.ModuleList(
             nn.Sequential(conv(width, width), nn.GELU(), conv(width, width)) for _ in range(layers)
         )
-        self.evolve = nn.ModuleList(nn.Conv1d(heads, heads, 3, padding=1) for _ in range(layers - 1))
+        self.evolve = nn.ModuleList(
+            nn.Conv1d(heads, heads, 3, padding=1) for _ in range(layers - 1)
+        )
         self.tail = silence(conv(width, bands))
 
     def _windows(self, x: torch.Tensor) -> torch.Tensor:
@@ -70,10 +72,14 @@ class LFormer(Fusion):
         query = self._windows(self.query(torch.relu(self.head_pan(both[:, -1:]))))
         key = self._windows(self.key(x))
         attention = (query @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
-        for layer, (value, join, local) in enumerate(zip(self.value, self.join, self.local, strict=True)):
+        for layer, (value, join, local) in enumerate(
+            zip(self.value, self.join, self.local, strict=True)
+        ):
             if layer:
                 rows = attention.transpose(1, 2).flatten(0, 1)  # (windows * pixels, heads, pixels)
-                change = self.evolve[layer - 1](rows).view(-1, attention.shape[2], self.heads, attention.shape[3])
+                change = self.evolve[layer - 1](rows).view(
+                    -1, attention.shape[2], self.heads, attention.shape[3]
+                )
                 attention = attention + change.transpose(1, 2)
             x = x + join(self._image(attention @ self._windows(value(x)), x.shape))
             x = x + local(x)

@@ -46,7 +46,9 @@ class SelectiveScan(nn.Module):
         let_in, let_out = self.let_in(guide), self.let_out(guide)
         decay = rate[:, :, None] * torch.sigmoid(self.slowness)[None, None, :, None, None]
         drive = (rate * inner)[:, :, None] * let_in[:, None]
-        states = self._scanned(decay.float(), drive.float()).to(drive.dtype)  # bfloat16 would not do for sums
+        states = self._scanned(decay.float(), drive.float()).to(
+            drive.dtype
+        )  # bfloat16 would not do for sums
         shown = (states * let_out[:, None]).sum(2) + self.skip[:, None, None] * inner
         return x + self.leave(shown * F.silu(gate))
 
@@ -77,13 +79,23 @@ class PanMamba(Fusion):
         segment: pixels of a row or column that are scanned together.
     """
 
-    def __init__(self, bands: int, ratio: int, convention: str, width: int = 16, states: int = 2, segment: int = 32):
+    def __init__(
+        self,
+        bands: int,
+        ratio: int,
+        convention: str,
+        width: int = 16,
+        states: int = 2,
+        segment: int = 32,
+    ):
         super().__init__(bands, ratio, convention)
         self.grid, self.reach = segment, 2 * segment + 8
         self.head_ms, self.head_pan = conv(bands, width), conv(1, width)
         self.swapped_ms = SelectiveScan(width, states, segment, "rows")
         self.swapped_pan = SelectiveScan(width, states, segment, "rows")
-        self.cross = nn.ModuleList(SelectiveScan(width, states, segment, along) for along in ("columns", "rows"))
+        self.cross = nn.ModuleList(
+            SelectiveScan(width, states, segment, along) for along in ("columns", "rows")
+        )
         self.smooth = nn.Sequential(conv(width, width), nn.ReLU(), conv(width, width))
         self.tail = silence(conv(width, bands))
 

@@ -23,7 +23,15 @@ class PanNet(Fusion):
         window: side in pixels of the mean that is taken off (odd).
     """
 
-    def __init__(self, bands: int, ratio: int, convention: str, width: int = 24, blocks: int = 3, window: int = 5):
+    def __init__(
+        self,
+        bands: int,
+        ratio: int,
+        convention: str,
+        width: int = 24,
+        blocks: int = 3,
+        window: int = 5,
+    ):
         super().__init__(bands, ratio, convention)
         self.window, self.reach = window, window // 2 + 2 * blocks + 2
         self.head = conv(bands + 1, width)

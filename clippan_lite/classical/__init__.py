@@ -16,7 +16,15 @@ from collections.abc import Callable
 import torch
 
 from clippan_lite.classical.detail import bdsd, bdsd_pc
-from clippan_lite.classical.multiresolution import exp, hpf, mtf_glp, mtf_glp_cbd, mtf_glp_fs, mtf_glp_hpm, sfim
+from clippan_lite.classical.multiresolution import (
+    exp,
+    hpf,
+    mtf_glp,
+    mtf_glp_cbd,
+    mtf_glp_fs,
+    mtf_glp_hpm,
+    sfim,
+)
 from clippan_lite.classical.substitution import brovey, gihs, gs, gsa, pca
 from clippan_lite.data import Pair
 

@@ -8,9 +8,16 @@ from contextvars import ContextVar
 import torch
 import torch.nn.functional as F
 
-from clippan_lite.blocks import check_mask
-from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, mtf_filter, upsample
-from clippan_lite.sensors import Sensor, check_sensor
+from clippan_lite.metrics.blocks import check_mask
+from clippan_lite.physics.degrade import (
+    CONVENTIONS,
+    check_choice,
+    check_image,
+    degrade,
+    mtf_filter,
+    upsample,
+)
+from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 
@@ -57,7 +64,9 @@ def prepare(
         check_mask(mask, pan.shape[1:])
         mask = mask.to(ms.device)
         if not mask.any():
-            raise ValueError(f"mask: expected valid pixels (True), found none in {tuple(mask.shape)}")
+            raise ValueError(
+                f"mask: expected valid pixels (True), found none in {tuple(mask.shape)}"
+            )
         if mask.all():
             mask = None
         else:
@@ -65,7 +74,9 @@ def prepare(
     for name, image in (("ms", ms), ("pan", pan)):
         bad = int((~torch.isfinite(image)).sum())
         if bad:
-            raise ValueError(f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask")
+            raise ValueError(
+                f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask"
+            )
     return ms, pan, mask
 
 
@@ -119,8 +130,12 @@ def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Ten
     while True:
         usable = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)[0] == 0
         count = int(usable.sum())
-        if reach == 0 and count < 2 * unknowns and INSTEAD.get() is None:  # other windows may have more
-            raise ValueError(f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}")
+        if (
+            reach == 0 and count < 2 * unknowns and INSTEAD.get() is None
+        ):  # other windows may have more
+            raise ValueError(
+                f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}"
+            )
         if reach == 0 or count >= 20 * unknowns:
             return usable
         reach //= 2
@@ -145,7 +160,9 @@ class Sums:
         both.count = self.count + other.count
         both.total = self.total + other.total + other.count * move
         cross = other.total @ move.T
-        both.squares = self.squares + other.squares + cross + cross.T + other.count * (move @ move.T)
+        both.squares = (
+            self.squares + other.squares + cross + cross.T + other.count * (move @ move.T)
+        )
         return both
 
     def moments(self) -> tuple[Tensor, Tensor]:
@@ -165,8 +182,10 @@ def sums(*images: Tensor, valid: Tensor | None = None) -> Sums:
     return found
 
 
-#: Set while a scene is fused in windows, see `clippan_lite.classical.windows`: stands in for `moments`.
-INSTEAD: ContextVar[Callable[..., tuple[Tensor, Tensor]] | None] = ContextVar("INSTEAD", default=None)
+#: Set while a scene is fused in windows, see `clippan_lite.large_scenes.windows`: stands in for `moments`.
+INSTEAD: ContextVar[Callable[..., tuple[Tensor, Tensor]] | None] = ContextVar(
+    "INSTEAD", default=None
+)
 
 
 def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -198,7 +217,9 @@ def column(values: Tensor) -> Tensor:
     return values.float()[:, None, None]
 
 
-def matching(up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def matching(
+    up: Tensor, pan: Tensor, spread: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gains and offsets that give PAN each band's mean, and ``spread`` each band's deviation.
 
     Args:
@@ -235,8 +256,14 @@ def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -
         ``(C, H, W)``; bands of one gain are one computation.
     """
     unique = sorted(set(gains))
-    low = upsample(degrade(pan.expand(len(unique), -1, -1), unique, ratio, convention), ratio, convention)
-    return low.expand(len(gains), -1, -1) if len(unique) == 1 else low[[unique.index(g) for g in gains]]
+    low = upsample(
+        degrade(pan.expand(len(unique), -1, -1), unique, ratio, convention), ratio, convention
+    )
+    return (
+        low.expand(len(gains), -1, -1)
+        if len(unique) == 1
+        else low[[unique.index(g) for g in gains]]
+    )
 
 
 def modulation(high: Tensor, low: Tensor, mean: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import nnls
 
 from clippan_lite.classical.common import LOWPASS, finish, moments, prepare, solve, valid_ms
-from clippan_lite.degrade import degrade, mtf_filter, upsample
-from clippan_lite.sensors import Sensor
+from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
+from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
 
@@ -25,7 +25,13 @@ def _inject(up: Tensor, pan: Tensor, weights: Tensor) -> Tensor:
     return up
 
 
-def bdsd(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def bdsd(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Band-dependent spatial detail by plain least squares.
 
     All bands are blurred by the mean of their MTF gains: between bands blurred unequally the weights would make up for
@@ -58,12 +64,19 @@ def _signed(cov: Tensor, right: Tensor) -> Tensor:
     factor = root[:, None] * vectors.T
     inverse = torch.where(values > 1e-13 * values[-1], 1 / root, 0.0)
     target = inverse[:, None] * (vectors.T @ (unit[:, None] * right))
-    weights = [nnls(factor.cpu().numpy(), column, maxiter=100 * len(unit))[0] for column in target.T.cpu().numpy()]
+    weights = [
+        nnls(factor.cpu().numpy(), column, maxiter=100 * len(unit))[0]
+        for column in target.T.cpu().numpy()
+    ]
     return torch.stack([torch.from_numpy(w) for w in weights], 1).to(unit) * unit[:, None]
 
 
 def bdsd_pc(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Band-dependent spatial detail with physical constraints: bands take detail away, PAN brings it.
 

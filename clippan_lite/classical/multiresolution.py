@@ -21,8 +21,8 @@ from clippan_lite.classical.common import (
     quotient,
     valid_ms,
 )
-from clippan_lite.degrade import degrade, upsample
-from clippan_lite.sensors import Sensor
+from clippan_lite.physics.degrade import degrade, upsample
+from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
 
@@ -31,7 +31,13 @@ WINDOW = 7
 CORRELATION = 0.3
 
 
-def exp(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def exp(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Plain interpolation of MS; PAN gives the size only.
 
     Args:
@@ -62,7 +68,13 @@ def _box(x: Tensor, size: int) -> Tensor:
     return F.avg_pool2d(F.avg_pool2d(x, (1, size), 1), (size, 1), 1)[0]
 
 
-def hpf(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def hpf(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """High-pass filtering: PAN less its box mean of (2 ratio + 1)^2 pixels is added, PAN matched to every band.
 
     Args, Returns and Raises as in `exp`.
@@ -76,7 +88,13 @@ def hpf(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", 
     return finish(torch.addcmul(up, gain, pan - _box(pan, 2 * sensor.ratio + 1)), ms, sensor, valid)
 
 
-def sfim(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def sfim(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Smoothing-filter-based intensity modulation: every band times PAN / its box mean of (2 ratio + 1)^2 pixels.
 
     Args, Returns and Raises as in `exp`.
@@ -91,7 +109,11 @@ def sfim(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark",
 
 
 def mtf_glp(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """MTF-matched generalised Laplacian pyramid: PAN matched to every band, less its low-pass, is added.
 
@@ -108,7 +130,11 @@ def mtf_glp(
 
 
 def mtf_glp_hpm(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """MTF-matched pyramid with high-pass modulation: every band times PAN / low-pass PAN, PAN matched to the band.
 
@@ -125,7 +151,11 @@ def mtf_glp_hpm(
 
 
 def mtf_glp_fs(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """MTF-matched pyramid, gains by regression at full scale: cov(band, PAN) / cov(low-pass PAN, PAN).
 
@@ -149,7 +179,9 @@ def _context(ms: Tensor, small: Tensor, usable: Tensor | None) -> Tensor:
     count = None if usable is None else _box(usable[None].double(), WINDOW).clamp_min(1e-9)
 
     def local(z: Tensor) -> Tensor:
-        return _box(z, WINDOW) if usable is None else _box(torch.where(usable, z, 0.0), WINDOW) / count
+        return (
+            _box(z, WINDOW) if usable is None else _box(torch.where(usable, z, 0.0), WINDOW) / count
+        )
 
     mean_x, mean_p = local(x), local(p)
     var_x, var_p = local(x * x) - mean_x**2, local(p * p) - mean_p**2
@@ -159,7 +191,11 @@ def _context(ms: Tensor, small: Tensor, usable: Tensor | None) -> Tensor:
 
 
 def mtf_glp_cbd(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """MTF-matched pyramid with a context-based decision: local gains, none where MS and PAN do not correlate.
 

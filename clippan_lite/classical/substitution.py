@@ -21,14 +21,18 @@ from clippan_lite.classical.common import (
     solve,
     valid_ms,
 )
-from clippan_lite.degrade import degrade, upsample
-from clippan_lite.sensors import Sensor
+from clippan_lite.physics.degrade import degrade, upsample
+from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
 
 
 def brovey(
-    ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Brovey transform: every band times PAN / intensity, PAN matched to the mean and spread of the band average.
 
@@ -45,11 +49,18 @@ def brovey(
 
 
 def _substitute(
-    up: Tensor, pan: Tensor, mean: Tensor, weights: Tensor, gains: Tensor, scale: Tensor | float = 1.0
+    up: Tensor,
+    pan: Tensor,
+    mean: Tensor,
+    weights: Tensor,
+    gains: Tensor,
+    scale: Tensor | float = 1.0,
 ) -> Tensor:
     """``up + gains * (scale * (pan - its mean) - (weights . up - its mean))``; mean is that of up's bands, then PAN."""
     detail = scale * pan[0] - torch.tensordot(weights.float(), up, 1)
-    return torch.addcmul(up, column(gains), detail - (scale * mean[-1] - weights @ mean[:-1]).float())
+    return torch.addcmul(
+        up, column(gains), detail - (scale * mean[-1] - weights @ mean[:-1]).float()
+    )
 
 
 def _scale(mean: Tensor, cov: Tensor, weights: Tensor) -> Tensor:
@@ -64,7 +75,13 @@ def _gains(mean: Tensor, cov: Tensor, weights: Tensor) -> Tensor:
     return quotient(with_bands, weights @ with_bands, (FLAT * weights @ mean[:-1]) ** 2)
 
 
-def gihs(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def gihs(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Generalised intensity-hue-saturation: the band average is the intensity, the same detail goes to every band.
 
     PAN is matched to the intensity's mean and deviation.
@@ -78,11 +95,19 @@ def gihs(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark",
     up = upsample(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=valid)
     weights = torch.full_like(mean[:-1], 1 / len(up))
-    fused = _substitute(up, pan, mean, weights, torch.ones_like(weights), _scale(mean, cov, weights))
+    fused = _substitute(
+        up, pan, mean, weights, torch.ones_like(weights), _scale(mean, cov, weights)
+    )
     return finish(fused, ms, sensor, valid)
 
 
-def pca(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def pca(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Principal components: PAN replaces the first one, matched to its mean and deviation.
 
     The component's sign is free; the one that correlates with PAN is taken.
@@ -97,10 +122,18 @@ def pca(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", 
     mean, cov = moments(up, pan, valid=valid)
     first = torch.linalg.eigh(cov[:-1, :-1])[1][:, -1]
     first = torch.where(first @ cov[:-1, -1] < 0, -first, first)
-    return finish(_substitute(up, pan, mean, first, first, _scale(mean, cov, first)), ms, sensor, valid)
+    return finish(
+        _substitute(up, pan, mean, first, first, _scale(mean, cov, first)), ms, sensor, valid
+    )
 
 
-def gs(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def gs(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Gram-Schmidt, mode 1: the band average is the intensity, gains are cov(I, band) / var(I).
 
     PAN is matched to the intensity's mean and deviation.
@@ -114,11 +147,19 @@ def gs(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", m
     up = upsample(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=valid)
     weights = torch.full_like(mean[:-1], 1 / len(up))
-    fused = _substitute(up, pan, mean, weights, _gains(mean, cov, weights), _scale(mean, cov, weights))
+    fused = _substitute(
+        up, pan, mean, weights, _gains(mean, cov, weights), _scale(mean, cov, weights)
+    )
     return finish(fused, ms, sensor, valid)
 
 
-def gsa(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None) -> Tensor:
+def gsa(
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
+) -> Tensor:
     """Adaptive Gram-Schmidt: intensity weights by regressing the reduced PAN on MS, gains cov(I, band) / var(I).
 
     Args, Returns and Raises as in `exp`; a mask must leave 2 (C + 1) MS pixels for the regression.
@@ -133,4 +174,6 @@ def gsa(ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", 
     weights = solve(cov[:-1, :-1], cov[:-1, -1])
     up = upsample(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=valid)
-    return finish(_substitute(up, pan, mean, weights, _gains(mean, cov, weights)), ms, sensor, valid)
+    return finish(
+        _substitute(up, pan, mean, weights, _gains(mean, cov, weights)), ms, sensor, valid
+    )

@@ -8,13 +8,21 @@ flat blocks. Wrong shapes, ratios or non-finite values raise a one-line ValueErr
 `reduced` and `full` return whole tables of one image ``(C, H, W)`` by name, `full` in tiles, so that scenes of any
 size fit into memory.
 
-``convention`` says where MS pixels sit on PAN's grid, see `clippan_lite.degrade`. ``mask`` is ``(H, W)`` bool on PAN's
+``convention`` says where MS pixels sit on PAN's grid, see `clippan_lite.physics.degrade`. ``mask`` is ``(H, W)`` bool on PAN's
 grid. Blocks that touch a False pixel are dropped, and what lies there, NaN too, counts as 0: it cannot change a figure,
 but interpolation and filters see the dark it leaves beside the blocks that count. What does not fill a block is cropped
 at the bottom and right.
 """
 
-from clippan_lite.metrics.no_reference import d_lambda, d_lambda_khan, d_rho, d_s, d_s_regression, hqnr, qnr
+from clippan_lite.metrics.no_reference import (
+    d_lambda,
+    d_lambda_khan,
+    d_rho,
+    d_s,
+    d_s_regression,
+    hqnr,
+    qnr,
+)
 from clippan_lite.metrics.reference import ergas, psnr, q, q2n, sam, scc, ssim
 from clippan_lite.metrics.reprojected import reprojected
 from clippan_lite.metrics.tables import full, reduced

@@ -7,17 +7,21 @@ import math
 import torch
 import torch.nn.functional as F
 
-from clippan_lite import blocks
-from clippan_lite.degrade import check_image
+from clippan_lite.metrics import blocks
+from clippan_lite.physics.degrade import check_image
 
 Tensor = torch.Tensor
 
 
-def load(name: str, x: Tensor, shape: tuple[int, ...] | None = None, mask: Tensor | None = None) -> Tensor:
+def load(
+    name: str, x: Tensor, shape: tuple[int, ...] | None = None, mask: Tensor | None = None
+) -> Tensor:
     """One image, black where the mask is False; ``shape`` is what is expected of its last axes."""
     check_image(name, x)
     if shape is not None and tuple(x.shape[-len(shape) :]) != shape:
-        raise ValueError(f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(x.shape)}")
+        raise ValueError(
+            f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(x.shape)}"
+        )
     if mask is not None:
         x = torch.where(mask.to(x.device), x, 0.0)
     # The sum of an image is NaN or infinite if a pixel is, and costs a fifth of looking at each.
@@ -52,9 +56,13 @@ def check_sizes(fused: Tensor, ms: Tensor, ratio: int, pan: Tensor | None = None
         given.append(("pan", pan, (1, h * ratio, w * ratio)))
     for name, image, shape in given:
         if tuple(image.shape[-3:]) != shape:
-            raise ValueError(f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(image.shape)}")
+            raise ValueError(
+                f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(image.shape)}"
+            )
         if image.shape[:-3].numel() != ms.shape[:-3].numel():
-            raise ValueError(f"{name}: expected as many images as in ms {tuple(ms.shape)}, found {tuple(image.shape)}")
+            raise ValueError(
+                f"{name}: expected as many images as in ms {tuple(ms.shape)}, found {tuple(image.shape)}"
+            )
 
 
 def images(
@@ -62,7 +70,10 @@ def images(
 ) -> tuple[Tensor, ...]:
     """Fused image, MS and PAN (if given) that belong together, black where the mask is False."""
     check_sizes(fused, ms, ratio, pan)
-    out = (load("fused", fused, mask=at_pan(mask, fused)), load("ms", ms, mask=at_ms(mask, fused, ratio)))
+    out = (
+        load("fused", fused, mask=at_pan(mask, fused)),
+        load("ms", ms, mask=at_ms(mask, fused, ratio)),
+    )
     return out if pan is None else (*out, load("pan", pan, mask=mask))
 
 
@@ -86,4 +97,6 @@ def check_unit(name: str, image: Tensor, ms: Tensor) -> None:
     """
     a, b = float(image.detach().abs().mean()), float(ms.detach().abs().mean())
     if a > 0 and b > 0 and not 1 / 50 < a / b < 50:
-        raise ValueError(f"{name}: expected the unit of ms (mean {b:.4g}), found a mean of {a:.4g}: give both in DN")
+        raise ValueError(
+            f"{name}: expected the unit of ms (mean {b:.4g}), found a mean of {a:.4g}: give both in DN"
+        )

@@ -7,11 +7,18 @@ from collections.abc import Callable
 
 import torch
 
-from clippan_lite import blocks
-from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, imresize, mtf_filter, upsample
-from clippan_lite.metrics import inputs
+from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.reference import q2n
-from clippan_lite.sensors import Sensor, check_sensor
+from clippan_lite.physics.degrade import (
+    CONVENTIONS,
+    check_choice,
+    check_image,
+    degrade,
+    imresize,
+    mtf_filter,
+    upsample,
+)
+from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 FLAVOURS = ("toolbox", "paper")
@@ -141,7 +148,9 @@ def low_block(flavour: str, block: int, ratio: int) -> int:
     if flavour == "toolbox":
         return block
     if block % ratio or block < 2 * ratio:
-        raise ValueError(f"block: expected a multiple of {ratio} and at least {2 * ratio}, found {block}")
+        raise ValueError(
+            f"block: expected a multiple of {ratio} and at least {2 * ratio}, found {block}"
+        )
     return block // ratio
 
 
@@ -181,10 +190,14 @@ def d_lambda_khan(
     if variant == "decimated":
         return 1 - q2n_on_ms_grid(degrade(fused, sensor.mtf_ms, r, convention), ms, r, block, mask)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
-    return 1 - blocks.q2n(mtf_filter(fused, sensor.mtf_ms, r), upsample(ms, r, convention), block, keep)
+    return 1 - blocks.q2n(
+        mtf_filter(fused, sensor.mtf_ms, r), upsample(ms, r, convention), block, keep
+    )
 
 
-def q2n_on_ms_grid(low: Tensor, ms: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> Tensor:
+def q2n_on_ms_grid(
+    low: Tensor, ms: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
+) -> Tensor:
     """Q2n of two images on MS's grid over whole blocks, or over one mirrored block where MS is smaller than that."""
     if min(ms.shape[-2:]) < block and (mask is None or bool(mask.all())):
         return q2n(low, ms, block)
@@ -214,7 +227,9 @@ def hqnr(
     return (1 - lam) * (1 - d_s(fused, ms, pan, sensor.ratio, convention, block, mask))
 
 
-def d_rho(fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> Tensor:
+def d_rho(
+    fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
+) -> Tensor:
     """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 (best) to 2.
 
     Deviations from the local mean are correlated in windows of the same size, ``2 * ceil(ratio / 2)`` pixels. Outside
@@ -243,11 +258,15 @@ def d_rho(fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor 
         return 1 - rho.mean()
     return (
         1
-        - blocks.mean_blocks(blocks.split(rho, block).mean(-1), blocks.valid_blocks(mask, rho.shape[-2:], block)).mean()
+        - blocks.mean_blocks(
+            blocks.split(rho, block).mean(-1), blocks.valid_blocks(mask, rho.shape[-2:], block)
+        ).mean()
     )
 
 
-def d_s_regression(fused: Tensor, pan: Tensor, block: int = 32, mask: Tensor | None = None) -> Tensor:
+def d_s_regression(
+    fused: Tensor, pan: Tensor, block: int = 32, mask: Tensor | None = None
+) -> Tensor:
     """Spatial distortion ``1 - R^2`` of the regression of PAN on the fused bands, without constant; 0 is best.
 
     Component substitution makes it 0 by construction, as interpolation does with D_lambda.
@@ -290,7 +309,10 @@ def unexplained(products: Tensor, levels: Tensor) -> Tensor:
     size = torch.where(size == 0, 1.0, size)
     products = products / (size[..., :, None] * size[..., None, :])
     levels = levels / size
-    weights = torch.linalg.pinv(products[..., :-1, :-1], hermitian=True, rtol=1e-12) @ products[..., :-1, -1:]
+    weights = (
+        torch.linalg.pinv(products[..., :-1, :-1], hermitian=True, rtol=1e-12)
+        @ products[..., :-1, -1:]
+    )
     rest = torch.cat([-weights, torch.ones_like(weights[..., :1, :])], -2)
     cov = products - levels[..., :, None] * levels[..., None, :]
     left, whole = (rest.mT @ cov @ rest)[..., 0, 0], cov[..., -1, -1]

@@ -7,10 +7,9 @@ import math
 import torch
 import torch.nn.functional as F
 
-from clippan_lite import blocks
-from clippan_lite.degrade import mirror
-from clippan_lite.metrics import inputs
-from clippan_lite.resample import filter_last
+from clippan_lite.metrics import blocks, inputs
+from clippan_lite.physics.degrade import mirror
+from clippan_lite.physics.resample import filter_last
 
 Tensor = torch.Tensor
 
@@ -31,7 +30,9 @@ def psnr(x: Tensor, ref: Tensor, peak: float) -> Tensor:
         raise ValueError(f"peak: expected a number above 0, found {peak!r}")
     mse = (x - ref).square().mean((1, 2, 3))
     equal = mse == 0
-    return torch.where(equal, math.inf, 10 * torch.log10(peak**2 / torch.where(equal, 1.0, mse))).mean()
+    return torch.where(
+        equal, math.inf, 10 * torch.log10(peak**2 / torch.where(equal, 1.0, mse))
+    ).mean()
 
 
 def ssim(x: Tensor, ref: Tensor, data_range: float | None = None) -> Tensor:
@@ -52,7 +53,9 @@ def ssim(x: Tensor, ref: Tensor, data_range: float | None = None) -> Tensor:
     if min(x.shape[-2:]) < 11:
         raise ValueError(f"x: expected at least 11 x 11 pixels for SSIM, found {tuple(x.shape)}")
     if data_range is None:
-        data_range = float((ref.detach().max() - ref.detach().min()) or ref.detach().abs().max() or 1.0)
+        data_range = float(
+            (ref.detach().max() - ref.detach().min()) or ref.detach().abs().max() or 1.0
+        )
     if not data_range > 0:
         raise ValueError(f"data_range: expected a number above 0, found {data_range!r}")
     return ssim_map(x, ref, data_range).mean()
@@ -71,7 +74,9 @@ def sam(x: Tensor, ref: Tensor) -> Tensor:
     nx, nr = (torch.linalg.vector_norm(t, dim=1, keepdim=True) for t in (x, ref))
     ok = (nx > 0) & (nr > 0)
     if not ok.flatten(1).any(1).all():
-        raise ValueError("sam: expected at least one pixel with non-zero spectra in every image, found none")
+        raise ValueError(
+            "sam: expected at least one pixel with non-zero spectra in every image, found none"
+        )
     u, v = x / torch.where(ok, nx, 1.0), ref / torch.where(ok, nr, 1.0)
     far = torch.linalg.vector_norm(u - v, dim=1, keepdim=True)
     near = torch.where(ok, torch.linalg.vector_norm(u + v, dim=1, keepdim=True), 1.0)
@@ -99,7 +104,9 @@ def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:
     mean = ref.mean((2, 3))
     dark = mean == 0
     if dark.all(1).any():
-        raise ValueError("ref: expected a band with a mean other than 0 for ERGAS, found means of 0 only")
+        raise ValueError(
+            "ref: expected a band with a mean other than 0 for ERGAS, found means of 0 only"
+        )
     share = (x - ref).square().mean((2, 3)) / torch.where(dark, 1.0, mean).square()
     return (100 / ratio * blocks.root(torch.where(dark, 0.0, share).sum(1) / (~dark).sum(1))).mean()
 
@@ -148,7 +155,9 @@ def q(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
     x, ref = inputs.two(x, ref)
     check_block(block)
     if min(x.shape[-2:]) < block:
-        raise ValueError(f"x: expected at least {block} x {block} pixels for Q, found {tuple(x.shape)}")
+        raise ValueError(
+            f"x: expected at least {block} x {block} pixels for Q, found {tuple(x.shape)}"
+        )
     return q_map(x, ref, block).mean()
 
 
@@ -171,7 +180,9 @@ def scc(x: Tensor, ref: Tensor) -> Tensor:
     return scc_of(framed_sobel(x), framed_sobel(ref))
 
 
-def consistency(x: Tensor, ref: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None) -> dict[str, Tensor]:
+def consistency(
+    x: Tensor, ref: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
+) -> dict[str, Tensor]:
     """ERGAS, SAM and Q of valid pixels and windows and Q2n of valid blocks, of ``(1, C, H, W)`` float64.
 
     Images smaller than a block get windows of their own size, and one mirrored block; what is undefined is NaN.

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import torch
 
-from clippan_lite import blocks
-from clippan_lite.degrade import check_image, degrade_at, mtf_filter
-from clippan_lite.metrics import inputs
+from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.reference import consistency
-from clippan_lite.sensors import Sensor, check_sensor
+from clippan_lite.physics.degrade import check_image, degrade_at, mtf_filter
+from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 
@@ -58,7 +57,10 @@ def reprojected(
     if mask is not None:
         valid = blocks.split(mask[None, None], r)[0, :, 0].all(-1).view(h, w)
     table = consistency(low, ms, r, mask=valid)
-    return {"D_lambda_align": 1 - table["Q2n"], **{f"R_{name}": table[name] for name in ("Q", "SAM", "ERGAS")}}
+    return {
+        "D_lambda_align": 1 - table["Q2n"],
+        **{f"R_{name}": table[name] for name in ("Q", "SAM", "ERGAS")},
+    }
 
 
 def phases(ms: Tensor, pan: Tensor, gains: Sequence[float], ratio: int) -> list[tuple[int, int]]:

@@ -8,13 +8,29 @@ from collections.abc import Sequence
 
 import torch
 
-from clippan_lite import blocks
-from clippan_lite.degrade import CONVENTIONS, check_choice, check_image, degrade, imresize, mirror, mtf_filter, upsample
-from clippan_lite.metrics import inputs
+from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
-from clippan_lite.metrics.reference import consistency, psnr, scc, scc_of, sobel, ssim_map, windows_inside
+from clippan_lite.metrics.reference import (
+    consistency,
+    psnr,
+    scc,
+    scc_of,
+    sobel,
+    ssim_map,
+    windows_inside,
+)
 from clippan_lite.metrics.reprojected import reprojected
-from clippan_lite.sensors import Sensor, check_sensor
+from clippan_lite.physics.degrade import (
+    CONVENTIONS,
+    check_choice,
+    check_image,
+    degrade,
+    imresize,
+    mirror,
+    mtf_filter,
+    upsample,
+)
+from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 BLOCK = 32
@@ -24,7 +40,9 @@ LOW_REACH = 12  # MS pixels that interp23 (6 + 3 + ...) and bicubic interpolatio
 
 
 @torch.no_grad()
-def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | None = None) -> dict[str, float]:
+def reduced(
+    fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | None = None
+) -> dict[str, float]:
     """Every figure against a reference, on the image cropped top left to a multiple of 32 (if it is that large).
 
     Args:
@@ -42,7 +60,9 @@ def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | 
         ValueError: shapes that differ, values that are not finite, ratio or peak out of range, no valid block.
     """
     if isinstance(fused, Tensor) and isinstance(ref, Tensor) and fused.shape != ref.shape:
-        raise ValueError(f"fused: expected the shape of ref {tuple(ref.shape)}, found {tuple(fused.shape)}")
+        raise ValueError(
+            f"fused: expected the shape of ref {tuple(ref.shape)}, found {tuple(fused.shape)}"
+        )
     check_image("fused", fused)
     check_image("ref", ref)
     if fused.dim() != 3:
@@ -52,7 +72,10 @@ def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | 
     h, w = (n // BLOCK * BLOCK or n for n in ref.shape[-2:])
     if min(h, w) < 11:
         raise ValueError(f"fused: expected at least 11 x 11 pixels, SSIM's window, found {h} x {w}")
-    x, y = inputs.load("fused", fused, mask=mask)[..., :h, :w], inputs.load("ref", ref, mask=mask)[..., :h, :w]
+    x, y = (
+        inputs.load("fused", fused, mask=mask)[..., :h, :w],
+        inputs.load("ref", ref, mask=mask)[..., :h, :w],
+    )
     if float(y.max()) > 2 * peak:
         raise ValueError(
             f"peak: expected the largest possible value, found {peak!r} and a reference up to {float(y.max()):.6g}"
@@ -67,12 +90,19 @@ def reduced(fused: Tensor, ref: Tensor, ratio: int, peak: float, mask: Tensor | 
         values["SCC"] = scc_of(sobel(x)[..., edges], sobel(y)[..., edges])
         x, y = x[..., mask][..., None, :], y[..., mask][..., None, :]
     values |= {"PSNR": psnr(x, y, peak), "SSIM": structure.mean()}
-    return {name: float(values[name]) for name in ("PSNR", "ERGAS", "SAM", "Q", "Q2n", "SCC", "SSIM")}
+    return {
+        name: float(values[name]) for name in ("PSNR", "ERGAS", "SAM", "Q", "Q2n", "SCC", "SSIM")
+    }
 
 
 @torch.no_grad()
 def full(
-    fused: Tensor, ms: Tensor, pan: Tensor, sensor: Sensor, convention: str = "benchmark", mask: Tensor | None = None
+    fused: Tensor,
+    ms: Tensor,
+    pan: Tensor,
+    sensor: Sensor,
+    convention: str = "benchmark",
+    mask: Tensor | None = None,
 ) -> dict[str, float]:
     """Every figure that needs no reference, toolbox flavour, blocks of 32 x 32.
 
@@ -104,12 +134,21 @@ def full(
         raise ValueError(f"fused: expected one image (C, H, W), found {tuple(fused.shape)}")
     c, height, width = fused.shape
     if min(height, width) < BLOCK:
-        raise ValueError(f"fused: expected at least {BLOCK} x {BLOCK} pixels, found {height} x {width}")
+        raise ValueError(
+            f"fused: expected at least {BLOCK} x {BLOCK} pixels, found {height} x {width}"
+        )
     keep = blocks.valid_blocks(mask, (height, width), BLOCK)
-    keep = torch.ones(height // BLOCK * (width // BLOCK), dtype=torch.bool) if keep is None else keep.cpu()
+    keep = (
+        torch.ones(height // BLOCK * (width // BLOCK), dtype=torch.bool)
+        if keep is None
+        else keep.cpu()
+    )
     keep = keep.view(height // BLOCK, width // BLOCK)
     ms_mask = inputs.at_ms(mask, fused, r)
-    low = torch.cat([inputs.load("ms", ms, mask=ms_mask), imresize(inputs.load("pan", pan, mask=mask), 1 / r)], 1)
+    low = torch.cat(
+        [inputs.load("ms", ms, mask=ms_mask), imresize(inputs.load("pan", pan, mask=mask), 1 / r)],
+        1,
+    )
     seen_low = torch.empty_like(low[:, :c])
     sums: dict[str, Tensor] = {}
     step, reach = math.lcm(BLOCK, r), -(-REACH // r) * r
@@ -117,7 +156,10 @@ def full(
         around = [slice(max(0, s.start - reach), s.stop + reach) for s in (rows, cols)]
         tile = torch.cat([x[:, *around].double() for x in (fused, pan)])
         tile = inputs.load("fused", tile, mask=None if mask is None else mask[*around])
-        inner = [slice(s.start - a.start, s.stop - a.start) for s, a in zip((rows, cols), around, strict=True)]
+        inner = [
+            slice(s.start - a.start, s.stop - a.start)
+            for s, a in zip((rows, cols), around, strict=True)
+        ]
         image = tile[:, :c]
         seen = mtf_filter(image, sensor.mtf_ms, r)[..., *inner]
         if convention == "benchmark":
@@ -176,7 +218,9 @@ def _enlarged(low: Tensor, part: Sequence[slice], ratio: int, convention: str) -
     return upsample(low, ratio, convention)[..., inner, inner]
 
 
-def _of_blocks(tile: Tensor, seen: Tensor, up: Tensor, inner: Sequence[slice], ratio: int) -> dict[str, Tensor]:
+def _of_blocks(
+    tile: Tensor, seen: Tensor, up: Tensor, inner: Sequence[slice], ratio: int
+) -> dict[str, Tensor]:
     """Everything that `full` averages over blocks, ``(1, blocks, ...)`` by name.
 
     Args:

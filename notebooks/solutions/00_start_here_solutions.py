@@ -17,7 +17,7 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import steps
+from clippan_lite.experiments import steps
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
@@ -42,7 +42,7 @@ assert metres == 2.0
 # %% tags=["exercise-2"]
 four = []
 # begin solution
-from clippan_lite import sensors
+from clippan_lite.physics import sensors
 
 four = [s.name for s in sensors.SENSORS.values() if len(s.bands) == 4]
 # end solution

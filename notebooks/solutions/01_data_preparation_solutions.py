@@ -19,7 +19,8 @@
 # %%
 import numpy as np
 
-from clippan_lite import degrade, steps
+from clippan_lite.experiments import steps
+from clippan_lite.physics import degrade
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
@@ -35,10 +36,14 @@ difference = None
 difference = degrade.upsample(pair.ms, ratio, "geo") - degrade.upsample(pair.ms, ratio, "benchmark")
 # end solution
 if difference is not None:
-    print(f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN")
+    print(
+        f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN"
+    )
 
 # %%
-assert difference.abs().mean() > 2 and difference.abs().quantile(0.999) > 10 * difference.abs().mean()
+assert (
+    difference.abs().mean() > 2 and difference.abs().quantile(0.999) > 10 * difference.abs().mean()
+)
 
 # %% [markdown]
 # **Exercise 2.** What would a box of `ratio` x `ratio` pixels leave of the contrast at MS's Nyquist frequency, 1 / (2 `ratio`) cycles per PAN pixel? *Expected:* about .65,

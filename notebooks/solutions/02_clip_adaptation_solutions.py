@@ -17,22 +17,25 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import instruments, prompts, steps
+from clippan_lite import prompts
+from clippan_lite.experiments import probes, steps
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
 clip_model = steps.get_clip(setup)
 supervisor = steps.get_supervisor(setup, pair, clip_model)
-views = instruments.held_out_views(pair, clip_model.input_size, pair.truth, device=setup.on)
+views = probes.held_out_views(pair, clip_model.input_size, pair.truth, device=setup.on)
 
 # %% [markdown]
-# **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `instruments.unadapted`, then `instruments.figures`. *Expected:* it names a third of
+# **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `probes.unadapted`, then `probes.figures`. *Expected:* it names a third of
 # the types, which is chance, and its direction cosine is about -.05; Wald's sentences give .80.
 
 # %% tags=["exercise-1"]
 nonsense = None
 # begin solution
-nonsense = instruments.figures(instruments.unadapted(pair, clip_model, prompts.get("nonsense"), setup.on), views)
+nonsense = probes.figures(
+    probes.unadapted(pair, clip_model, prompts.get("nonsense"), setup.on), views
+)
 # end solution
 if nonsense is not None:
     print({name: round(value, 2) for name, value in nonsense.items()})
@@ -47,8 +50,8 @@ assert nonsense["type accuracy"] < 0.5 and abs(nonsense["direction cosine"]) < 0
 # %% tags=["exercise-2"]
 of_exp = of_truth = None
 # begin solution
-of_truth = instruments.figures(supervisor, views)["direction cosine"]
-of_exp = instruments.figures(supervisor, {**views, "hrms": views["ms"]})["direction cosine"]
+of_truth = probes.figures(supervisor, views)["direction cosine"]
+of_exp = probes.figures(supervisor, {**views, "hrms": views["ms"]})["direction cosine"]
 # end solution
 print("direction cosine of EXP:", of_exp, "| of true HRMS:", of_truth)
 

@@ -21,7 +21,8 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import data, losses, steps, training
+from clippan_lite import data, losses, training
+from clippan_lite.experiments import steps
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)

@@ -18,21 +18,22 @@
 
 # %%
 
-from clippan_lite import distortions, evaluation, steps
+from clippan_lite.experiments import statistics, steps
+from clippan_lite.metrics import evaluation, faults
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
 judge = pair
 
 # %% [markdown]
-# **Exercise 1.** Blur the truth more and more (`distortions.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to
+# **Exercise 1.** Blur the truth more and more (`faults.graded(judge.truth, blur=...)`, 0 to 1.5 PAN pixels) and watch its QNR (`evaluation.at_full_resolution`). *Expected:* it rises up to
 # one pixel (.88 to .95) and stays above the truth's: a fault that pays.
 
 # %% tags=["exercise-1"]
 qnr = {}
 # begin solution
 for blur in (0.0, 0.5, 1.0, 1.5):
-    qnr[blur] = evaluation.at_full_resolution(distortions.graded(judge.truth, blur=blur), judge)["QNR"]
+    qnr[blur] = evaluation.at_full_resolution(faults.graded(judge.truth, blur=blur), judge)["QNR"]
 # end solution
 print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value in qnr.items()})
 
@@ -40,7 +41,7 @@ print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value i
 assert qnr[0.0] < qnr[0.5] < qnr[1.0]
 
 # %% [markdown]
-# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`evaluation.paired_effect`), and judge
+# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effect`), and judge
 # by the spread of the two rows alone. *Expected:* paired, yes ([+0.17, +0.25]); the rows, a deviation of 1 dB each, overlap all over.
 
 # %% tags=["exercise-2"]
@@ -48,9 +49,15 @@ one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]
 other = [{"PSNR": v} for v in (28.3, 29.2, 30.33)]
 effect = None
 # begin solution
-effect = evaluation.paired_effect(other, one)["PSNR"]
+effect = statistics.paired_effect(other, one)["PSNR"]
 # end solution
-print("difference:", effect, "| deviation of each:", evaluation.over_seeds(one)[1], evaluation.over_seeds(other)[1])
+print(
+    "difference:",
+    effect,
+    "| deviation of each:",
+    statistics.over_seeds(one)[1],
+    statistics.over_seeds(other)[1],
+)
 
 # %%
-assert effect["ci95"][0] > 0 and evaluation.over_seeds(one)[1]["PSNR"] > 4 * effect["difference"]
+assert effect["ci95"][0] > 0 and statistics.over_seeds(one)[1]["PSNR"] > 4 * effect["difference"]

@@ -17,20 +17,23 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import classical, evaluation, fuse, registration, scenes, steps
+from clippan_lite import classical, fuse
+from clippan_lite.data import registration, synthetic
+from clippan_lite.experiments import steps
+from clippan_lite.metrics import evaluation
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
 network = steps.get_network(setup, pair, None, False, setup.seed_list[0])
 
 # %% [markdown]
-# **Exercise 1.** Let MS lie two PAN pixels off PAN (`scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
 # Compare ERGAS against the truth. *Expected:* registration takes away more than half of the error.
 
 # %% tags=["exercise-1"]
 ergas = {}
 # begin solution
-scene = scenes.make_scene(0, 256, pair.sensor, shift=(2, 0))
+scene = synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))
 for name, each in (
     ("as it is", scene),
     ("registered", registration.correct(scene, registration.estimate(scene))),
@@ -50,7 +53,7 @@ told = ""
 # begin solution
 few = "IKONOS" if pair.bands != 4 else "WV2"
 try:
-    fuse.fuse_pair(network, scenes.make_scene(0, 256, few))
+    fuse.fuse_pair(network, synthetic.make_scene(0, 256, few))
 except ValueError as error:
     told = str(error)
 # end solution

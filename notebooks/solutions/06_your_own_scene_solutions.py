@@ -20,7 +20,10 @@
 import numpy as np
 import rasterio
 
-from clippan_lite import data, fuse, raster, steps
+from clippan_lite import data
+from clippan_lite.data import geotiff
+from clippan_lite.experiments import steps
+from clippan_lite.large_scenes import fusing
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
@@ -36,7 +39,7 @@ largest = None
 images = {}
 for side in (64, 512):
     out = setup.run / f"06_exercise_{side}.tif"
-    fuse.fuse_scene(*files, out, setup.sensor, method="GSA", window=side, progress=False)
+    fusing.fuse_scene(*files, out, setup.sensor, method="GSA", window=side, progress=False)
     with rasterio.open(out) as file:
         images[side] = file.read().astype(float)
 largest = abs(images[64] - images[512]).max()
@@ -47,7 +50,7 @@ print("largest difference in DN:", largest)
 assert largest <= 1.0
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `raster.write_pair`) and fuse it. *Expected:* the product says what its
+# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `geotiff.write_pair`) and fuse it. *Expected:* the product says what its
 # nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
 
 # %% tags=["exercise-2"]
@@ -56,10 +59,14 @@ share = None
 valid = np.ones(pair.pan.shape[1:], bool)
 valid[:, 200:240] = False
 valid = pair.pan.new_tensor(valid).bool()
-holed = data.replace(pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None)
-folder = raster.write_pair(setup.run / "06_exercise_stripe", holed)
+holed = data.replace(
+    pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None
+)
+folder = geotiff.write_pair(setup.run / "06_exercise_stripe", holed)
 out = setup.run / "06_exercise_stripe.tif"
-fuse.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, setup.sensor, method="GSA", progress=False)
+fusing.fuse_scene(
+    folder / "pan.tif", folder / "ms.tif", out, setup.sensor, method="GSA", progress=False
+)
 with rasterio.open(out) as file:
     share = float((file.read(1) == file.nodata).mean())
 # end solution

@@ -20,7 +20,7 @@
 import numpy as np
 from scipy import stats
 
-from clippan_lite import claims, sweep
+from clippan_lite.experiments import claims, sweep
 
 # %% [markdown]
 # **Exercise 1.** The table of study A has PSNR for each seed. Compute the mean difference of `unsup +L_d` and `unsup` on `wv2_urban`, paired by seed, and its 95 % interval, with numpy and `stats.t.ppf` alone.
@@ -47,7 +47,9 @@ assert abs(mean - 0.23) < 0.01 and abs(low - 0.19) < 0.01 and abs(high - 0.28) <
 # %% tags=["exercise-2"]
 width = 0.0
 # begin solution
-with_it, without = (np.array([psnr[arm, seed] for seed in range(5)]) for arm in ("unsup +L_d", "unsup"))
+with_it, without = (
+    np.array([psnr[arm, seed] for seed in range(5)]) for arm in ("unsup +L_d", "unsup")
+)
 width = stats.t.ppf(0.975, 8) * np.sqrt(with_it.var(ddof=1) / 5 + without.var(ddof=1) / 5)
 # end solution
 print(f"half width {width:.2f} dB")

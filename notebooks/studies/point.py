@@ -60,10 +60,12 @@ out = ""  # JSON file for the row; "" writes none
 # %%
 from dataclasses import fields
 
-from clippan_lite import study
+from clippan_lite.experiments import study
 
 point = study.Point(**{field.name: globals()[field.name] for field in fields(study.Point)})
-changed = {name: value for name, value in vars(point).items() if value != getattr(study.Point(), name)}
+changed = {
+    name: value for name, value in vars(point).items() if value != getattr(study.Point(), name)
+}
 print("this point differs from the default in:", changed or "nothing")
 
 # %%

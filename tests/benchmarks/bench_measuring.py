@@ -15,9 +15,10 @@ import sewar
 import torch
 from torchmetrics.functional.image import quality_with_no_reference
 
-from clippan_lite import classical, metrics, scenes
-from clippan_lite.degrade import upsample
-from clippan_lite.sensors import get
+from clippan_lite import classical, metrics
+from clippan_lite.data import synthetic
+from clippan_lite.physics.degrade import upsample
+from clippan_lite.physics.sensors import get
 
 SENSOR = get("WV2")
 HEIGHT, WIDTH = 832, 1280
@@ -27,7 +28,7 @@ CLASSICAL = {"GSA": 0.84, "BDSD-PC": 1.56, "MTF-GLP-HPM": 2.86}
 
 @pytest.fixture(scope="module")
 def images():
-    pair = scenes.make_scene(seed=0, size=WIDTH, sensor="WV2")
+    pair = synthetic.make_scene(seed=0, size=WIDTH, sensor="WV2")
     ms, pan = pair.ms[:, : HEIGHT // 4], pair.pan[:, :HEIGHT]
     return classical.gsa(ms, pan, SENSOR), ms, pan
 
@@ -106,6 +107,8 @@ def test_cost_is_linear_up_to_8192_pixels():
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         method = once(lambda ms=ms, pan=pan: classical.bdsd(ms, pan, sensor))
         rows.append((table / side**2 * 1e6, method / side**2 * 1e6))
-        print(f"\n{side}: s per Mpixel: table {rows[-1][0]:.3f}, BDSD {rows[-1][1]:.3f}; GiB: {after - before:.2f}")
+        print(
+            f"\n{side}: s per Mpixel: table {rows[-1][0]:.3f}, BDSD {rows[-1][1]:.3f}; GiB: {after - before:.2f}"
+        )
     # Fresh memory costs more than cached memory, which makes it 2.2; a cost quadratic in pixels would make it 16.
     assert np.all(np.array(rows[-1]) <= 3 * np.array(rows[1]))

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adaptation, backbones, clip, data, fuse, losses, prompts, scenes, training
+from clippan_lite import adaptation, backbones, clip, data, fuse, losses, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.data import synthetic
 
 HEIGHT, WIDTH = 832, 1280
 ROUNDS = 5
@@ -22,20 +23,28 @@ ROUNDS = 5
 
 @pytest.fixture(scope="module")
 def pair():
-    whole = scenes.make_scene(seed=0, size=WIDTH, sensor="WV2")
+    whole = synthetic.make_scene(seed=0, size=WIDTH, sensor="WV2")
     ms, pan = whole.ms[:, : HEIGHT // 4], whole.pan[:, :HEIGHT]
     return data.replace(whole, ms=ms, pan=pan, truth=None)
 
 
 @pytest.fixture(scope="module")
 def supervisor(pair):
-    return adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+    return adaptation.adapt(
+        pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False
+    )[0]
 
 
 def seconds_per_step(pair, config, supervisor=None):
     """Median over the second half of the steps, by when most places have been met."""
     ticks = []
-    training.train(pair, config, supervisor, progress=False, on_step=lambda *_: ticks.append(time.perf_counter()))
+    training.train(
+        pair,
+        config,
+        supervisor,
+        progress=False,
+        on_step=lambda *_: ticks.append(time.perf_counter()),
+    )
     return float(np.median(np.diff(ticks)[len(ticks) // 2 :]))
 
 
@@ -54,16 +63,22 @@ def naive_language(supervisor, fused, exp, pan, *_, **__):
 
 
 def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
-    embedded, ours = scenes.make_scene(0, 512), losses.language
+    embedded, ours = synthetic.make_scene(0, 512), losses.language
     kinds = {"plain": (0.0, ours), "ours": (0.03, ours), "naive": (0.03, naive_language)}
     seconds = {name: [] for name in kinds}
     for _ in range(ROUNDS):  # in turn, for this machine's speed drifts by a fifth within minutes
         for name, (weight, language) in kinds.items():
             monkeypatch.setattr(losses, "language", language)
-            seconds[name].append(seconds_per_step(embedded, TrainConfig(direction=weight), supervisor))
+            seconds[name].append(
+                seconds_per_step(embedded, TrainConfig(direction=weight), supervisor)
+            )
     plain, ours, naive = (float(np.median(seconds[name])) for name in kinds)
-    print(f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s ({ours / plain:.2f} x), naive {naive:.3f} s")
-    print(f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, the step {naive / ours:.1f} x")
+    print(
+        f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s ({ours / plain:.2f} x), naive {naive:.3f} s"
+    )
+    print(
+        f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, the step {naive / ours:.1f} x"
+    )
     print({name: [round(one, 3) for one in all_of_them] for name, all_of_them in seconds.items()})
     assert ours <= 1.3 * plain
     assert naive - plain >= 3 * (ours - plain)
@@ -76,7 +91,9 @@ def test_a_scene_is_fused_in_six_seconds(name, pair):
     fuse.fuse_pair(network, pair)
     seconds, cost = time.perf_counter() - begun, backbones.cost(network)
     kmac = cost["MAC per PAN pixel"] / 1000
-    print(f"\n{name}: {cost['parameters']} parameters, {kmac:.0f} kMAC per PAN pixel, {seconds:.2f} s")
+    print(
+        f"\n{name}: {cost['parameters']} parameters, {kmac:.0f} kMAC per PAN pixel, {seconds:.2f} s"
+    )
     assert seconds <= (6 if name == TrainConfig().backbone else 60)
 
 
@@ -84,9 +101,10 @@ def test_adapting_to_a_scene_takes_a_second_per_step_and_two_gib():
     # In a process of its own, for its memory. Not ru_maxrss: a child inherits its parent's.
     code = f"""
 import time
-from clippan_lite import adaptation, clip, data, fuse, prompts, scenes, training
+from clippan_lite import adaptation, clip, data, fuse, prompts, training
+from clippan_lite.data import synthetic
 from clippan_lite.config import AdaptConfig, TrainConfig
-whole = scenes.make_scene(0, {WIDTH}, "WV2")
+whole = synthetic.make_scene(0, {WIDTH}, "WV2")
 pair = data.replace(whole, ms=whole.ms[:, :{HEIGHT // 4}].clone(), pan=whole.pan[:, :{HEIGHT}].clone(), truth=None)
 del whole
 open("/proc/self/clear_refs", "w").write("5")

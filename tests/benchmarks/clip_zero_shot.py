@@ -14,10 +14,16 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from clippan_lite import classical, clip, raster
-from clippan_lite.instruments import CONTRASTS
+from clippan_lite import classical, clip
+from clippan_lite.data import geotiff
+from clippan_lite.experiments.probes import CONTRASTS
 
-SCENES = {"wv2_urban": "WV2", "ikonos_town": "IKONOS", "vhr_housing": "VHR4", "landsat7_01": "LANDSAT7"}
+SCENES = {
+    "wv2_urban": "WV2",
+    "ikonos_town": "IKONOS",
+    "vhr_housing": "VHR4",
+    "landsat7_01": "LANDSAT7",
+}
 TEXTS = {
     "sharp / blurred": CONTRASTS["blurred"],
     "colour / grey": CONTRASTS["grey"],
@@ -27,7 +33,12 @@ TEXTS = {
     "natural / false colours": CONTRASTS["false colours"],
 }
 WANTED = dict(zip(TEXTS, (0.97, 0.98, 0.92, 0.88, 0.88, 0.85), strict=True))
-CONTENT = {"water": "water", "forest": "forest", "field": "fields", "bare soil": "bare soil"}  # class -> word
+CONTENT = {
+    "water": "water",
+    "forest": "forest",
+    "field": "fields",
+    "bare soil": "bare soil",
+}  # class -> word
 
 
 def spoil(crops: np.ndarray, what: str, rng: np.random.Generator) -> np.ndarray:
@@ -68,9 +79,13 @@ def content_on_landsat(models: dict[str, clip.Clip], folder: Path) -> dict[str, 
     """Top-1 accuracy on Landsat-7 MS crops that the rules below label; mean over classes, and per class."""
     crops, labels = [], []
     for path in sorted(folder.glob("landsat7_*")):
-        pair = raster.read_pair(path / "pan.tif", path / "ms.tif", "LANDSAT7")
+        pair = geotiff.read_pair(path / "pan.tif", path / "ms.tif", "LANDSAT7")
         red, green, blue, nir = pair.ms[:4].numpy()
-        ndvi, ndwi, bright = (nir - red) / (nir + red), (green - nir) / (green + nir), (red + green + blue) / 3
+        ndvi, ndwi, bright = (
+            (nir - red) / (nir + red),
+            (green - nir) / (green + nir),
+            (red + green + blue) / 3,
+        )
         dark = bright < np.median(bright[ndvi > 0.1]) if (ndvi > 0.1).any() else bright < 0
         rules = {
             "water": (ndwi > 0.3) & (nir < 30),
@@ -78,7 +93,9 @@ def content_on_landsat(models: dict[str, clip.Clip], folder: Path) -> dict[str, 
             "field": (ndvi > 0.2) & (bright > 50),
             "bare soil": (ndvi < 0.0) & (nir > 35) & (bright > 55),
         }
-        image = (pair.ms[:3].numpy() / np.percentile(pair.ms[:3], 99.5, axis=(1, 2), keepdims=True)).clip(0, 1)
+        image = (
+            pair.ms[:3].numpy() / np.percentile(pair.ms[:3], 99.5, axis=(1, 2), keepdims=True)
+        ).clip(0, 1)
         for r in range(0, image.shape[1] - 63, 32):
             for c in range(0, image.shape[2] - 63, 32):
                 share = [rule[r : r + 64, c : c + 64].mean() for rule in rules.values()]
@@ -90,16 +107,27 @@ def content_on_landsat(models: dict[str, clip.Clip], folder: Path) -> dict[str, 
         with torch.no_grad():
             texts = model.encode_text([f"an image of {word}" for word in CONTENT.values()])
             answers = (model.encode_image(crops) @ texts.T).argmax(1).numpy()
-        each = {c: float((answers[labels == i] == i).mean()) for i, c in enumerate(CONTENT) if (labels == i).any()}
+        each = {
+            c: float((answers[labels == i] == i).mean())
+            for i, c in enumerate(CONTENT)
+            if (labels == i).any()
+        }
         mean = float(np.mean(list(each.values())))
-        result[name] = {"top1": float((answers == labels).mean()), "mean over classes": mean, **each}
+        result[name] = {
+            "top1": float((answers == labels).mean()),
+            "mean over classes": mean,
+            **each,
+        }
     result["crops per class"] = {c: int((labels == i).sum()) for i, c in enumerate(CONTENT)}
     return result
 
 
 def quality_on(scene: str, folder: Path, models: dict[str, clip.Clip]) -> list[dict]:
     """Accuracy and area under the curve per fault and model, on crops of MS and of GSA's result."""
-    pair, rows = raster.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", SCENES[scene]), []
+    pair, rows = (
+        geotiff.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", SCENES[scene]),
+        [],
+    )
     rgb = list(pair.sensor.rgb)
     for source, image in {"MS": pair.ms[rgb], "GSA": classical.fuse("GSA", pair)[rgb]}.items():
         rng = np.random.default_rng(0)
@@ -115,7 +143,9 @@ def quality_on(scene: str, folder: Path, models: dict[str, clip.Clip]) -> list[d
                     "degraded": right[1],
                     "auc": auc(low, high),
                 }
-                rows.append({"scene": scene, "source": source, "what": what, "model": name, **figure})
+                rows.append(
+                    {"scene": scene, "source": source, "what": what, "model": name, **figure}
+                )
     return rows
 
 
@@ -127,12 +157,17 @@ def reached(row: dict) -> bool:
 def main() -> None:
     """Print one table per scene; `*` marks what is below the wanted figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weights", default=None, help="weights of the bundled architecture, else the shipped ones")
+    parser.add_argument(
+        "--weights", default=None, help="weights of the bundled architecture, else the shipped ones"
+    )
     parser.add_argument("--json", type=Path, help="write all figures here too")
     args = parser.parse_args()
     folder = Path(os.environ["CLIPPAN_TEST_DATA"])
     torch.manual_seed(0)
-    models = {"trained": clip.load_clip("bundled", args.weights), "random": clip.load_clip(random_weights=True)}
+    models = {
+        "trained": clip.load_clip("bundled", args.weights),
+        "random": clip.load_clip(random_weights=True),
+    }
     rows = [row for scene in SCENES for row in quality_on(scene, folder, models)]
     for row in rows:
         where = f"{row['scene']:>12} {row['source']:>4}  {row['what']:<24} {row['model']:>8}"

@@ -18,8 +18,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from clippan_lite import adaptation, clip, loop, prompts, scenes, training
+from clippan_lite import adaptation, clip, prompts, training
 from clippan_lite.config import AdaptConfig, recipe
+from clippan_lite.data import synthetic
+from clippan_lite.runtime import devices
 
 
 class Work(TorchDispatchMode):
@@ -67,7 +69,9 @@ def measured(train, steps: int, batch: int, device: str) -> dict[str, float]:
     if cuda:
         memory = torch.cuda.max_memory_allocated() / 2**30
     else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process, so far
+        memory = (
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        )  # of the process, so far
     found = {"images per second": batch / seconds, "seconds per step": seconds, "peak GiB": memory}
     if cuda:
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
@@ -89,9 +93,12 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=256)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    device, begun = loop.pick_device(args.device), time.perf_counter()
-    pair, sentences = scenes.make_scene(0, 1024), prompts.get("wald")
-    peaks = {str(kind).removeprefix("torch."): ceiling(device, kind) for kind in (torch.float32, torch.bfloat16)}
+    device, begun = devices.pick(args.device), time.perf_counter()
+    pair, sentences = synthetic.make_scene(0, 1024), prompts.get("wald")
+    peaks = {
+        str(kind).removeprefix("torch."): ceiling(device, kind)
+        for kind in (torch.float32, torch.bfloat16)
+    }
     everything = {
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU", "torch": torch.__version__,
         "batch": args.batch, "patch": args.patch, "matrix product FLOP/s": peaks,
@@ -106,7 +113,12 @@ def main() -> None:
     for name, model in models.items():
         few = AdaptConfig(steps=2, batch=min(args.batch, 12))
         supervisor, _ = adaptation.adapt(pair, model, sentences, few, device, progress=False)
-        for kind, options in {"fp32": {}, "bf16": bf16, "compiled": {"compiled": True}, "without L_d": {}}.items():
+        for kind, options in {
+            "fp32": {},
+            "bf16": bf16,
+            "compiled": {"compiled": True},
+            "without L_d": {},
+        }.items():
             setting = replace(config, direction=0.0 if kind == "without L_d" else 1.0)
 
             def train(steps, on_step, setting=setting, options=options, guide=supervisor):

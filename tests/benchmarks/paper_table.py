@@ -12,8 +12,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from clippan_lite import adaptation, backbones, clip, data, evaluation, fuse, prompts, raster, training
+from clippan_lite import adaptation, backbones, clip, data, fuse, prompts, training
 from clippan_lite.config import AdaptConfig, recipe
+from clippan_lite.data import geotiff
+from clippan_lite.experiments import statistics
+from clippan_lite.metrics import evaluation
 
 SCENES = {"ikonos_town": "IKONOS", "wv2_urban": "WV2"}
 
@@ -27,16 +30,22 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--backbones", default=",".join(backbones.REGISTRY))
     parser.add_argument("--scenes", default=",".join(SCENES))
-    parser.add_argument("--full", action="store_true", help="at full resolution too, which doubles the time")
+    parser.add_argument(
+        "--full", action="store_true", help="at full resolution too, which doubles the time"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     sizes = {"steps": args.steps, "batch": args.batch, "patch": args.patch}
     folder, everything = Path(os.environ["CLIPPAN_TEST_DATA"]), {}
     for scene in args.scenes.split(","):
-        whole = raster.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", SCENES[scene])
+        whole = geotiff.read_pair(
+            folder / scene / "pan.tif", folder / scene / "ms.tif", SCENES[scene]
+        )
         pairs = {"reduced": data.reduced(whole)} | ({"full": whole} if args.full else {})
         guides = {
-            scale: adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(), progress=False)[0]
+            scale: adaptation.adapt(
+                pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(), progress=False
+            )[0]
             for scale, pair in pairs.items()
         }
         for name in args.backbones.split(","):
@@ -48,19 +57,27 @@ def main() -> None:
                     teacher = training.teach(pair, config, progress=False)
                     for which, weight in (("with", 1.0), ("without", 0.0)):
                         setting = replace(config, direction=weight)
-                        network, _ = training.train(pair, setting, guides[scale], teacher, progress=False)
+                        network, _ = training.train(
+                            pair, setting, guides[scale], teacher, progress=False
+                        )
                         fused = fuse.fuse_pair(network, pair)
-                        judge = evaluation.against_truth if scale == "reduced" else evaluation.at_full_resolution
+                        judge = (
+                            evaluation.against_truth
+                            if scale == "reduced"
+                            else evaluation.at_full_resolution
+                        )
                         tables[which] |= judge(fused, pair)
                 for which, table in tables.items():
                     rows[which].append(table)
-            effects = evaluation.paired_effect(rows["with"], rows["without"])
+            effects = statistics.paired_effect(rows["with"], rows["without"])
             everything[f"{scene} {name}"] = {**rows, "effects": effects}
             line = f"{scene:>12} {name:>9}"
             for metric, effect in effects.items():
                 low, high = effect["ci95"] or (float("nan"), float("nan"))
                 mean = sum(row[metric] for row in rows["without"]) / len(rows["without"])
-                line += f" | {metric} {mean:.4g} {effect['difference']:+.3g} [{low:+.3g}, {high:+.3g}]"
+                line += (
+                    f" | {metric} {mean:.4g} {effect['difference']:+.3g} [{low:+.3g}, {high:+.3g}]"
+                )
             print(f"{line} | {(time.perf_counter() - begun) / 60:.1f} minutes", flush=True)
             if args.json:
                 args.json.write_text(json.dumps(everything, indent=1))

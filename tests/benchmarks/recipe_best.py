@@ -12,8 +12,11 @@ from pathlib import Path
 
 from stage_one import changed
 
-from clippan_lite import data, evaluation, fuse, raster, training
+from clippan_lite import data, fuse, training
 from clippan_lite.config import TrainConfig, recipe
+from clippan_lite.data import geotiff
+from clippan_lite.experiments import statistics
+from clippan_lite.metrics import evaluation
 
 #: HQNR (decimated) and Q2n to reach, D_rho to stay below (1.25 times the smallest), among GSA, BDSD, BDSD-PC,
 #: MTF-GLP-HPM, MTF-GLP-FS, Z-PNN and Lambda-PNN with published weights; measured once with independent code.
@@ -50,14 +53,19 @@ def main() -> None:
     folder, everything = Path(os.environ["CLIPPAN_TEST_DATA"]), {}
     for scene in args.scenes.split(","):
         sensor, targets = TARGETS[scene]
-        pair = raster.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", sensor)
+        pair = geotiff.read_pair(folder / scene / "pan.tif", folder / scene / "ms.tif", sensor)
         settings = changed(args.set, TrainConfig)
-        rows = [figures(pair, recipe(args.recipe, **settings, seed=int(seed))) for seed in args.seeds.split(",")]
+        rows = [
+            figures(pair, recipe(args.recipe, **settings, seed=int(seed)))
+            for seed in args.seeds.split(",")
+        ]
         everything[scene] = rows
-        mean, spread = evaluation.over_seeds(rows)
+        mean, spread = statistics.over_seeds(rows)
         line = f"{scene:>16}"
         for name, value in mean.items():
-            line += f" | {name} {value:.4f}" + ("" if spread[name] is None else f"±{spread[name]:.4f}")
+            line += f" | {name} {value:.4f}" + (
+                "" if spread[name] is None else f"±{spread[name]:.4f}"
+            )
             if name in targets:
                 behind = (value < targets[name]) == (name in evaluation.LARGER_IS_BETTER)
                 line += f" ({targets[name]:.4f}){'*' if behind else ''}"

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from clip_zero_shot import SCENES
 
-from clippan_lite import adaptation, clip, instruments, prompts, raster, scenes
+from clippan_lite import adaptation, clip, prompts
 from clippan_lite.config import AdaptConfig
+from clippan_lite.data import geotiff, synthetic
+from clippan_lite.experiments import probes
 
 
 def load_pairs(names: list[str] | None = None) -> dict[str, object]:
@@ -23,10 +25,12 @@ def load_pairs(names: list[str] | None = None) -> dict[str, object]:
     folder, pairs = Path(os.environ["CLIPPAN_TEST_DATA"]), {}
     for name in names or ["synthetic", *SCENES]:
         if name.startswith("synthetic"):
-            pairs[name] = scenes.make_scene(int(name[9:] or 0), 512)
+            pairs[name] = synthetic.make_scene(int(name[9:] or 0), 512)
         else:
-            pair = raster.read_pair(folder / name / "pan.tif", folder / name / "ms.tif", SCENES[name])
-            pairs[name] = instruments.judged(pair)
+            pair = geotiff.read_pair(
+                folder / name / "pan.tif", folder / name / "ms.tif", SCENES[name]
+            )
+            pairs[name] = probes.judged(pair)
     return pairs
 
 
@@ -48,22 +52,29 @@ def main() -> None:
     parser.add_argument("--only-adapted", action="store_true", help="leave the controls out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    config, seeds = AdaptConfig(**changed(args.set, AdaptConfig)), [int(s) for s in args.seeds.split(",")]
+    config, seeds = (
+        AdaptConfig(**changed(args.set, AdaptConfig)),
+        [int(s) for s in args.seeds.split(",")],
+    )
     model, everything = clip.load_clip("bundled", args.weights), {}
     for name, pair in load_pairs(args.pairs.split(",") if args.pairs else None).items():
         start = time.time()
         if args.only_adapted:
-            views = instruments.held_out_views(pair, model.input_size)
+            views = probes.held_out_views(pair, model.input_size)
             runs = [AdaptConfig(**{**changed(args.set, AdaptConfig), "seed": s}) for s in seeds]
-            models = [adaptation.adapt(pair, model, prompts.get(args.prompt), c, progress=False)[0] for c in runs]
-            rows = {"adapted": [instruments.figures(m, views) for m in models]}
+            models = [
+                adaptation.adapt(pair, model, prompts.get(args.prompt), c, progress=False)[0]
+                for c in runs
+            ]
+            rows = {"adapted": [probes.figures(m, views) for m in models]}
         else:
-            rows = instruments.controls(pair, model, prompts.get(args.prompt), config, seeds)
+            rows = probes.controls(pair, model, prompts.get(args.prompt), config, seeds)
         seconds = (time.time() - start) / len(seeds)
         everything[name] = {"rows": rows, "seconds per seed": seconds}
         for row, tables in rows.items():
             cells = [
-                f"{k} {np.mean([t[k] for t in tables]):.2f}±{np.std([t[k] for t in tables]):.2f}" for k in tables[0]
+                f"{k} {np.mean([t[k] for t in tables]):.2f}±{np.std([t[k] for t in tables]):.2f}"
+                for k in tables[0]
             ]
             print(f"{name:>12} {row:<24}", " | ".join(cells), f"| {seconds:.0f} s", flush=True)
     if args.json:

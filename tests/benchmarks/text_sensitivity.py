@@ -13,8 +13,9 @@ from pathlib import Path
 
 from stage_one import load_pairs
 
-from clippan_lite import adaptation, clip, instruments, prompts
+from clippan_lite import adaptation, clip, prompts
 from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.experiments import probes
 
 PAPER = AdaptConfig(direction=0.0, intra=1.0, examples="BDSD")
 #: name -> (Stage I, swapped "before" or "after" it, weight of L_d, more Stage-II settings)
@@ -52,13 +53,17 @@ def main() -> None:
             start = time.time()
             words = [prompts.get(p) for p in args.prompts.split(",")]
             if swapped == "before":
-                guides = [adaptation.adapt(pair, model, w, config, progress=False)[0] for w in words]
+                guides = [
+                    adaptation.adapt(pair, model, w, config, progress=False)[0] for w in words
+                ]
             else:
                 first = adaptation.adapt(pair, model, words[0], config, progress=False)[0]
                 guides = [first.worded(replace(words[0], hrms=w.hrms)) for w in words]
-            views = instruments.held_out_views(pair, model.input_size)
+            views = probes.held_out_views(pair, model.input_size)
             supervisors = dict(zip(args.prompts.split(","), guides, strict=True)) | {"no L_d": None}
-            compared = instruments.sentences_compared(pair, supervisors, TrainConfig(direction=weight, **more), seeds)
+            compared = probes.sentences_compared(
+                pair, supervisors, TrainConfig(direction=weight, **more), seeds
+            )
             everything[f"{variant} | {name}"] = compared
             for other, row in compared.items():
                 psnr = sum(t["PSNR"] for t in row["tables"]) / len(seeds)
@@ -70,7 +75,9 @@ def main() -> None:
                         line += f" | {metric} {effect['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
                     line += f" | change {row['change'] or float('nan'):.2f}"
                 if supervisors[other] is not None and other != args.prompts.split(",")[0]:
-                    g = instruments.gradient_change(guides[0], supervisors[other], views, bool(more.get("tokens")))
+                    g = probes.gradient_change(
+                        guides[0], supervisors[other], views, bool(more.get("tokens"))
+                    )
                     line += f" | gradient cos {g['cosine']:+.2f}"
                 print(line, flush=True)
             print(f"{'':>24} {name:>12} {time.time() - start:.0f} s", flush=True)

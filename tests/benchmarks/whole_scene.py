@@ -21,7 +21,8 @@ TILE = 2048
 
 FUSE = """
 import json, os, sys, time
-from clippan_lite import backbones, fuse, loop
+from clippan_lite import backbones, fuse
+from clippan_lite.runtime import devices
 import torch
 folder, size, method, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.manual_seed(0)
@@ -31,14 +32,14 @@ begun = time.perf_counter()
 options = {"network": network} if network is not None else {"method": method}
 if workers:  # processes of one thread each
     import dask
-    import clippan_lite.workers
+    import clippan_lite.runtime.workers
     from dask.distributed import LocalCluster
-    dask.config.set(clippan_lite.workers.ENVIRONMENT)
+    dask.config.set(clippan_lite.runtime.workers.ENVIRONMENT)
     cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
     options["scheduler"] = cluster.scheduler_address
     begun = time.perf_counter()
 files = [f"{folder}/{name}.tif" for name in (f"pan_{size}", f"ms_{size}", "fused")]
-fuse.fuse_scene(*files, "WV2", progress=False, **options)
+fusing.fuse_scene(*files, "WV2", progress=False, **options)
 seconds = time.perf_counter() - begun
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20
 os.remove(f"{folder}/fused.tif")
@@ -47,9 +48,10 @@ print(json.dumps({"seconds": seconds, "MPix/s": size * size / 1e6 / seconds, "pe
 
 BARE = """
 import json, time, torch
-from clippan_lite import backbones, fuse, scenes
+from clippan_lite import backbones, fuse
+from clippan_lite.data import synthetic
 torch.manual_seed(0)
-network, pair = backbones.create("fusionnet", 8).eval(), scenes.make_scene(0, 2048, "WV2")
+network, pair = backbones.create("fusionnet", 8).eval(), synthetic.make_scene(0, 2048, "WV2")
 network = network.to(memory_format=torch.channels_last)
 found = {}
 for side in (256, 320, 512, 1024):
@@ -70,17 +72,29 @@ print(json.dumps(found))
 
 def write_scene(folder: Path, size: int) -> None:
     """``pan_SIZE.tif`` and ``ms_SIZE.tif``, a synthetic scene repeated."""
-    from clippan_lite import scenes
+    from clippan_lite.data import synthetic
 
     begun = time.perf_counter()
-    pair = scenes.make_scene(0, TILE, "WV2")
+    pair = synthetic.make_scene(0, TILE, "WV2")
     print(f"scene of {TILE} x {TILE} x 8: {time.perf_counter() - begun:.1f} s", flush=True)
     for name, image, pixel in (("pan", pair.pan, 0.5), ("ms", pair.ms, 2.0)):
         pixels, side = image.numpy().astype(np.uint16), image.shape[-1]
         whole = side * size // TILE
-        profile = {"driver": "GTiff", "count": len(pixels), "height": whole, "width": whole, "dtype": "uint16"}
-        profile |= {"tiled": True, "transform": rasterio.Affine(pixel, 0, 5e5, 0, -pixel, 5e6), "crs": "EPSG:32631"}
-        with rasterio.open(folder / f"{name}_{size}.tif", "w", **profile, BIGTIFF="IF_SAFER") as file:
+        profile = {
+            "driver": "GTiff",
+            "count": len(pixels),
+            "height": whole,
+            "width": whole,
+            "dtype": "uint16",
+        }
+        profile |= {
+            "tiled": True,
+            "transform": rasterio.Affine(pixel, 0, 5e5, 0, -pixel, 5e6),
+            "crs": "EPSG:32631",
+        }
+        with rasterio.open(
+            folder / f"{name}_{size}.tif", "w", **profile, BIGTIFF="IF_SAFER"
+        ) as file:
             for top in range(0, whole, side):
                 for left in range(0, whole, side):
                     file.write(pixels, window=Window(left, top, side, side))
@@ -89,7 +103,10 @@ def write_scene(folder: Path, size: int) -> None:
 def measured(code: str, *arguments: object) -> dict[str, float]:
     """What a fresh process prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -99,8 +116,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=16384)
     parser.add_argument("--methods", default="network,gsa")
-    parser.add_argument("--workers", action="store_true", help="one and two dask workers on the same scene")
-    parser.add_argument("--folder", type=Path, help="a few times the scene's size must fit (default: a temporary one)")
+    parser.add_argument(
+        "--workers", action="store_true", help="one and two dask workers on the same scene"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="a few times the scene's size must fit (default: a temporary one)",
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:

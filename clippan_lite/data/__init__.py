@@ -1,0 +1,10 @@
+"""Pairs of PAN and MS images: what one is, where it comes from, and whether its files fit together.
+
+Begin with :class:`Pair` (``pair``) and :func:`clippan_lite.data.geotiff.read_pair`. This wing may import ``physics`` and
+``runtime``. Only ``pair`` and ``patches`` are loaded here: the readers need rasterio or h5py.
+"""
+
+from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes
+from clippan_lite.data.patches import Patches, valid_corners
+
+__all__ = ["Pair", "Patches", "largest_valid", "reduced", "split_scenes", "valid_corners"]
