@@ -4,7 +4,15 @@ Begin with :class:`Pair` (``pair``) and :func:`clippan_lite.data.geotiff.read_pa
 ``runtime``. Only ``pair`` and ``patches`` are loaded here: the readers need rasterio or h5py.
 """
 
-from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes
+from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes, with_bands
 from clippan_lite.data.patches import Patches, valid_corners
 
-__all__ = ["Pair", "Patches", "largest_valid", "reduced", "split_scenes", "valid_corners"]
+__all__ = [
+    "Pair",
+    "Patches",
+    "largest_valid",
+    "reduced",
+    "split_scenes",
+    "valid_corners",
+    "with_bands",
+]

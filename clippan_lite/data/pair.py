@@ -140,6 +140,37 @@ def largest_valid(pair: Pair) -> Pair:
     )
 
 
+def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
+    """The pair with some of its bands, in the order named; "NIR" also finds "NIR1", and the reverse.
+
+    Raises:
+        ValueError: a band that the sensor lacks, a band named twice, or fewer than three bands.
+    """
+    sensor = pair.sensor
+    known = list(sensor.bands)
+    other_name = {"NIR": "NIR1", "NIR1": "NIR"}
+    found = [name if name in known else other_name.get(name, name) for name in names]
+    if not set(found) <= set(known) or len(set(found)) < max(3, len(found)):
+        raise ValueError(
+            f"bands {','.join(names)}: expected three or more different ones of "
+            f"{', '.join(known)} ({pair.name})"
+        )
+    chosen = [known.index(name) for name in found]
+    red, green, blue = (
+        chosen.index(band) if band in chosen else place for place, band in enumerate(sensor.rgb)
+    )
+    sensor = replace(
+        sensor,
+        bands=tuple(names),
+        rgb=(red, green, blue),
+        mtf_ms=tuple(sensor.mtf_ms[i] for i in chosen),
+        wavelengths_nm=tuple(sensor.wavelengths_nm[i] for i in chosen),
+        widths_nm=tuple(sensor.widths_nm[i] for i in chosen),
+    )
+    truth = None if pair.truth is None else pair.truth[chosen]
+    return replace(pair, ms=pair.ms[chosen], truth=truth, sensor=sensor)
+
+
 def reduced(pair: Pair) -> Pair:
     """The pair one scale down by Wald's protocol: MS and PAN degraded by the ratio, the original MS as truth."""
     ms, pan = degrade.wald(pair.ms, pair.pan, pair.sensor, pair.convention)

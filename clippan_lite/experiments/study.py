@@ -10,7 +10,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from clippan_lite import adaptation, backbones, classical, data, fuse, prompts, 
 from clippan_lite import clip as clips
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig, recipe
-from clippan_lite.data import Pair, geotiff, synthetic
+from clippan_lite.data import Pair, geotiff, synthetic, with_bands
 from clippan_lite.experiments import probes
 from clippan_lite.metrics import evaluation
 from clippan_lite.metrics.faults import faded, moved
@@ -291,34 +290,6 @@ def _loaded(
 def load(point: Point, scene: str, scale: str) -> Pair:
     """A scene at full resolution, or one scale down, with the point's bands and faults; kept for the next call."""
     return _loaded(scene, point.size, point.sensor, point.register, point.bands, scale, point.fault)
-
-
-def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
-    """The pair with some of its bands, in the order named; "NIR" also finds "NIR1", and the reverse.
-
-    Raises:
-        ValueError: a band that the sensor has not, or fewer than three.
-    """
-    known = list(pair.sensor.bands)
-    alias = {"NIR": "NIR1", "NIR1": "NIR"}
-    found = [name if name in known else alias.get(name, name) for name in names]
-    missing = [name for name in found if name not in known]
-    if missing or len(set(found)) < max(3, len(found)):
-        raise ValueError(
-            f"bands {','.join(names)}: expected three or more different ones of {', '.join(known)} ({pair.name})"
-        )
-    at = [known.index(name) for name in found]
-    picture = [
-        found.index(known[i]) if known[i] in found else k for k, i in enumerate(pair.sensor.rgb)
-    ]
-    s = pair.sensor
-    sensor = replace(
-        s, bands=tuple(names), rgb=tuple(picture), mtf_ms=tuple(s.mtf_ms[i] for i in at),
-        wavelengths_nm=tuple(s.wavelengths_nm[i] for i in at), widths_nm=tuple(s.widths_nm[i] for i in at),
-    )  # fmt: skip
-    return replace(
-        pair, ms=pair.ms[at], truth=None if pair.truth is None else pair.truth[at], sensor=sensor
-    )
 
 
 def spoiled(
