@@ -1,4 +1,4 @@
-"""A PAN / MS pair in memory, and what can be made of it: its valid part, itself one scale down."""
+"""A PAN / MS pair in memory, and the pairs that can be made from it: a part, or one scale down."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ class Pair:
         pan: panchromatic image, ``(1, h * ratio, w * ratio)`` float32, DN.
         sensor: bands, ratio, bit depth and MTF gains.
         name: short name used in file names and titles.
-        convention: where MS samples sit on PAN's grid, ``"benchmark"`` (phase ratio/2) or ``"geo"`` (centre-true).
-        valid: ``(H, W)`` bool on PAN's grid, False where either image is nodata. None means all valid.
-        truth: full-resolution MS ``(C, H, W)`` in DN where it is known (synthetic scenes), else None.
-        dtype: numpy name of the data type on disk, for writing results alike.
+        convention: where MS samples sit on PAN's grid, ``"benchmark"`` (phase ratio/2) or
+            ``"geo"`` (centre-true).
+        valid: ``(H, W)`` bool on PAN's grid, False where either image is nodata. None means all
+            valid.
+        truth: full-resolution MS ``(C, H, W)`` in DN where it is known (synthetic scenes), else
+            None.
+        dtype: numpy name of the data type on disk; results are written in it.
         georef: rasterio ``crs`` and ``transform`` of PAN, and ``nodata`` of MS; empty when unknown.
-        pan_shift: PAN pixels (down, right) that PAN was shifted by to fit MS, see :mod:`clippan_lite.data.registration`.
+        pan_shift: PAN pixels (down, right) that PAN was shifted by to fit MS, see
+            :mod:`clippan_lite.data.registration`.
     """
 
     ms: torch.Tensor
@@ -40,13 +44,19 @@ class Pair:
     valid: torch.Tensor | None = None
     truth: torch.Tensor | None = None
     dtype: str = "uint16"
-    georef: dict[str, Any] = field(default_factory=dict)
+    georef: dict[str, Any] = field(default_factory=dict)  # as rasterio takes them
     pan_shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def mask(self) -> torch.Tensor | None:
-        """``valid`` where it says anything: None when all pixels are valid."""
+        """``valid``, or None when all pixels are valid."""
         return None if self.valid is None or bool(self.valid.all()) else self.valid
+
+    @property
+    def valid_pixels(self) -> torch.Tensor:
+        """``valid``, or all True when it is None: ``(H, W)`` bool."""
+        everywhere = torch.ones(self.pan.shape[1:], dtype=torch.bool)
+        return everywhere if self.valid is None else self.valid
 
     @property
     def ratio(self) -> int:
@@ -65,14 +75,15 @@ class Pair:
 
     @property
     def scale(self) -> float:
-        """DN that networks see as 1: the 99.9th percentile of valid PAN, found on the image and not on the sensor.
+        """DN that networks see as 1: the 99.9th percentile of valid PAN.
 
-        16-bit products often fill a tenth of their range, which would leave SSIM's constants larger than the signal.
+        It comes from the image and not from the sensor: 16-bit products often fill a tenth of
+        their range, and SSIM's constants would then be larger than the signal.
         """
         pan = self.pan[0] if self.valid is None else self.pan[0][self.valid]
         if not pan.numel():
             raise ValueError(
-                f"{self.name} holds nodata only: expected some pixels where PAN and MS are both valid"
+                f"{self.name} holds nodata only: expected some pixels where PAN and MS are valid"
             )
         if not (torch.isfinite(pan).all() and torch.isfinite(self.ms).all()):
             raise ValueError(f"{self.name} holds NaN or infinite pixels: mark them as nodata first")
@@ -82,66 +93,73 @@ class Pair:
 def split_scenes(
     pairs: Sequence[Pair], held_out: float = 0.25, gap: int = 0
 ) -> tuple[Sequence[Pair], Sequence[Pair]]:
-    """Scenes to train on, and scenes to be judged on, which no training saw; nothing is read.
+    """Split scenes into some to train on and some to judge on; nothing is read.
 
-    Benchmark files hold neighbouring patches of a few images side by side, so the last ones are held out, not random
-    ones, which would overlap what was trained on. Within one scene, `Patches` splits by block.
+    Benchmark files hold neighbouring patches of a few images side by side. The last ones are held
+    out: random ones would overlap the patches that were trained on. Within one scene, `Patches`
+    splits by block.
 
     Args:
         pairs: a list, or :class:`clippan_lite.data.readers.Samples`, which stay unread.
-        held_out: share of the scenes, rounded up.
-        gap: scenes between the two parts that neither gets.
+        held_out: fraction of the scenes to judge on, rounded up.
+        gap: scenes between the two parts that belong to neither.
 
     Raises:
-        ValueError: a share that cannot be, or too few scenes.
+        ValueError: a fraction out of range, or too few scenes.
     """
     if not 0 < held_out < 1 or gap < 0:
         raise ValueError(
-            f"held_out must lie between 0 and 1 and gap be 0 or more, found {held_out}, {gap}"
+            "expected held_out between 0 and 1 and a gap of 0 or more, "
+            f"found {held_out} and {gap}: change them"
         )
     first = len(pairs) - math.ceil(len(pairs) * held_out)
     if first - gap < 1:
         raise ValueError(
-            f"{len(pairs)} scenes cannot be split with {held_out} held out and a gap of {gap}: give more"
+            f"{len(pairs)} scenes cannot be split with {held_out} held out and a gap of {gap}: "
+            "give more scenes"
         )
     return pairs[: first - gap], pairs[first:]
 
 
-def largest_valid(pair: Pair) -> Pair:
-    """The largest rectangle of a pair that holds no nodata, in whole MS pixels, as a pair without georeference."""
-    if pair.mask is None:
-        return pair
+def crop(pair: Pair, rows: slice, cols: slice) -> Pair:
+    """A part of a pair, given in MS pixels, as a pair without georeference."""
     r = pair.ratio
-    good = (F.max_pool2d((~pair.mask)[None].float(), r)[0] == 0).numpy()
-    best, heights = (0, 0, 0, 0, 0), np.zeros(good.shape[1] + 1, int)
-    for bottom, row in enumerate(good, 1):
-        heights[:-1] = (
-            heights[:-1] + 1
-        ) * row  # valid pixels above each column; the last one, 0, ends every run
-        open_runs: list[tuple[int, int]] = []  # (first column, height), heights growing
-        for column, height in enumerate(heights):
-            first = column
-            while open_runs and open_runs[-1][1] >= height:
-                first, tall = open_runs.pop()
-                best = max(best, (tall * (column - first), bottom - tall, bottom, first, column))
-            open_runs.append((first, height))
-    _, top, bottom, left, right = (int(n) for n in best)
-    fine = (slice(None), slice(top * r, bottom * r), slice(left * r, right * r))
-    truth = None if pair.truth is None else pair.truth[fine]
-    ms = pair.ms[:, top:bottom, left:right]
+    fine = tuple(slice(part.start * r, part.stop * r) for part in (rows, cols))
     return replace(
         pair,
-        ms=ms,
-        pan=pair.pan[fine],
-        truth=truth,
-        valid=None,
-        name=f"{pair.name}_valid",
+        ms=pair.ms[:, rows, cols],
+        pan=pair.pan[:, *fine],
+        valid=None if pair.valid is None else pair.valid[fine],
+        truth=None if pair.truth is None else pair.truth[:, *fine],
         georef={},
     )
 
 
+def largest_valid(pair: Pair) -> Pair:
+    """The largest rectangle of a pair without nodata, in whole MS pixels."""
+    if pair.mask is None:
+        return pair
+    good = (F.max_pool2d((~pair.mask)[None].float(), pair.ratio)[0] == 0).numpy()
+    best = (0, 0, 0, 0, 0)  # size, top, bottom, left, right
+    # Valid pixels at and above each column; the last entry stays 0 and ends every run.
+    heights = np.zeros(good.shape[1] + 1, int)
+    for bottom, row in enumerate(good, 1):
+        heights[:-1] = (heights[:-1] + 1) * row
+        open_runs: list[tuple[int, int]] = []  # (first column, height), heights growing
+        for column, height in enumerate(heights.tolist()):
+            first = column
+            while open_runs and open_runs[-1][1] >= height:
+                first, tall = open_runs.pop()
+                size = tall * (column - first)
+                best = max(best, (size, bottom - tall, bottom, first, column))
+            open_runs.append((first, height))
+    _, top, bottom, left, right = best
+    part = crop(pair, slice(top, bottom), slice(left, right))
+    return replace(part, valid=None, name=f"{pair.name}_valid")
+
+
 def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
-    """The pair with some of its bands, in the order named; "NIR" also finds "NIR1", and the reverse.
+    """The pair with some of its bands, in the order named; "NIR" also finds "NIR1", and vice versa.
 
     Raises:
         ValueError: a band that the sensor lacks, a band named twice, or fewer than three bands.
@@ -172,16 +190,26 @@ def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
 
 
 def reduced(pair: Pair) -> Pair:
-    """The pair one scale down by Wald's protocol: MS and PAN degraded by the ratio, the original MS as truth."""
+    """The pair one scale down, by Wald's protocol.
+
+    MS and PAN are degraded by the ratio, and the original MS becomes the truth.
+    """
     ms, pan = degrade.wald(pair.ms, pair.pan, pair.sensor, pair.convention)
-    truth = pair.ms[:, : ms.shape[-2] * pair.ratio, : ms.shape[-1] * pair.ratio]
+    height, width = pan.shape[-2:]
     valid = None
     if pair.mask is not None:
-        # Nodata spreads by the filter's reach: a pixel one scale down counts only where its whole surrounding is valid.
+        # Nodata spreads as far as the filter reaches: a pixel one scale down is valid only where
+        # everything around it is.
         holes = (~pair.mask)[None, None].float()
         reach = 2 * pair.ratio
         holes = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)
-        valid = F.max_pool2d(holes, pair.ratio)[0, 0, : truth.shape[-2], : truth.shape[-1]] == 0
+        valid = F.max_pool2d(holes, pair.ratio)[0, 0, :height, :width] == 0
     return replace(
-        pair, ms=ms, pan=pan, truth=truth, valid=valid, name=f"{pair.name}_reduced", georef={}
+        pair,
+        ms=ms,
+        pan=pan,
+        truth=pair.ms[:, :height, :width],
+        valid=valid,
+        name=f"{pair.name}_reduced",
+        georef={},
     )
