@@ -120,7 +120,7 @@ def test_cost_counts_parameters_and_products():
 def test_a_network_of_ones_own_is_known_by_its_name(small_pair):
     with pytest.raises(ValueError, match=r"expected a subclass of backbones\.Fusion"):
         backbones.register("tiny")(torch.nn.Conv2d)
-    with pytest.raises(ValueError, match="'pnn' is there already"):
+    with pytest.raises(ValueError, match="'pnn' exists already"):
 
         @backbones.register("pnn")
         class Other(backbones.Fusion):

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from clippan_lite import adaptation, backbones, checkpoints, data, fuse, losses, prompts, training
+from clippan_lite.backbones.fusionnet import FusionNet
 from clippan_lite.config import AdaptConfig, TrainConfig, digest, recipe
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.experiments import probes
@@ -386,7 +387,7 @@ def test_history_holds_each_terms_gradient_at_the_fused_image(small_pair):
     config = TrainConfig(steps=1, batch=2, patch=64, direction=0.0, spat=0.0, qnr=0.0)
     seen = {}
 
-    class Watching(backbones.fusionnet.FusionNet):
+    class Watching(FusionNet):
         def forward(self, ms, pan):
             out = super().forward(ms, pan)
             seen.update(out=out.detach().clone(), ms=ms.clone())

@@ -1,40 +1,38 @@
-"""Fusion networks behind one signature, ``forward(ms, pan) -> hrms``, and the registry that makes them by name.
+"""Fusion networks with one signature, ``forward(ms, pan) -> hrms``, made by name.
 
-All learn a residual on the interpolated MS and start with it at zero, so an untrained network returns EXP.
+All learn a residual on the interpolated MS and start with it at zero, so an untrained network
+returns EXP.
 """
 
-from __future__ import annotations
-
+import pkgutil
 from collections.abc import Callable
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from clippan_lite.backbones.arbrpn import ArbRPN
 from clippan_lite.backbones.common import Fusion, conv, silence
-from clippan_lite.backbones.fusionnet import FusionNet
-from clippan_lite.backbones.lambdapnn import LambdaPNN
-from clippan_lite.backbones.lformer import LFormer
-from clippan_lite.backbones.panmamba import PanMamba
-from clippan_lite.backbones.pannet import PanNet
-from clippan_lite.backbones.pnn import PNN
 
 __all__ = ["REGISTRY", "Fusion", "check", "conv", "cost", "create", "register", "silence"]
 
-REGISTRY: dict[str, type[Fusion]] = {
-    "fusionnet": FusionNet, "pnn": PNN, "pannet": PanNet, "lambdapnn": LambdaPNN, "arbrpn": ArbRPN, "lformer": LFormer,
-    "panmamba": PanMamba,
-}  # fmt: skip
+#: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
+REGISTRY: dict[str, str | type[Fusion]] = {
+    "fusionnet": "fusionnet:FusionNet",
+    "pnn": "pnn:PNN",
+    "pannet": "pannet:PanNet",
+    "lambdapnn": "lambdapnn:LambdaPNN",
+    "arbrpn": "arbrpn:ArbRPN",
+    "lformer": "lformer:LFormer",
+    "panmamba": "panmamba:PanMamba",
+}
 
 
 def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
-    """Class decorator: ``create(name, ...)`` and every place that takes a backbone's name know the class from then on.
+    """Class decorator that makes a network known by name, to :func:`create` and everywhere else.
 
     The class is a :class:`Fusion` with ``__init__(self, bands, ratio, convention, **options)`` and
-    ``residual(self, exp, pan)``; its last layer starts at zero (``silence``), so that untrained it returns EXP.
-    ``reach`` says from how many PAN pixels away an output pixel draws (32 unless set), ``grid`` at which multiples
-    attention windows and the like begin (1): images are fused in tiles, and where these are wrong, seams show.
+    ``residual(self, exp, pan)``. Its last layer starts at zero (:func:`silence`), so that the
+    untrained network returns EXP. Images are fused in tiles, so ``reach`` and ``grid`` have to be
+    right: where they are not, seams show.
 
     Raises:
         ValueError: the name is taken, or the class is no :class:`Fusion`.
@@ -45,10 +43,10 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
             raise ValueError(
                 f"backbone {name!r}: expected a subclass of backbones.Fusion, found {network!r}"
             )
-        there = REGISTRY.get(name, network)
-        if (there.__module__, there.__qualname__) != (network.__module__, network.__qualname__):
-            raise ValueError(f"backbone {name!r} is there already: choose another name")
-        REGISTRY[name] = network  # again, when a notebook's cell is run again
+        # A notebook's cell that runs again defines the same class anew, with the same repr.
+        if repr(REGISTRY.get(name, network)) != repr(network):
+            raise ValueError(f"backbone {name!r} exists already: choose another name")
+        REGISTRY[name] = network
         return network
 
     return add
@@ -56,12 +54,15 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
 
 @torch.no_grad()
 def cost(network: Fusion, size: int = 64) -> dict[str, float]:
-    """``parameters`` and ``MAC per PAN pixel`` (convolutions and matrix products; scans and attention weights not)."""
+    """Size of a network, and its work on an image of ``size`` x ``size`` PAN pixels.
+
+    Returns:
+        ``parameters`` and ``MAC per PAN pixel``. The latter counts convolutions and matrix
+        products; it leaves out scans and the weighting by attention.
+    """
     device, low = next(network.parameters()).device, size // network.ratio
-    ms, pan = (
-        torch.rand(1, network.bands, low, low, device=device),
-        torch.rand(1, 1, size, size, device=device),
-    )
+    ms = torch.rand(1, network.bands, low, low, device=device)
+    pan = torch.rand(1, 1, size, size, device=device)
     with FlopCounterMode(display=False) as counter:
         network(ms, pan)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -69,32 +70,37 @@ def cost(network: Fusion, size: int = 64) -> dict[str, float]:
 
 
 def check(name: str) -> None:
-    """Refuse a name that is not in the registry, with a ValueError that lists those that are."""
+    """Raise a ValueError that lists the known names, unless ``name`` is one of them."""
     if name not in REGISTRY:
         raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
 
 
 def create(
     name: str, bands: int, ratio: int = 4, convention: str = "benchmark", **options: object
-) -> nn.Module:
+) -> Fusion:
     """Make a fusion network.
 
     Args:
         name: a key of :data:`REGISTRY`.
         bands: MS bands.
-        ratio: PAN pixels per MS pixel, a power of two.
+        ratio: PAN pixels per MS pixel: 2, 4 or 8.
         convention: resampling convention of the data, see :mod:`clippan_lite.physics.degrade`.
         options: keyword arguments of the network's class, such as ``width``.
 
     Returns:
-        nn.Module: ``forward(ms (B, C, h, w), pan (B, 1, h * ratio, w * ratio)) -> (B, C, h * ratio, w * ratio)``.
+        The network. Its ``forward`` takes MS ``(B, C, h, w)`` and PAN
+        ``(B, 1, h * ratio, w * ratio)``, and returns HRMS ``(B, C, h * ratio, w * ratio)``.
 
     Raises:
-        ValueError: unknown name, or a ratio that is no power of two.
+        ValueError: unknown name, no band, or another ratio.
     """
     check(name)
     if bands < 1 or ratio not in (2, 4, 8):
         raise ValueError(
             f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
         )
-    return REGISTRY[name](bands, ratio, convention, **options)
+    entry = REGISTRY[name]
+    network: type[Fusion] = (
+        pkgutil.resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
+    )
+    return network(bands, ratio, convention, **options)

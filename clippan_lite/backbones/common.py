@@ -1,27 +1,29 @@
-"""What every fusion network shares: the interpolated MS, input checks and a zero start."""
-
-from __future__ import annotations
+"""What every fusion network shares: the interpolated MS, checks of its input, a zero start."""
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from clippan_lite.physics import degrade
 
-_PAD = 8  # MS pixels: as far as interp23's weights matter; it wraps around without this
-
 
 class Fusion(nn.Module):
-    """Base of the fusion networks: subclasses define ``residual(exp, pan)``, ``reach`` and, with windows, ``grid``.
+    """Base of the fusion networks. A subclass defines ``residual(exp, pan)``.
 
-    ``forward(ms, pan)`` takes MS ``(B, C, h, w)`` and PAN ``(B, 1, h * ratio, w * ratio)``, both scaled alike to about
-    [0, 1], and returns HRMS ``(B, C, h * ratio, w * ratio)``.
+    ``forward(ms, pan)`` takes MS ``(B, C, h, w)`` and PAN ``(B, 1, h * ratio, w * ratio)``, both
+    scaled alike to about [0, 1], and returns HRMS ``(B, C, h * ratio, w * ratio)``.
+
+    Args:
+        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`. Every network takes
+            these first; its own docstring names only what it takes besides.
+
+    Attributes:
+        reach: how far away, in PAN pixels, an output pixel looks at most. Tiles overlap by it.
+        grid: side in PAN pixels of attention windows and the like, which begin at its multiples,
+            and so do tiles.
     """
 
-    reach = 32  # PAN pixels from which an output pixel draws, at most; tiles overlap by it
-    grid = (
-        1  # tiles of an image begin at multiples of it: the side of attention windows and the like
-    )
+    reach: int = 32
+    grid: int = 1
 
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
@@ -29,48 +31,66 @@ class Fusion(nn.Module):
 
     def interpolate(self, ms: torch.Tensor) -> torch.Tensor:
         """EXP of a patch: interpolated MS whose borders are replicated, not wrapped around."""
-        pad, r = _PAD, self.ratio
-        padded = F.pad(ms, (pad,) * 4, mode="replicate")
+        pad = 8  # MS pixels: interp23's weights further away do not matter
+        padded = nn.functional.pad(ms, (pad,) * 4, mode="replicate")
         with torch.autocast(ms.device.type, enabled=False):  # bfloat16 would round EXP to 8 bits
-            return degrade.upsample(padded, r, self.convention)[
-                ..., pad * r : -pad * r, pad * r : -pad * r
-            ]
+            exp = degrade.upsample(padded, self.ratio, self.convention)
+        edge = pad * self.ratio
+        return exp[..., edge:-edge, edge:-edge]
 
     def forward(self, ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """Fuse one batch."""
         expected = (ms.shape[0], 1, ms.shape[-2] * self.ratio, ms.shape[-1] * self.ratio)
         if ms.ndim != 4 or ms.shape[1] != self.bands or tuple(pan.shape) != expected:
             raise ValueError(
-                f"expected MS (B, {self.bands}, h, w) and PAN (B, 1, {self.ratio}h, {self.ratio}w), "
-                f"found MS {tuple(ms.shape)} and PAN {tuple(pan.shape)}"
+                f"expected MS (B, {self.bands}, h, w) and PAN (B, 1, {self.ratio}h, "
+                f"{self.ratio}w), found MS {tuple(ms.shape)} and PAN {tuple(pan.shape)}"
             )
         exp = self.interpolate(ms)
         residual = self.residual(exp, pan)
         if residual.shape != exp.shape:
-            found = f"{tuple(residual.shape)}, expected EXP's {tuple(exp.shape)}"
             raise ValueError(
-                f"{type(self).__name__}.residual returns {found}: keep the size (padding), return all bands"
+                f"{type(self).__name__}.residual returns {tuple(residual.shape)}, expected EXP's "
+                f"{tuple(exp.shape)}: keep the size (padding), return all bands"
             )
         return exp + residual
 
     def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
-        """What the network adds to EXP ``(B, C, H, W)``."""
+        """What the network adds to EXP ``(B, C, H, W)``, from it and PAN ``(B, 1, H, W)``."""
         raise NotImplementedError
 
 
+class Block(nn.Sequential):
+    """Residual block of two convolutions of 3 x 3 pixels."""
+
+    def __init__(self, width: int):
+        super().__init__(conv(width, width), nn.ReLU(), conv(width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(B, width, H, W)``, shape unchanged."""
+        return torch.relu(x + super().forward(x))
+
+
 def conv(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:
-    """Convolution that keeps the size; borders replicated, since zeros would look like deep shadow."""
+    """Convolution that keeps the size. Borders are replicated: zeros would look like shadow."""
     return nn.Conv2d(inputs, outputs, size, padding=size // 2, padding_mode="replicate")
 
 
 def silence(layer: nn.Conv2d) -> nn.Conv2d:
     """Set a last layer to zero, so that the untrained network returns EXP."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
+
+
+def pad_to_grid(x: torch.Tensor, grid: int) -> torch.Tensor:
+    """Replicate the lower and right border until both sides are multiples of ``grid``."""
+    height, width = x.shape[-2:]
+    return nn.functional.pad(x, (0, -width % grid, 0, -height % grid), mode="replicate")
 
 
 def box_mean(x: torch.Tensor, size: int) -> torch.Tensor:
     """Mean over ``size`` x ``size`` pixels (odd), borders replicated."""
-    x = F.pad(x, (size // 2,) * 4, mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(x, (size, 1), stride=1), (1, size), stride=1)
+    x = nn.functional.pad(x, (size // 2,) * 4, mode="replicate")
+    rows = nn.functional.avg_pool2d(x, (size, 1), stride=1)
+    return nn.functional.avg_pool2d(rows, (1, size), stride=1)

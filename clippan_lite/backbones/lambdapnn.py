@@ -1,7 +1,5 @@
 """Lambda-PNN: a small residual network whose blocks weigh channels and places by attention."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -9,9 +7,10 @@ from clippan_lite.backbones.common import Fusion, box_mean, conv, silence
 
 
 class Attention(nn.Module):
-    """Weights in [0, 1] first per channel, then per place (as CBAM does), both from the neighbourhood.
+    """Weights in [0, 1] from the neighbourhood, first per channel, then per place, as in CBAM.
 
-    Channels are weighed by local means instead of the image's: an image fused in tiles has no mean of its own.
+    Channels are weighed by local means instead of the image's: an image that is fused in tiles has
+    no mean of its own.
     """
 
     def __init__(self, width: int, window: int):
@@ -32,12 +31,12 @@ class Attention(nn.Module):
 class LambdaPNN(Fusion):
     """Residual blocks with channel and spatial attention.
 
-    After Ciotola et al., "Unsupervised Deep Learning-Based Pansharpening With Jointly Enhanced Spectral and Spatial
-    Fidelity" (TGRS 2023). Differs from it in attention from means over a neighbourhood (no maxima over the image), in
-    width, in replicated borders and in the zero start; that paper's losses are no part of it.
+    After Ciotola et al., "Unsupervised Deep Learning-Based Pansharpening With Jointly Enhanced
+    Spectral and Spatial Fidelity" (TGRS 2023). Differs from it in attention from means over a
+    neighbourhood (no maxima over the image), in width, in replicated borders and in the zero start.
+    That paper's losses are no part of it.
 
     Args:
-        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
         width: channels inside, a multiple of 4.
         blocks: residual attention blocks.
         window: side in pixels of the neighbourhood (odd).

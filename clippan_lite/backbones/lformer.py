@@ -1,24 +1,20 @@
-"""LFormer: attention computed once and evolved by one-dimensional convolutions instead of computed in every layer."""
-
-from __future__ import annotations
+"""LFormer: attention is computed once, then evolved by one-dimensional convolutions."""
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from clippan_lite.backbones.common import Fusion, conv, silence
+from clippan_lite.backbones.common import Fusion, conv, pad_to_grid, silence
 
 
 class LFormer(Fusion):
     """After Hou et al., "Linearly-evolved Transformer for Pan-sharpening" (ACM MM 2024).
 
-    Queries come from PAN's features, keys and values from those of both images; the attention between the pixels of a
-    window is found once and then changed by a small 1-D convolution from layer to layer. Differs from the paper in
-    attention inside windows at one scale, in where queries and keys come from, in width and depth, in replicated
-    borders and in the zero start.
+    Queries come from PAN's features, keys and values from those of both images. The attention
+    between the pixels of a window is found once; a small 1-D convolution then changes it from layer
+    to layer. Differs from the paper in attention inside windows at one scale, in where queries and
+    keys come from, in width and depth, in replicated borders and in the zero start.
 
     Args:
-        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
         width: channels inside, a multiple of ``heads``.
         layers: layers that use the evolving attention.
         heads: attention heads.
@@ -51,36 +47,29 @@ class LFormer(Fusion):
 
     def _windows(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, D, H, W)`` as ``(windows, heads, pixels, D / heads)``."""
-        b, d, h, w = x.shape
         s = self.grid
-        x = x.view(b, self.heads, d // self.heads, h // s, s, w // s, s)
-        return x.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, self.heads, s * s, d // self.heads)
+        x = x.unflatten(3, (-1, s)).unflatten(2, (-1, s)).unflatten(1, (self.heads, -1))
+        return x.permute(0, 3, 5, 1, 4, 6, 2).flatten(0, 2).flatten(2, 3)
 
     def _image(self, x: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """Back from :meth:`_windows`."""
-        b, d, h, w = shape
-        s = self.grid
-        x = x.reshape(b, h // s, w // s, self.heads, s, s, d // self.heads)
+        s, (b, _, h, w) = self.grid, shape
+        x = x.reshape(b, h // s, w // s, self.heads, s, s, -1)
         return x.permute(0, 3, 6, 1, 4, 2, 5).reshape(shape)
 
     def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """Details to inject, ``(B, C, H, W)``."""
-        height, width = pan.shape[-2:]
-        pad = (0, -width % self.grid, 0, -height % self.grid)
-        both = F.pad(torch.cat([exp, pan], 1), pad, mode="replicate")
+        both = pad_to_grid(torch.cat([exp, pan], 1), self.grid)
         x = torch.relu(self.head(both))
         query = self._windows(self.query(torch.relu(self.head_pan(both[:, -1:]))))
         key = self._windows(self.key(x))
         attention = (query @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
-        for layer, (value, join, local) in enumerate(
-            zip(self.value, self.join, self.local, strict=True)
-        ):
+        layers = zip(self.value, self.join, self.local, strict=True)
+        for layer, (value, join, local) in enumerate(layers):
             if layer:
-                rows = attention.transpose(1, 2).flatten(0, 1)  # (windows * pixels, heads, pixels)
-                change = self.evolve[layer - 1](rows).view(
-                    -1, attention.shape[2], self.heads, attention.shape[3]
-                )
+                rows = attention.transpose(1, 2)  # (windows, pixels, heads, pixels)
+                change = self.evolve[layer - 1](rows.flatten(0, 1)).view(rows.shape)
                 attention = attention + change.transpose(1, 2)
             x = x + join(self._image(attention @ self._windows(value(x)), x.shape))
             x = x + local(x)
-        return self.tail(x)[..., :height, :width]
+        return self.tail(x)[..., : pan.shape[-2], : pan.shape[-1]]

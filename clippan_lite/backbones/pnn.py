@@ -1,7 +1,5 @@
 """PNN: three plain convolutions, the first network of the field, in its later residual form."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -9,13 +7,13 @@ from clippan_lite.backbones.common import Fusion, conv, silence
 
 
 class PNN(Fusion):
-    """Masi et al., "Pansharpening by Convolutional Neural Networks" (Remote Sensing 2016); residual as in Scarpa 2018.
+    """Masi et al., "Pansharpening by Convolutional Neural Networks" (Remote Sensing 2016).
 
-    Differs from them in being narrower (32 and 16 channels instead of 64 and 32 or 48 and 32), in having no spectral
-    index among its inputs, in replicated borders and in the zero start.
+    It learns a residual, as in Scarpa et al. 2018. Differs from both in being narrower (32 and 16
+    channels instead of 64 and 32, or 48 and 32), in having no spectral index among its inputs, in
+    replicated borders and in the zero start.
 
     Args:
-        bands, ratio, convention: as in :func:`clippan_lite.backbones.create`.
         width: channels of the first layer; the second has half.
     """
 
