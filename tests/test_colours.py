@@ -1,6 +1,7 @@
 """Text can be read: colours of plots and of the report page have WCAG's contrast of 4.5:1 or more (level AA)."""
 
 import re
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from clippan_lite.course import html_parts, plotting
+from clippan_lite.course import plotting, report
 
 LEAST = 4.5
 
@@ -82,7 +83,9 @@ def test_figures_on_coloured_cells_can_be_read(style):
 
 
 def test_texts_of_the_report_can_be_read():
-    rules = dict(re.findall(r"([^{}\n]+) \{([^}]*)\}", html_parts.STYLE))
+    template = Path(report.__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    style = re.search(r"(?s)<style>(.*)</style>", template).group(1)
+    rules = dict(re.findall(r"([^{}\n]+) \{([^}]*)\}", style))
     page = re.search(r"color: (#\w+); background: (#\w+)", rules["body"])
     ink, paper = page.groups()
     pairs = {"body": (ink, paper)}

@@ -1,27 +1,29 @@
 """A run folder as one self-contained page: tables, pictures, failures, parameters and provenance.
 
-Everything the page shows is inside the file, so it can be mailed or opened without network. What a run folder lacks
-is named on the page instead of being left out.
+Everything the page shows is inside the file, so it can be mailed or opened without a network. The
+page names what a run folder lacks instead of leaving it out. Its layout is ``report.html.j2``.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clippan_lite.course import html_parts
+import jinja2
+from markupsafe import Markup
+
 from clippan_lite.experiments import claims
+from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
 from clippan_lite.runtime import files
 
-# +1: higher is better, -1: lower is better
-DIRECTIONS = {
-    **dict.fromkeys(("D_lambda", "D_s", "D_lambda_K", "D_rho", "ERGAS", "SAM"), -1),
-    **dict.fromkeys(("QNR", "HQNR", "PSNR", "Q2n", "SSIM", "SCC"), 1),
-}
+#: File names' suffix -> media type of the pictures that a page can hold.
+IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+#: part of the results -> title and explanation of its table
 TABLES = {
     "full": (
         "Full resolution, without reference",
@@ -33,12 +35,11 @@ TABLES = {
     ),
     "truth": ("Full resolution, against the known truth", "Only synthetic scenes have it."),
 }
-ABOUT_EXP = (
-    "EXP is MS interpolated to PAN's grid, with no detail added. It is printed first because it beats many methods on "
-    "QNR and HQNR, and its D_lambda is 0 by construction: these indices alone do not show that an image is sharp."
-)
 DIGITS = {"PSNR": 2, "ERGAS": 3, "SAM": 3}  # else 4
 UNITS = {"PSNR": "dB", "SAM": "degrees"}
+
+# The content of a JSON file may be anything, so its values are Any.
+Json = dict[str, Any]
 
 
 def build(run_dir: str | os.PathLike[str]) -> Path:
@@ -58,282 +59,227 @@ def build(run_dir: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(
             f"{run_dir} is no run folder: give the folder that clippan-lite chain printed"
         )
-    run, results = _load(run_dir / "run.json"), _load(run_dir / "results.json")
-    captions = _load(run_dir / "figures" / "captions.json") or {}
-    pictures = {
-        p.name: p
-        for p in sorted((run_dir / "figures").glob("*"))
-        if p.suffix.lower() in html_parts.TYPES
-    }
-    failures = (results or {}).get("failures") or []
-    shown_there = {name for failure in failures for name in _figures_of(failure)}
-    first = [
-        name for name in pictures if Path(name).stem == "03_fused"
-    ]  # the result itself, before any table
-    parts = [
-        _summary(run, results, run_dir),
-        *(html_parts.picture(pictures[name], str(captions.get(name, ""))) for name in first),
-        *(_table(key, results) for key in TABLES if key != "truth" or _has(results, "truth")),
-        _effect(results),
-        _pictures(pictures, captions, shown_there | set(first)),
-        _failures(failures, pictures, captions),
-        _claims(),
-        _provenance(run, results),
-    ]
-    scene = _scene_name(run_dir, results)
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,  # everything but the template itself comes from outside
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["dotted"] = _dotted
+    page = environment.get_template("report.html.j2").render(_content(run_dir))
     path = run_dir / "report.html"
     with files.replacing(path) as part:
-        part.write_text(
-            html_parts.page(f"clippan-lite: {scene}", "\n".join(parts)), encoding="utf-8"
-        )
+        part.write_text(page, encoding="utf-8")
     return path
 
 
-def _load(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None if the run has not written it."""
+def _content(run_dir: Path) -> Json:
+    """Everything that the template shows, by the template's names."""
+    run, results = _load(run_dir / "run.json"), _load(run_dir / "results.json")
+    captions = _load(run_dir / "figures" / "captions.json")
+    pictures = {
+        path.name: _data_uri(path)
+        for path in sorted((run_dir / "figures").glob("*"))
+        if path.suffix.lower() in IMAGE_TYPES
+    }
+    failures = [_failure(entry) for entry in results.get("failures") or []]
+    result_pictures = [name for name in pictures if Path(name).stem == "03_fused"]
+    shown_elsewhere = set(result_pictures).union(*(failure["figures"] for failure in failures))
+    methods = results.get("methods", {})
+    tables = [_table(part, methods) for part in TABLES]
+    given: Json = {}
+    for values in run.get("parameters", {}).values():
+        given |= values
+    return {
+        "scene": _scene_name(run_dir, results),
+        "summary": _summary(run_dir, run, results),
+        "fused": (run_dir / "fused.tif").is_file(),
+        "pictures": pictures,
+        "captions": captions,
+        # The result itself comes before any table.
+        "result_pictures": result_pictures,
+        # Pictures in the order of their captions, then the rest by name.
+        "other_pictures": [
+            name for name in {**captions, **pictures} if name not in shown_elsewhere
+        ],
+        "tables": [table for table in tables if table["rows"] or table["part"] != "truth"],
+        "effects": _effects(results),
+        "failures": failures,
+        "claims_head": claims.HEAD,
+        "claims": claims.table(),
+        "run": run,
+        "parameters": given,
+        "times": [
+            [name, _number(entry.get("seconds"), 1), entry.get("status")]
+            for name, entry in run.get("notebooks", {}).items()
+        ],
+        "versions": {"started": run.get("started"), **run.get("versions", {})},
+        "provenance": results.get("provenance"),
+    }
+
+
+def _load(path: Path) -> Json:
+    """A JSON object; empty if the run has not written it, or if it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _scene_name(run_dir: Path, results: dict | None) -> str:
-    return str(
-        (results or {}).get("scene")
-        or next(
-            ((_load(path) or {}).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))),
-            None,
-        )
-        or run_dir.name
-    )
+def _data_uri(path: Path) -> str:
+    """A picture as text, to be put into the page."""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f"data:{IMAGE_TYPES[path.suffix.lower()]};base64,{data}"
 
 
-def _has(results: dict | None, part: str) -> bool:
-    return any(part in values for values in (results or {}).get("methods", {}).values())
+def _scene_name(run_dir: Path, results: Json) -> str:
+    """The scene's name, or the folder's where none is recorded."""
+    names = [results.get("scene")]
+    names += [_load(path).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))]
+    names += [run_dir.name]
+    return next(str(name) for name in names if name)
 
 
-def _summary(run: dict | None, results: dict | None, run_dir: Path) -> str:
-    results = results or {}
+def _summary(run_dir: Path, run: Json, results: Json) -> Json:
+    """What a reader wants to know first."""
     provenance = results.get("provenance") or {}
-    minutes = sum(n.get("seconds", 0) for n in (run or {}).get("notebooks", {}).values()) / 60
+    seconds = sum(entry.get("seconds", 0) for entry in run.get("notebooks", {}).values())
     facts = {
         "Scene": _scene_name(run_dir, results),
         "Sensor": results.get("sensor"),
         "Bands": results.get("bands"),
         "Ratio": results.get("ratio"),
         "Resampling convention": results.get("convention"),
-        "Device": (run or {}).get("device") or provenance.get("device"),
-        "Minutes": f"{minutes:.1f}" if run else None,
+        "Device": run.get("device") or provenance.get("device"),
+        "Minutes": f"{seconds / 60:.1f}" if run else None,
         "CLIP": provenance.get("clip"),
-        "Status": (run or {}).get("status"),
+        "Status": run.get("status"),
     }
-    facts = {k: "missing" if v is None else v for k, v in facts.items()}
-    fused = "<p>The fused image is <code>fused.tif</code> beside this page.</p>"
-    if not (run_dir / "fused.tif").is_file():
-        fused = html_parts.missing("the fused image", "fused.tif, written by the notebooks")
-    return f"<h2>Summary</h2>\n{html_parts.pairs(facts)}\n{fused}"
+    return {name: "missing" if value is None else value for name, value in facts.items()}
 
 
-def _table(key: str, results: dict | None) -> str:
-    """Methods x metrics, with the best value of each column marked."""
-    title, about = TABLES[key]
-    head = f"<h2>{escape(title)}</h2>\n"
-    methods = {
-        name: values
-        for name, values in (results or {}).get("methods", {}).items()
-        if values.get(key)
+def _table(part: str, methods: dict[str, Json]) -> Json:
+    """Methods x metrics of one part of the results, EXP first, with the best values of each metric."""
+    title, about = TABLES[part]
+    names = [name for name, values in methods.items() if values.get(part)]
+    names.sort(key=lambda name: name != "EXP")
+    measured = [methods[name] for name in names]
+    metrics = list(dict.fromkeys(metric for values in measured for metric in values[part]))
+    rows = [[_method(name, methods[name].get("seeds"))] for name in names]
+    best = []
+    for column, metric in enumerate(metrics, start=1):
+        digits = DIGITS.get(metric, 4)
+        best_value = _best([values[part].get(metric) for values in measured], metric, digits)
+        for index, values in enumerate(measured):
+            value = values[part].get(metric)
+            spread = (values.get(f"{part}_std") or {}).get(metric)
+            text = _number(value, digits)
+            rows[index].append(text if spread is None else f"{text} ± {_number(spread, digits)}")
+            if _is_finite(value) and round(value, digits) == best_value:
+                best.append((index, column))
+    return {
+        "part": part,
+        "title": title,
+        "about": about,
+        "head": ["method", *map(_heading, metrics)],
+        "rows": rows,
+        "best": best,
+        "has_exp": "EXP" in names,
+        "has_spread": any(values.get(f"{part}_std") for values in measured),
     }
-    if not methods:
-        return head + html_parts.missing("this table", "results.json, written by notebook 04")
-    methods = dict(
-        sorted(methods.items(), key=lambda item: item[0] != "EXP")
-    )  # EXP first, the rest in their order
-    metrics = list(dict.fromkeys(m for values in methods.values() for m in values[key]))
-    names = list(methods)
-    rows, classes = [], {}
-    for name, values in methods.items():
-        seeds = values.get("seeds")
-        note = (
-            f" <small>({len(seeds)} seed{'s' if len(seeds) != 1 else ''})</small>" if seeds else ""
-        )
-        cells = [escape(name) + note]
-        for metric in metrics:
-            spread = (values.get(f"{key}_std") or {}).get(metric)
-            digits = DIGITS.get(metric, 4)
-            text = html_parts.number(values[key].get(metric), digits)
-            cells.append(
-                text if spread is None else f"{text} ± {html_parts.number(spread, digits)}"
-            )
-        rows.append(cells)
-    for j, metric in enumerate(metrics, start=1):
-        for i in _best([methods[name][key].get(metric) for name in names], metric):
-            classes[i, j] = "best"
-    about += " Bold on green: the best value of a column; ↑ higher is better, ↓ lower is better."
-    if any(values.get(f"{key}_std") for values in methods.values()):
-        about += " Networks: mean ± standard deviation over the seeds."
-    if "EXP" not in methods:
-        head += html_parts.missing("EXP, the baseline without any detail", "results.json")
-    note = f"<p>{escape(ABOUT_EXP)}</p>\n" if key == "full" else ""
-    return f"{head}<p>{escape(about)}</p>\n{html_parts.table(rows, ['method', *map(_heading, metrics)], classes)}\n{note}"
+
+
+def _method(name: str, seeds: list[int] | None) -> str:
+    """A method's name, with the number of its seeds in small print."""
+    if not seeds:
+        return name
+    plural = "" if len(seeds) == 1 else "s"
+    return Markup("{} <small>({} seed{})</small>").format(name, len(seeds), plural)
 
 
 def _heading(metric: str) -> str:
-    arrow = {1: " ↑", -1: " ↓"}.get(DIRECTIONS.get(metric, 0), "")
-    unit = f" <small>{escape(UNITS[metric])}</small>" if metric in UNITS else ""
-    return escape(metric) + arrow + unit
+    """A metric's name, which way is better, and its unit in small print."""
+    name = f"{metric} ↑" if metric in LARGER_IS_BETTER else f"{metric} ↓"
+    if metric not in UNITS:
+        return name
+    return Markup("{} <small>{}</small>").format(name, UNITS[metric])
 
 
-def _best(values: list[Any], metric: str) -> list[int]:
-    """Indices of the best values as printed, ties included."""
-    digits, direction = DIGITS.get(metric, 4), DIRECTIONS.get(metric)
-    numbers = {
-        i: round(v, digits)
-        for i, v in enumerate(values)
-        if isinstance(v, int | float) and math.isfinite(v)
-    }
-    if not numbers or direction is None:
-        return []
-    best = max(numbers.values()) if direction > 0 else min(numbers.values())
-    return [i for i, v in numbers.items() if v == best]
+def _best(values: list[Any], metric: str, digits: int) -> float | None:
+    """The best value as printed; several methods may share it."""
+    printed = [round(value, digits) for value in values if _is_finite(value)]
+    if not printed:
+        return None
+    return max(printed) if metric in LARGER_IS_BETTER else min(printed)
 
 
-def _effect(results: dict | None) -> str:
-    """What the language loss changed, metric by metric."""
-    head = "<h2>What the language loss L_d changed</h2>\n"
-    effect = (results or {}).get("l_d_effect") or {}
-    if not any(effect.values()):
-        return head + html_parts.missing(
-            "the comparison with and without L_d", "results.json, written by notebook 04"
-        )
-    about = "Difference: network with L_d minus network without, the same seeds on both sides, with a 95 % interval."
-    out = [head, f"<p>{escape(about)}</p>"]
-    for key, metrics in effect.items():
+def _effects(results: Json) -> dict[str, list[list[str]]]:
+    """Rows by table title: what the language loss changed, metric by metric."""
+    effects = {}
+    for part, metrics in (results.get("l_d_effect") or {}).items():
         rows = []
         for metric, values in metrics.items():
+            difference = values.get("difference")
             low, high = (values.get("ci95") or [None, None])[:2]
-            interval = "–" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
-            reading = _reading(metric, values.get("difference"), low, high)
+            interval = f"{_number(low, sign='+')} to {_number(high, sign='+')}"
             rows.append(
                 [
                     _heading(metric),
-                    _signed(values.get("difference")),
-                    interval,
-                    html_parts.number(values.get("n")),
-                    reading,
+                    _number(difference, sign="+"),
+                    "–" if low is None or high is None else interval,
+                    _number(values.get("n")),
+                    _reading(metric, difference, low, high),
                 ]
             )
-        title = TABLES.get(key, (key, ""))[0]
-        table = html_parts.table(
-            rows,
-            ["metric", "difference", "95 % interval", "seeds", "reading"],
-            {(i, 4): "text" for i in range(len(rows))},
-        )
-        out.append(f"<h3>{escape(title)}</h3>\n{table}")
-    return "\n".join(out)
-
-
-def _signed(value: Any) -> str:
-    return ("+" if isinstance(value, int | float) and value >= 0 else "") + html_parts.number(value)
+        title, _ = TABLES.get(part, (part, ""))
+        effects[title] = rows
+    return effects if any(effects.values()) else {}
 
 
 def _reading(metric: str, difference: Any, low: Any, high: Any) -> str:
-    numbers = [
-        v for v in (difference, low, high) if isinstance(v, int | float) and math.isfinite(v)
-    ]
-    if len(numbers) < 3:
+    """What a difference and its interval say, in words."""
+    if not (_is_finite(difference) and _is_finite(low) and _is_finite(high)):
         return "no interval: too few seeds to tell"
     if low <= 0 <= high:
         return "interval contains 0: no measurable effect"
-    direction = DIRECTIONS.get(metric)
-    if direction is None:
-        return "higher with L_d" if difference > 0 else "lower with L_d"
-    return "better with L_d" if difference * direction > 0 else "worse with L_d"
+    better = (difference > 0) == (metric in LARGER_IS_BETTER)
+    return "better with L_d" if better else "worse with L_d"
 
 
-def _pictures(pictures: dict[str, Path], captions: dict[str, str], elsewhere: set[str]) -> str:
-    """Pictures in the order of their captions, then the rest by name; not those shown with a failure."""
-    order = [*captions, *(name for name in pictures if name not in captions)]
-    out = []
-    for name in order:
-        if name in elsewhere:
-            continue
-        if name in pictures:
-            out.append(html_parts.picture(pictures[name], str(captions.get(name, ""))))
+def _failure(entry: Json) -> Json:
+    """A failure with the file names of its pictures; the entry names one picture or lists several."""
+    figures = entry.get("figure") or []
+    if not isinstance(figures, list):
+        figures = [figures]
+    return {
+        "case": str(entry.get("case", "case without a name")),
+        "what": str(entry.get("what", "")),
+        "figures": [Path(str(name)).name for name in figures],
+        "facts": {k: v for k, v in entry.items() if k not in ("case", "what", "figure")},
+    }
+
+
+def _dotted(values: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values of an object; those of an object inside it get a dotted name."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
         else:
-            out.append(html_parts.missing(name, "figures/captions.json names it"))
-    return "<h2>Pictures and loss curves</h2>\n" + (
-        "\n".join(out) or html_parts.missing("all pictures", "figures/, written by the notebooks")
-    )
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{prefix}{name}", text
 
 
-def _figures_of(failure: dict[str, Any]) -> list[str]:
-    """File names of a failure's pictures; the entry may be one name or a list."""
-    named = failure.get("figure") or []
-    return [Path(str(name)).name for name in (named if isinstance(named, list) else [named])]
+def _number(value: Any, digits: int = 4, sign: str = "") -> str:
+    """A number with fixed decimals, with ``sign="+"`` always with its sign; a dash where none is."""
+    if isinstance(value, int):
+        return f"{value:{sign}d}"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:{sign}.{digits}f}"
+    return value if isinstance(value, str) else "–"
 
 
-def _failures(
-    failures: list[dict[str, Any]], pictures: dict[str, Path], captions: dict[str, str]
-) -> str:
-    out = ["<h2>Where it fails</h2>"]
-    if not failures:
-        out.append(html_parts.missing("the failure analysis", "results.json, notebook 05 adds it"))
-    for failure in failures:
-        case = str(failure.get("case", "case without a name"))
-        out.append(f"<h3>{escape(case)}</h3>\n<p>{escape(str(failure.get('what', '')))}</p>")
-        rest = {k: v for k, v in failure.items() if k not in ("case", "what", "figure")}
-        if rest:
-            out.append(html_parts.pairs(rest))
-        for name in _figures_of(failure):
-            if name in pictures:
-                out.append(html_parts.picture(pictures[name], str(captions.get(name) or case)))
-            else:
-                out.append(html_parts.missing(name, "figures/"))
-    return "\n".join(out)
-
-
-def _claims() -> str:
-    rows = [[escape(cell) for cell in row] for row in claims.table()]
-    text = {(i, j): "text" for i in range(len(rows)) for j in range(1, len(claims.HEAD))}
-    about = "From studies recorded with the package, not from this run: `notebooks/studies/results`, chapter 07."
-    return f"<h2>The paper's claims</h2>\n<p>{about}</p>\n" + html_parts.table(
-        rows, list(claims.HEAD), text
-    )
-
-
-def _provenance(run: dict | None, results: dict | None) -> str:
-    out = ["<h2>Parameters and provenance</h2>"]
-    if run is None:
-        out.append(
-            html_parts.missing(
-                "parameters, versions and times", "run.json, written by clippan-lite chain"
-            )
-        )
-    else:
-        given = {k: v for share in run.get("parameters", {}).values() for k, v in share.items()}
-        out.append("<h3>Parameters given</h3>")
-        out.append(
-            html_parts.pairs(given)
-            if given
-            else "<p>None: every notebook ran with its defaults.</p>"
-        )
-        times = [
-            [escape(n), html_parts.number(e.get("seconds"), 1), escape(str(e.get("status")))]
-            for n, e in run.get("notebooks", {}).items()
-        ]
-        out.append(
-            "<h3>Notebooks</h3>\n" + html_parts.table(times, ["notebook", "seconds", "status"])
-        )
-        out.append(
-            "<h3>Versions</h3>\n"
-            + html_parts.pairs({"started": run.get("started"), **run.get("versions", {})})
-        )
-    provenance = (results or {}).get("provenance")
-    out.append("<h3>Provenance</h3>")
-    out.append(
-        html_parts.pairs(provenance)
-        if provenance
-        else html_parts.missing("provenance", "results.json, written by notebook 04")
-    )
-    return "\n".join(out)
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
