@@ -6,6 +6,8 @@ import contextlib
 import importlib.metadata
 import sys
 
+import torch
+
 import clippan_lite
 
 PACKAGES = (
@@ -21,20 +23,21 @@ PACKAGES = (
 
 
 def pick(wanted: str = "auto") -> str:
-    """``"auto"`` takes the GPU when there is one; what was taken, and why, is printed."""
-    import torch
+    """Check that the wanted device can be used.
 
+    ``"auto"`` takes the GPU when there is one. It prints what it takes, and why.
+
+    Raises:
+        ValueError: an unknown device, or CUDA without a GPU.
+    """
+    found = torch.cuda.is_available()
     if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        why = (
-            "a GPU is there"
-            if wanted == "cuda"
-            else f"no GPU found, {torch.get_num_threads()} CPU threads"
-        )
-        print(f"device: {wanted} ({why})")
-    elif wanted != "cpu" and not wanted.startswith("cuda"):
+        wanted = "cuda" if found else "cpu"
+        missing = f"no GPU found, {torch.get_num_threads()} CPU threads"
+        print(f"device: {wanted} ({'a GPU is there' if found else missing})")
+    if wanted != "cpu" and not wanted.startswith("cuda"):
         raise ValueError(f"device {wanted!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
-    elif wanted.startswith("cuda") and not torch.cuda.is_available():
+    if wanted != "cpu" and not found:
         raise ValueError(
             f"device {wanted!r} was asked for, but no GPU is found; use device='cpu' or 'auto'"
         )
@@ -51,9 +54,6 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> str:
-    """The accelerator's name, or the number of CPU threads."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name(0)
-    return f"CPU with {torch.get_num_threads()} threads"
+    """The GPU's name, or the number of CPU threads."""
+    threads = f"CPU with {torch.get_num_threads()} threads"
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else threads

@@ -1,24 +1,27 @@
-"""The same function on many places of one job: here in turn, or by the processes of dask.distributed."""
+"""One function on many places of one job: here in turn, or in the processes of dask.distributed."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import torch
 
 from clippan_lite.runtime import notebooks
 
 if TYPE_CHECKING:
-    from dask.distributed import Client, Future
+    from distributed import Client, Future
 
-#: Dask has workers give all memory back at once, so that every image is mapped anew: twice the time. Set for those that
-#: are started here; for workers of your own, set the two variables before they start.
+#: Dask has its workers give all memory back at once. Every image is then mapped anew, which takes
+#: twice the time. These settings keep the memory. They hold for workers that are started here; set
+#: the two variables yourself before you start workers of your own.
 ENVIRONMENT = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": str(32 << 20),
@@ -29,152 +32,146 @@ Run = Callable[..., Iterable]
 
 @contextlib.contextmanager
 def processes(count: int, scheduler: str | None = None, threads: int = 1) -> Iterator[Run]:
-    """Yield ``run(function, job, places, killed=None)``, which iterates over ``function(job, place)`` in any order.
+    """Yield ``run(function, job, places, killed=None)``.
 
-    ``killed(place)``, where given, stands for the result of a place whose worker was killed, which raises otherwise.
+    ``run`` iterates over the results of ``function(job, place)`` in any order. A worker that is
+    killed raises, unless ``killed`` is given: then ``killed(place)`` stands for the result.
 
     Args:
-        count: 1 works in this process; more are a local cluster of dask.distributed.
-        scheduler: address of a running dask scheduler, whose workers are taken instead.
-        threads: of torch in each of several processes; 0 takes as many as dask gave to the worker.
+        count: 1 works in this process. More are a local cluster of dask.distributed.
+        scheduler: address of a running dask scheduler, whose workers are used instead.
+        threads: of torch in each of several processes. 0 takes as many as dask gave the worker.
 
     Raises:
+        ValueError: no worker, or several beside a scheduler.
         ImportError: dask.distributed is needed and missing.
         OSError: the scheduler does not answer or went away, or a worker was killed.
     """
+    if count < 1:
+        raise ValueError(f"expected 1 worker or more, found {count}")
+    if scheduler and count > 1:
+        raise ValueError(
+            f"{count} workers and a scheduler are both given: a scheduler has its own workers"
+        )
     if count == 1 and scheduler is None:
-        yield lambda function, job, places, killed=None: (function(job, place) for place in places)
+        yield _run_here
         return
+    with contextlib.ExitStack() as stack:
+        # A local cluster sets OMP_NUM_THREADS. This restores the environment afterwards.
+        stack.enter_context(mock.patch.dict(os.environ))
+        stack.callback(logging.disable, logging.root.manager.disable)
+        client = stack.enter_context(_connect(count, scheduler, threads))
+        try:
+            yield functools.partial(_run_on_dask, client, threads)
+        except KeyboardInterrupt:
+            # Processes that are stopped in mid-work complain at length.
+            logging.disable(logging.CRITICAL)
+            raise
+
+
+def _run_here(
+    function: Callable, job: object, places: Iterable, killed: Callable | None = None
+) -> Iterator:
+    """The results one after the other, in this process."""
+    return (function(job, place) for place in places)
+
+
+def _connect(count: int, scheduler: str | None, threads: int) -> Client:
+    """A client of the scheduler, or of a new local cluster."""
     try:
         import dask
-        from dask.distributed import Client, KilledWorker
+        from distributed import Client
     except ImportError as error:
         raise ImportError(
             "several workers need dask: pip install 'clippan-lite[scenes]'"
         ) from error
-    before = dict(
-        os.environ
-    )  # a local cluster sets OMP_NUM_THREADS, and leaves it to all later processes
-    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
-    shared = {
+    settings: dict[str, object] = {
         f"distributed.nanny.pre-spawn-environ.{name}": max(1, threads) for name in notebooks.THREADS
     }
+    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
+    cluster = {"address": scheduler} if scheduler else local
     try:
-        with dask.config.set(ENVIRONMENT | shared):
-            client = Client(**({"address": scheduler} if scheduler else local), timeout=PATIENCE)
+        with dask.config.set(settings | ENVIRONMENT):
+            return Client(**cluster, timeout=PATIENCE)
     except (OSError, RuntimeError) as error:
-        _restore(before)
-        told = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
-        raise OSError(
-            told if scheduler else f"the local dask cluster did not start ({error})"
-        ) from error
+        silent = f"no dask scheduler answers at {scheduler}: start one with `dask scheduler`"
+        failed = f"the local dask cluster did not start ({error}): try again, or take 1 worker"
+        raise OSError(silent if scheduler else failed) from error
 
-    def run(
-        function: Callable, job: object, places: list, killed: Callable | None = None
-    ) -> Iterable:
-        # scattered data is lost with its workers, what a task gives is made again
-        job = (
-            client.submit(_same, job, pure=False) if killed else client.scatter(job, broadcast=True)
-        )
-        tasks = {
-            client.submit(_alone, threads, function, job, place, pure=False): place
-            for place in places
-        }
 
-        def results() -> Iterator:
-            lost = []
-            for task in _ended(client, list(tasks)):
-                if killed and task.status == "error" and isinstance(task.exception(), KilledWorker):
-                    lost.append(tasks[task])
-                else:
-                    yield _taken(task, tasks[task], killed)
-            for (
-                place
-            ) in lost:  # one by one: perhaps only another task of the same worker is to blame
-                task = client.submit(_alone, threads, function, job, place, pure=False)
-                try:
-                    yield from (_taken(one, place, killed) for one in _ended(client, [task]))
-                except OSError:  # it took the last worker with it
-                    yield killed(place)
+def _run_on_dask(
+    client: Client,
+    threads: int,
+    function: Callable,
+    job: object,
+    places: Iterable,
+    killed: Callable | None = None,
+) -> Iterator:
+    """The results as the workers give them."""
+    from distributed import KilledWorker
+    from tlz import identity
 
-        return results()
-
-    quiet = logging.root.manager.disable
+    # The result of a task is made again when its worker is lost. Data that is sent is not.
+    shared_job = client.submit(identity, job, pure=False)
+    submit = functools.partial(
+        client.submit, _with_threads, threads, function, shared_job, pure=False
+    )
+    tasks = {submit(place): place for place in places}
+    lost = []
     try:
-        with client:
-            try:
-                yield run
-            except KeyboardInterrupt:
-                logging.disable(
-                    logging.CRITICAL
-                )  # processes that are stopped in mid-work complain at length
-                raise
-    finally:
-        logging.disable(quiet)
-        _restore(before)
-
-
-def _restore(before: dict[str, str]) -> None:
-    """Undo what changed in the environment."""
-    for name in {*os.environ, *before}:
-        if name not in before:
-            del os.environ[name]
-        elif os.environ.get(name) != before[name]:
-            os.environ[name] = before[name]
-
-
-def _ended(client: Client, tasks: list[Future]) -> Iterator[Future]:
-    """Tasks as they end.
-
-    Raises:
-        OSError: no worker has been there for a while. Dask itself waits for one for ever, and does not start another in
-            place of one that is killed in its first moments.
-    """
-    from dask.distributed import as_completed
-
-    waiting, empty, look = as_completed(tasks), 0, time.monotonic() + PATIENCE / 2
-    while not waiting.is_empty():
-        if waiting.has_ready():
-            yield next(waiting)
-            continue
-        time.sleep(0.02)
-        if time.monotonic() > look:
-            empty = 0 if client.nthreads() else empty + 1
-            if empty == 2:  # not once, for a worker may be starting anew
-                raise OSError(
-                    f"dask has had no worker for {PATIENCE / 2:.0f} s: start some, and the same call goes on"
-                )
-            look = time.monotonic() + PATIENCE / 2
-
-
-def _taken(task: Future, place: object, killed: Callable | None) -> object:
-    """A task's result, which its worker need not keep any longer."""
-    from dask.distributed import KilledWorker
-
-    try:
-        result = task.result()
+        for task in _as_they_finish(client, list(tasks)):
+            if killed and isinstance(task.exception(), KilledWorker):
+                lost.append(tasks[task])
+            else:
+                yield task.result()
+                task.release()  # the worker need not keep the result
     except CancelledError as error:
         raise OSError(
             f"dask's scheduler or workers are gone ({error}): the same command goes on"
         ) from error
     except KilledWorker as error:
-        if killed:
-            return killed(place)
         raise OSError(
             f"a worker was killed ({error}): had it too little memory? take a smaller window"
         ) from error
-    task.release()
-    return result
+    for place in lost:  # one by one: another task of the same worker may have been the cause
+        assert killed is not None
+        try:
+            yield from (again.result() for again in _as_they_finish(client, [submit(place)]))
+        except (KilledWorker, CancelledError, OSError):  # OSError: there is no worker any more
+            yield killed(place)
 
 
-def _same(job: object) -> object:
-    return job
+def _as_they_finish(client: Client, tasks: list[Future]) -> Iterator[Future]:
+    """Tasks in the order in which they end.
+
+    Raises:
+        OSError: there has been no worker for a while. Dask itself waits for ever. It does not
+            replace a worker that is killed in its first moments.
+    """
+    from distributed import as_completed
+
+    interval = PATIENCE / 2
+    finished, checks_without_worker = as_completed(tasks), 0
+    next_check = time.monotonic() + interval
+    while not finished.is_empty():
+        if finished.has_ready():
+            yield next(finished)
+        elif time.monotonic() < next_check:
+            time.sleep(0.02)
+        else:
+            checks_without_worker = 0 if client.nthreads() else checks_without_worker + 1
+            if checks_without_worker == 2:  # at the first check a worker may be starting anew
+                raise OSError(
+                    f"dask has had no worker for {interval:.0f} s: start some, and the same call "
+                    "goes on"
+                )
+            next_check = time.monotonic() + interval
 
 
-def _alone(threads: int, function: Callable, job: object, place: object) -> object:
-    """A task of a worker process: the processes share the cores."""
+def _with_threads(threads: int, function: Callable, job: object, place: object) -> object:
+    """Call the function in a worker process. Processes share the cores, so threads are set."""
     if not threads:
-        from dask.distributed import get_worker
+        from distributed import get_worker
 
         threads = get_worker().state.nthreads
     torch.set_num_threads(threads)
