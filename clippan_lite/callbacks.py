@@ -1,17 +1,171 @@
-"""What a training does beside its steps."""
+"""What a training does beside its steps: progress, stopping, keeping its state, sharing with
+processes.
+
+A callback of your own is a function ``(step, network, row)``. It is called after each step with the
+row of the history. If it returns True, the training stops as after Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 from tqdm.auto import tqdm
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-def progress_bar(steps: int, what: str, shown: bool, done: int = 0) -> tqdm:
-    """Progress bar drawn at most once a second.
+Row = dict[str, float]
+History = list[Row]  # one row per step
+Callback = Callable[[int, nn.Module, Row], object]
 
-    In a notebook each drawing is three messages, and clients that read a cell's messages only when it has ended (nbval)
-    lose those beyond a queue of about two thousand, the one that says "idle" among them.
+
+class Steps:
+    """The steps of a training that are left, with a progress bar.
+
+    Ctrl-C, or a notebook's stop button, only sets ``stopped``, so that no step is left half done. A
+    second press stops at once.
+
+    Args:
+        total: steps in all.
+        title: of the bar.
+        shown: whether there is a bar.
+        done: steps done before.
     """
-    left = range(done, steps)
-    return tqdm(
-        left, desc=what, unit="step", mininterval=1.0, disable=not shown, initial=done, total=steps
-    )
+
+    def __init__(self, total: int, title: str, shown: bool, done: int = 0):
+        self.stopped = False
+        # Each drawing in a notebook is three messages. Clients that read a cell's messages only
+        # when it has ended (nbval) lose those beyond two thousand, the one that says "idle" among
+        # them.
+        self._bar = tqdm(
+            range(done, total),
+            title,
+            total,
+            unit="step",
+            mininterval=1.0,
+            disable=not shown,
+            initial=done,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """The number of each step, from 0."""
+        with stop_signal(self._stop), self._bar:
+            yield from self._bar
+
+    def _stop(self) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def show(self, row: Row, digits: int) -> None:
+        """Show the terms of a row behind the bar."""
+        terms = {k: v for k, v in row.items() if k not in ("step", "loss") and " " not in k}
+        self._bar.set_postfix({k: f"{v:.{digits}f}" for k, v in terms.items()}, refresh=False)
+
+
+@contextlib.contextmanager
+def stop_signal(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function at Ctrl-C instead of raising KeyboardInterrupt; only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: call())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def read_row(step: int, values: Mapping[str, torch.Tensor]) -> Row:
+    """Named scalars as a row of the history, in one transfer from the device.
+
+    Raises:
+        FloatingPointError: one of them is not finite. The message names the first.
+    """
+    numbers = torch.stack(list(values.values())).tolist()
+    row = dict(zip(values, numbers, strict=True))
+    check_row(step, row)
+    return {"step": step, **row}
+
+
+def check_row(step: int, row: Mapping[str, float]) -> None:
+    """Refuse a row with a number that is not finite (FloatingPointError)."""
+    for name, value in row.items():
+        if not math.isfinite(value):
+            what = f"loss term {name!r}"
+            if name.startswith("grad "):
+                what = f"the gradient of loss term {name.removeprefix('grad ')!r}"
+            raise FloatingPointError(
+                f"{what} became {value} at step {step}; lower the learning rate"
+            )
+
+
+class Processes:
+    """The processes that share a training's batches: this one alone, unless an accelerator brings
+    more.
+
+    Args:
+        batch: patches per step of all processes together.
+        accelerator: of Hugging Face accelerate.
+
+    Raises:
+        ValueError: mixed precision fp16, or a batch that the processes cannot share evenly.
+    """
+
+    def __init__(self, batch: int, accelerator: Accelerator | None = None):
+        self.accelerator = accelerator
+        self.count = accelerator.num_processes if accelerator else 1
+        self.is_main = accelerator is None or accelerator.is_main_process
+        if accelerator is not None and accelerator.mixed_precision == "fp16":
+            raise ValueError(
+                "mixed precision fp16 is not supported, because gradients at the image are too small "
+                "for it; use bf16 or no"
+            )
+        if batch % self.count:
+            raise ValueError(f"{self.count} processes cannot share a batch of {batch} evenly")
+        self.part = slice(accelerator.process_index if accelerator else 0, None, self.count)
+
+    def wrap(self, network: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """The network with the accelerator's precision."""
+        if self.accelerator is None:
+            return network
+        accelerator = self.accelerator
+
+        def forward(ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+            with accelerator.autocast():
+                return network(ms, pan)
+
+        return forward
+
+    def average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        """Replace the gradients of this process by their mean over all."""
+        if self.accelerator is None or self.count == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = self.accelerator.reduce(parameter.grad.contiguous(), "mean")
+
+    def average_row(self, row: Row) -> Row:
+        """A row for the whole batch: means over the processes, and norms of the joint gradient."""
+        if self.accelerator is None or self.count == 1:
+            return row
+        values = torch.tensor(list(row.values()), dtype=torch.float64)
+        values = values.to(self.accelerator.device)
+        norms = torch.tensor([name.startswith("grad ") for name in row], device=values.device)
+        total = self.accelerator.reduce(torch.where(norms, values.square(), values), "sum")
+        mean = torch.where(norms, total.clamp(min=0).sqrt(), total) / self.count
+        return dict(zip(row, mean.tolist(), strict=True))
+
+    def any(self, stop: bool) -> bool:
+        """Whether one of the processes wants to stop: then all stop."""
+        if self.accelerator is None or self.count == 1:
+            return stop
+        wish = torch.tensor(float(stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(wish, "sum") > 0)

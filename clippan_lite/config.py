@@ -1,120 +1,254 @@
-"""Settings of the two training stages, saved as JSON beside every checkpoint."""
+"""Settings of both training stages: each one is declared, explained and checked in one place.
+
+Settings are frozen dataclasses whose fields carry their meaning and their bounds. They are checked
+when they are made, and saved as JSON beside every checkpoint.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+import math
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+from clippan_lite import losses
+
+KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 
 
 def digest(*parts: object) -> str:
-    """Short hash of settings, for cache keys: everything that changes a result must be among ``parts``."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    """Short hash of settings as a cache key. Pass everything that changes a result."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-#: Classical methods whose results "mixed" shows as HRMS, a random one per crop: no one method's look is learned.
-EXAMPLES = ("BDSD", "GSA", "MTF-GLP-HPM")
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    least: float = -math.inf,
+    most: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a setting: a dataclass field with its default, its meaning and its bounds.
+
+    Args:
+        default: also says which type is expected.
+        meaning: one line, shown as help and in tables of parameters.
+        least: smallest number allowed.
+        most: largest number allowed.
+        choices: the texts allowed; empty allows any.
+    """
+    bounds = {"meaning": meaning, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=bounds)
+
+
+def check(name: str, value: object, rule: Field[Any]) -> None:
+    """Compare a value with the declaration of its setting.
+
+    Raises:
+        ValueError: another type, a number out of bounds or not finite, or a text that is no choice.
+    """
+    kind = type(rule.default)
+    accepted = (int, float) if kind is float else kind
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
+        raise ValueError(f"{name} must be {KINDS[kind]}, found {value!r}")
+    choices = rule.metadata["choices"]
+    if choices and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
+    if isinstance(value, int | float):
+        check_bounds(name, value, rule.metadata["least"], rule.metadata["most"])
+
+
+def check_bounds(name: str, value: float, least: float, most: float = math.inf) -> None:
+    """Refuse a number that is out of bounds or not finite (ValueError)."""
+    if not least <= value <= most or math.isinf(value):
+        upper = "" if math.isinf(most) else f" and at most {most:g}"
+        lower = "finite" if math.isinf(least) else f"at least {least:g}"
+        raise ValueError(f"{name} must be {lower}{upper}, found {value!r}")
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
+class Settings:
+    """Base of all settings: every field made by :func:`setting` is checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        """Check every declared field."""
+        for rule in fields(self):
+            if "meaning" in rule.metadata:
+                check(rule.name, getattr(self, rule.name), rule)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all settings."""
+        return tuple(rule.name for rule in fields(cls))
+
+
+@dataclass(frozen=True)
+class StageSettings(Settings):
+    """Settings of a training stage: fields, and a weight for each term of its loss."""
+
+    terms: ClassVar[losses.Terms]
+    weights: dict[str, float]
+
+    def __post_init__(self) -> None:
+        """Check the fields and the weights.
+
+        Raises:
+            ValueError: a setting out of its bounds, or a weight of an unknown term.
+        """
+        super().__post_init__()
+        for name, weight in self.weights.items():
+            self.terms.check(name)
+            check_bounds(f"the weight {name}", weight, 0)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all settings: the fields, then the terms of the loss."""
+        own = [name for name in super().names() if name != "weights"]
+        return (*own, *cls.terms)
+
+    def weight(self, term: str) -> float:
+        """Weight of a term; one that is not named counts as 0."""
+        return self.weights.get(term, 0.0)
+
+    def changed(self, **changes: Any) -> Self:
+        """The same settings with some changed, fields and weights by name.
+
+        Raises:
+            ValueError: an unknown name, or a value out of its bounds.
+        """
+        for name in changes:
+            if name not in self.names() and name != "weights":
+                known = ", ".join(self.names())
+                raise ValueError(f"unknown setting {name!r}: expected one of {known}")
+        weights = self.weights | {k: v for k, v in changes.items() if k in self.terms}
+        own = {name: value for name, value in changes.items() if name not in self.terms}
+        return replace(self, **{"weights": weights, **own})
+
+
+Stage = TypeVar("Stage", bound=StageSettings)
+
+
+@dataclass(frozen=True)
+class AdaptConfig(StageSettings):
     """Stage I: stems and adapters around a frozen CLIP."""
 
-    steps: int = 80  # optimiser steps; 0 leaves CLIP un-adapted
-    batch: int = 12  # crops of different places per step, each as MS, PAN and HRMS
-    lr: float = 2e-3  # Adam's learning rate
-    temperature: float = 0.07  # of both contrastive losses, CLIP's usual start value
-    inter: float = 1.0  # weight of InterMCL: image type against its sentence
-    intra: float = 0.3  # weight of IntraMCL: same place against other places; it pulls against direction (paper: 1)
-    fusion: float = 1.0  # weight of the fusion-aware L1
-    direction: float = (
-        10.0  # weight of 1 - direction cosine on HRMS: our addition; the paper has none (0)
+    terms = losses.ADAPT_TERMS
+    # The paper has no direction term, and weight 1 for the others. IntraMCL pulls against
+    # direction.
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"inter": 1.0, "intra": 0.3, "fusion": 1.0, "direction": 10.0}
     )
-    drift: float = 0.0  # weight of 1 - cos(adapted, raw) of the MS and PAN sentences: keeps what CLIP knew of them
-    examples: str = (
-        "mixed"  # HRMS examples: "mixed" (EXAMPLES), one classical method, or "reduced" (true MS)
+    steps: int = setting(80, "Stage I optimiser steps; 0 leaves CLIP un-adapted", least=0)
+    batch: int = setting(12, "places per step, each seen as MS, PAN and HRMS", least=2)
+    lr: float = setting(2e-3, "Adam's learning rate", least=1e-12)
+    temperature: float = setting(0.07, "divides the cosines of both contrastive losses", least=1e-3)
+    examples: str = setting(
+        "mixed", 'HRMS examples: "mixed", one classical method, or "reduced" (true MS)'
     )
-    image_share: float = 0.2  # of an adapter's output in an image feature; as in the authors' code
-    text_share: float = 0.5  # the same for sentences; 0 leaves CLIP's own text features
-    stem: str = (
-        "learned"  # bands to CLIP's three channels: "learned" (the paper's), or fixed: "rgb", "pca"
+    image_share: float = setting(
+        0.2, "share of an adapter's output in an image feature", least=0, most=1
     )
-    seed: int = 0  # of initial weights and of the crops
+    text_share: float = setting(
+        0.5, "the same for sentences; 0 leaves CLIP's own text features", least=0, most=1
+    )
+    stem: str = setting(
+        "learned",
+        "bands to CLIP's three channels: learned (the paper's), or fixed",
+        choices=("learned", "rgb", "pca"),
+    )
+    seed: int = setting(0, "seed of Stage I's initial weights and crops", least=0)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(StageSettings):
     """Stage II: the fusion network, trained without truth."""
 
-    backbone: str = "fusionnet"  # a name in backbones.REGISTRY
-    start: str = ""  # "": an untrained network, which gives EXP; "bundled": ours, trained on synthetic scenes; or a file
-    steps: int = 80  # optimiser steps
-    batch: int = 4  # patches per step
-    patch: int = 128  # PAN pixels; CLIP sees it as native crops of its own input size
-    stride: int = 32  # patches begin at multiples of it, so that places, and CLIP's features of them, return; 1: anywhere
-    lr: float = 4e-3  # Adam's peak learning rate, one cosine down to 0
-    spec: float = 1.0  # weight of L_spec
-    spat: float = 1.0  # weight of L_spat
-    rho: float = (
-        0.0  # weight of L_rho: local correlation with PAN; our addition, the paper has none
+    terms = losses.TERMS
+    # L_QNR and L_d pull far harder than L_spec, which guards the colours. At weight 1, as in the
+    # paper, L_QNR buys its score with lost truth.
+    weights: dict[str, float] = field(
+        default_factory=lambda: {"spec": 1.0, "spat": 1.0, "qnr": 0.03, "direction": 0.03}
     )
-    ds: float = 0.0  # weight of L_Ds: D_s alone, without D_lambda; our addition too
-    ds_floor: float = (
-        0.0  # D_s below which L_Ds does not push: the truth's own, one scale down, is .02 to .07
+    backbone: str = setting("fusionnet", "fusion network, a name of the table of backbones")
+    start: str = setting(
+        "", 'weights to begin with: "" untrained (gives EXP), "bundled" ours, or a file'
     )
-    qnr: float = 0.03  # weight of L_QNR: at 1, as in the paper, it buys QNR with lost truth
-    reduced: float = (
-        0.0  # weight of MSE + (1 - SSIM) one scale down, where MS is the truth (Wald's protocol)
+    steps: int = setting(80, "Stage II optimiser steps", least=0)
+    batch: int = setting(4, "patches per step", least=1)
+    patch: int = setting(128, "side of a patch in PAN pixels", least=1)
+    stride: int = setting(
+        32, "patches begin at multiples of it, so that CLIP's features return; 1: anywhere", least=1
     )
-    truth: float = 0.0  # weight of the same against the truth, for synthetic scenes, which have one
-    ship: float = 0.0  # weight of L_ship; above 0 train() needs a teacher
-    direction: float = 0.03  # weight of L_d; 0 trains without it
-    words: float = 0.0  # weight of L_words: antonyms asked of un-adapted CLIP; our addition, the paper has none
-    guard: bool = (
-        False  # L_d and L_words move details only: what MS's MTF lets through is left to L_spec
+    lr: float = setting(4e-3, "Adam's peak learning rate, one cosine down to 0", least=1e-12)
+    ds_floor: float = setting(0.0, "D_s below which L_Ds does not push", least=0)
+    guard: bool = setting(False, "language moves details only; L_spec keeps the colours")
+    tokens: bool = setting(False, "L_d on CLIP's patches instead of whole crops")
+    crops_in_turn: int = setting(
+        4, "L_d looks at every fourth native crop, the others follow; 1: at all of them", least=1
     )
-    crops_in_turn: int = (
-        4  # L_d looks at every fourth native crop, the others in the next steps; 1: at all of them
-    )
-    balance: bool = False  # weights times gradient norms: a term pushes its weight times as hard as the first one
-    tokens: bool = False  # L_d on CLIP's patches instead of whole crops
-    seed: int = 0  # of initial weights and of the patches
-    options: dict = field(default_factory=dict)  # passed to the backbone
+    balance: bool = setting(False, "scale weights by gradient norms, so that a weight is a pull")
+    seed: int = setting(0, "seed of Stage II's initial weights and patches", least=0)
+    options: dict[str, Any] = field(default_factory=dict)  # passed to the backbone
 
 
-#: Named settings of Stage II; the figures behind "best" are in notebooks/LOG.md.
+#: Named settings of Stage I.
+ADAPT_RECIPES = {
+    "ours": AdaptConfig(),
+    "paper": AdaptConfig().changed(examples="BDSD", direction=0.0, intra=1.0),
+    "course": AdaptConfig(steps=40),
+}
+
+#: Named settings of Stage II. The figures behind "best" are in notebooks/LOG.md.
 RECIPES = {
-    "course": TrainConfig(steps=60, batch=1, crops_in_turn=1),  # the chapters': seconds for a network on two cores
+    "course": TrainConfig(steps=60, batch=1, crops_in_turn=1),  # a network in seconds on two cores
     "quick": TrainConfig(),
     "paper": TrainConfig(
-        steps=1000, batch=32, lr=3e-3, qnr=1.0, ship=1.0, direction=1.0, stride=1, crops_in_turn=1
+        {"spec": 1.0, "spat": 1.0, "qnr": 1.0, "ship": 1.0, "direction": 1.0},
+        steps=1000,
+        batch=32,
+        lr=3e-3,
+        stride=1,
+        crops_in_turn=1,
     ),
     "best": TrainConfig(
-        start="bundled", steps=600, lr=3e-3, spec=2.0, spat=0.0, rho=1.5, ds=0.3, ds_floor=0.04, qnr=0.0, reduced=0.5,
-        direction=0.0,
+        {"spec": 2.0, "rho": 1.5, "ds": 0.3, "reduced": 0.5},
+        start="bundled",
+        steps=600,
+        lr=3e-3,
+        ds_floor=0.04,
     ),
-}  # fmt: skip
+}
 
 
-def recipe(name: str, **changes: object) -> TrainConfig:
-    """Settings by name, some of them changed: ``recipe("best", seed=1, backbone="pannet")``.
+def recipe(name: str, **changes: Any) -> TrainConfig:
+    """Settings of Stage II by name, some of them changed: ``recipe("best", seed=1, qnr=0.03)``.
 
     ``"paper"`` needs a supervisor and a teacher (L_ship).
 
     Raises:
-        ValueError: unknown recipe, or a setting that there is not.
+        ValueError: an unknown recipe or setting.
     """
-    if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(RECIPES)}")
-    known = [f.name for f in fields(TrainConfig)]
-    for key in changes:
-        if key not in known:
-            raise ValueError(
-                f"unknown setting {key!r} of a training: expected one of {', '.join(known)}"
-            )
-    return replace(RECIPES[name], **changes)
+    return _named(RECIPES, name).changed(**changes)
 
 
-def to_json(config: AdaptConfig | TrainConfig, **more: object) -> str:
-    """JSON text of a config with other facts beside it."""
-    return json.dumps({**asdict(config), **more}, indent=1)
+def adapt_recipe(name: str, **changes: Any) -> AdaptConfig:
+    """Settings of Stage I by name, some of them changed: ``adapt_recipe("paper", steps=40)``.
+
+    Raises:
+        ValueError: an unknown recipe or setting.
+    """
+    return _named(ADAPT_RECIPES, name).changed(**changes)
+
+
+def _named(recipes: dict[str, Stage], name: str) -> Stage:
+    if name not in recipes:
+        raise ValueError(f"unknown recipe {name!r}: expected one of {', '.join(recipes)}")
+    return recipes[name]

@@ -60,7 +60,7 @@ class Patches:
         size: int,
         split: str = "all",
         extra: dict[str, torch.Tensor] | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         gap: int = 32,
         stride: int = 1,
         least: int = 32,

@@ -3,108 +3,92 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from clippan_lite.losses.stage_one import direction
+from clippan_lite.losses.terms import Batch, Guide, Tensor
 from clippan_lite.physics import degrade
 from clippan_lite.physics.sensors import Sensor
-from clippan_lite.prompts import OF_BANDS
 
-KINDS = ("ms", "pan", "hrms")
-
-
-def direction(images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor]) -> torch.Tensor:
-    """L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)), in [0, 2].
-
-    The displacement of the image feature caused by fusion must point where the text displacement points.
-
-    Args:
-        images: ``"hrms"`` (the output, carries the gradient), ``"ms"``, ``"pan"``: unit features ``(B, d)``.
-        texts: the same kinds, ``(1, d)``.
-    """
-    cosines = [
-        F.cosine_similarity(
-            images["hrms"] - images[kind], texts["hrms"] - texts[kind], dim=-1, eps=1e-6
-        )
-        for kind in ("ms", "pan")
-    ]
-    return 1 - (cosines[0] + cosines[1]).mean() / 2
+GREY_PAIRS = 3  # the first pairs of antonyms suit a single band, too
 
 
-def language(
-    supervisor: nn.Module,
-    fused: torch.Tensor,
-    exp: torch.Tensor,
-    pan: torch.Tensor,
-    texts: dict[str, torch.Tensor],
-    tokens: bool = False,
-    crops: slice = slice(None),
-    places: torch.Tensor | None = None,
-    known: dict | None = None,
-) -> torch.Tensor:
-    """L_d of images, in [0, 2]: :func:`direction` of their features in native crops.
+def direction_in_crops(
+    fused: Tensor, batch: Batch, *, guard: bool = False, tokens: bool = False
+) -> Tensor:
+    """L_d of fused images, in [0, 2]: :func:`direction` of their features in native crops.
 
     Args:
-        supervisor: the adapted CLIP.
-        fused: ``(B, C, H, W)``, carries the gradient.
-        exp: MS interpolated ``(B, C, H, W)``; its features are constants.
-        pan: ``(B, 1, H, W)``; its features are constants.
-        texts: the sentences' features.
-        tokens: on CLIP's patches instead of whole crops.
-        crops: which of all crops to look at.
-        places: top left corner of each image in its scene, ``(B, 2)``; needed with ``known``.
-        known: features of MS and PAN by place, filled here, so that each crop is encoded once; None forgets them.
+        fused: ``(B, C, H, W)``, carries the gradient. The features of MS and PAN are constants.
+        batch: brings ``exp``, ``pan``, the guide and which crops to look at.
+        guard: let the gradient move details only.
+        tokens: compare CLIP's patches instead of whole crops.
     """
-    ms, pan, fused = (supervisor.tiles(image)[crops] for image in (exp, pan, fused))
-    if known is None:
-        known, corners = {}, list(range(len(fused)))
+    guide: Guide = batch.need("guide")
+    supervisor = guide.supervisor
+    image = details_only(fused, batch.sensor) if guard else fused
+    crops = supervisor.tiles(image)[batch.crops]
+    ms, pan = _source_features(batch, guide, tokens)
+    features = {"hrms": supervisor.encode("hrms", crops, tokens), "ms": ms, "pan": pan}
+    return direction(features, guide)
+
+
+def _source_features(batch: Batch, guide: Guide, tokens: bool) -> tuple[Tensor, Tensor]:
+    """Features of the native crops of MS (interpolated) and PAN: remembered, or encoded now."""
+    supervisor, remembered = guide.supervisor, guide.remembered
+    ms, pan = (supervisor.tiles(image)[batch.crops] for image in (batch.exp, batch.pan))
+    if remembered is None:
+        remembered = {}
+        corners = [(index,) for index in range(len(ms))]
     else:
-        corners = list(map(tuple, supervisor.tile_corners(places, exp.shape[-2:])[crops].tolist()))
-    new = [i for i, corner in enumerate(corners) if corner not in known]
+        size = (batch.exp.shape[-2], batch.exp.shape[-1])
+        found = supervisor.tile_corners(batch.need("places"), size)[batch.crops]
+        corners = [tuple(corner) for corner in found.tolist()]
+    new = [index for index, corner in enumerate(corners) if corner not in remembered]
     if new:
         with torch.no_grad():
-            pairs = [
-                supervisor.encode(kind, x[new], tokens).chunk(len(new))
-                for kind, x in (("ms", ms), ("pan", pan))
-            ]
-        known |= zip((corners[i] for i in new), zip(*pairs, strict=True), strict=True)
-    ms, pan = (torch.cat(part) for part in zip(*(known[corner] for corner in corners), strict=True))
-    return direction(
-        {"hrms": supervisor.encode("hrms", fused, tokens), "ms": ms, "pan": pan}, texts
-    )
+            new_ms = supervisor.encode("ms", ms[new], tokens).chunk(len(new))
+            new_pan = supervisor.encode("pan", pan[new], tokens).chunk(len(new))
+        for index, ms_feature, pan_feature in zip(new, new_ms, new_pan, strict=True):
+            remembered[corners[index]] = (ms_feature, pan_feature)
+    pairs = [remembered[corner] for corner in corners]
+    return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
 
 
-def words(
-    supervisor: nn.Module,
-    fused: torch.Tensor,
-    crops: slice = slice(None),
-    band: int = 0,
-    temperature: float = 0.1,
-) -> torch.Tensor:
-    """L_words: how far un-adapted CLIP is from calling native crops by the wanted word of each antonym pair.
+def words(fused: Tensor, batch: Batch, temperature: float = 0.1, *, guard: bool = False) -> Tensor:
+    """L_words: how far un-adapted CLIP is from calling native crops by the wanted word of each
+    pair.
 
-    Mean of softplus((cos(F, T_unwanted) - cos(F, T_wanted)) / temperature). Crops are shown in true colour and as one
-    band in grey, without stems and adapters, which would learn to mean anything by the words. The idea of antonyms is
-    CLIP-IQA's (Wang et al. 2023); single bands and native crops are ours, and so is the use beside L_spec: alone, the
-    words are content with PAN repeated in every band.
+    Mean of softplus((cos(F, T_unwanted) - cos(F, T_wanted)) / temperature). Crops are shown in true
+    colour, and as one band in grey. Stems and adapters are left aside: they would learn to mean
+    anything by the words. Antonyms are CLIP-IQA's idea (Wang et al. 2023). Single bands and native
+    crops are ours,
+    and so is the use beside L_spec: alone, the words are content with PAN repeated in every band.
 
     Args:
-        supervisor: brings CLIP, the stretch of each band, and the pairs (:data:`clippan_lite.prompts.ANTONYMS`).
         fused: ``(B, C, H, W)``, carries the gradient.
-        crops: which of all crops to look at.
-        band: the one shown in grey, for the pairs that suit a grey picture.
-        temperature: divides the cosines; CLIP's margin between sharp and blurred ground is about 0.4.
+        batch: brings the guide, whose supervisor holds the pairs of words and each band's stretch.
+        guard: let the gradient move details only.
+        temperature: divides the cosines. CLIP's margin between sharp and blurred ground is about
+            0.4.
     """
+    supervisor = batch.need("guide").supervisor
+    image = details_only(fused, batch.sensor) if guard else fused
     pairs = supervisor.prompts.antonyms
     texts = supervisor.clip.encode_text([text for pair in pairs for text in pair])
-    wish = texts[1::2] - texts[0::2]  # unwanted minus wanted
-    tiles = supervisor.tiles(fused)[crops] * supervisor.band_gain
-    views = torch.cat([tiles[:, list(supervisor.rgb)], tiles[:, [band]].expand(-1, 3, -1, -1)])
-    colour, grey = (supervisor.clip.encode_image(views) @ wish.T / temperature).chunk(2)
-    return F.softplus(torch.cat([colour, grey[:, :OF_BANDS]], 1)).mean()
+    unwanted_minus_wanted = texts[1::2] - texts[0::2]
+    tiles = supervisor.tiles(image)[batch.crops] * supervisor.band_gain
+    grey = tiles[:, [batch.grey_band]].expand(-1, 3, -1, -1)
+    views = torch.cat([tiles[:, list(supervisor.rgb)], grey])
+    margins = supervisor.clip.encode_image(views) @ unwanted_minus_wanted.T / temperature
+    of_colour, of_grey = margins.chunk(2)
+    return F.softplus(torch.cat([of_colour, of_grey[:, :GREY_PAIRS]], 1)).mean()
 
 
-def details_only(fused: torch.Tensor, sensor: Sensor) -> torch.Tensor:
-    """The same image, whose gradient keeps what MS's MTF filter removes: the spectrum is left to L_spec."""
+def details_only(fused: Tensor, sensor: Sensor) -> Tensor:
+    """The same image, but its gradient moves only what MS's MTF filter removes.
+
+    The colours are left to L_spec.
+    """
     coarse = degrade.mtf_filter(fused, sensor.mtf_ms, sensor.ratio)
     return fused - coarse + coarse.detach()

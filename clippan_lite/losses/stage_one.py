@@ -1,35 +1,40 @@
-"""The losses of Stage I, each a function (METHOD: arXiv 2511.10896)."""
+"""The losses of Stage I: what stems and adapters learn (METHOD: arXiv 2511.10896).
+
+Every term takes the features of a batch by kind, each ``(B, d)`` of unit length, and a
+:class:`Guide` with the sentences' features. Row i of each kind shows the same place.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from clippan_lite.losses.language import KINDS, direction
+from clippan_lite.losses.terms import Features, Guide, Tensor
+
+KINDS = ("ms", "pan", "hrms")
 
 
-def inter_mcl(
-    images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor], temperature: float = 0.07
-) -> torch.Tensor:
+def inter_mcl(features: Features, guide: Guide, *, temperature: float = 0.07) -> Tensor:
     """InterMCL: each image type against the three sentences, both ways, by type.
 
-    All images of a type share one sentence, so targets by batch index (as for captions) would make the loss ln B for
-    any image. Here the classes are the types, and a sentence has all images of its type as positives.
+    All images of a type share one sentence, so targets by batch index, as for captions, would make
+    the loss ln B for any image. Here the classes are the types. A sentence has all images of its
+    type as positives.
 
     Args:
-        images: kind -> unit features ``(B, d)``.
-        texts: kind -> unit feature ``(1, d)``.
+        features: kind -> unit features ``(B, d)``.
+        guide: the sentences.
         temperature: divides the cosines.
 
     Returns:
-        Scalar; ln B, the floor of the text-to-image half, is subtracted, so the floor is 0.
+        Scalar. ln B, the floor of the text-to-image half, is subtracted, so the floor is 0.
     """
-    features = torch.cat([images[kind] for kind in KINDS])
-    logits = features @ torch.cat([texts[kind] for kind in KINDS]).T / temperature
-    count = len(images["ms"])
+    images = torch.cat([features[kind] for kind in KINDS])
+    texts = torch.cat([guide.texts[kind] for kind in KINDS])
+    logits = images @ texts.T / temperature
+    count = len(features["ms"])
     types = torch.arange(3, device=logits.device).repeat_interleave(count)
     to_text = F.cross_entropy(logits, types)
     positive = F.one_hot(types, 3).T.bool()
@@ -37,59 +42,69 @@ def inter_mcl(
     return (to_text + to_image) / 2
 
 
-def intra_mcl(images: dict[str, torch.Tensor], temperature: float = 0.07) -> torch.Tensor:
-    """IntraMCL: MS, PAN and HRMS of one place are positives, other places negatives (supervised contrast).
+def intra_mcl(features: Features, guide: Guide, *, temperature: float = 0.07) -> Tensor:
+    """IntraMCL: MS, PAN and HRMS of one place are positives, other places negatives.
 
     Args:
-        images: kind -> unit features ``(B, d)``, row i of each kind showing the same place.
+        features: kind -> unit features ``(B, d)``, two places or more.
+        guide: is not looked at.
         temperature: divides the cosines.
 
     Returns:
-        Scalar; ln 2, the floor with two positives per anchor, is subtracted.
+        Scalar. ln 2, the floor with two positives per anchor, is subtracted.
+
+    Raises:
+        ValueError: a single place.
+
+    Source:
+        Supervised contrast, Khosla et al. 2020.
     """
-    features = torch.cat([images[kind] for kind in KINDS])
-    count = len(images["ms"])
+    images = torch.cat([features[kind] for kind in KINDS])
+    count = len(features["ms"])
     if count < 2:
         raise ValueError(
             f"IntraMCL contrasts places: expected at least 2 in a batch, found {count}"
         )
-    place = torch.arange(count, device=features.device).repeat(3)
-    self_pair = torch.eye(3 * count, dtype=torch.bool, device=features.device)
-    logits = (features @ features.T / temperature).masked_fill(self_pair, -1e4)
-    positive = (place[:, None] == place[None]) & ~self_pair
+    place = torch.arange(count, device=images.device).repeat(3)
+    itself = torch.eye(3 * count, dtype=torch.bool, device=images.device)
+    logits = (images @ images.T / temperature).masked_fill(itself, -1e4)
+    positive = (place[:, None] == place[None]) & ~itself
     return -(logits.log_softmax(1)[positive].mean()) - math.log(2)
 
 
-def fusion_aware(
-    supervisor: nn.Module, images: dict[str, torch.Tensor], texts: dict[str, torch.Tensor]
-) -> torch.Tensor:
+def fusion_aware(features: Features, guide: Guide) -> Tensor:
     """Fusion-aware L1: |TFA(t_MS, t_PAN) - t_Wald|_1 + |IFA(f_MS, f_PAN) - f_HRMS|_1.
 
     L1 norms are divided by sqrt(d), which bounds each by 2 for unit features of any length.
     """
+    texts, supervisor = guide.texts, guide.supervisor
     text = supervisor.text_fusion(texts["ms"], texts["pan"]) - texts["hrms"]
-    image = supervisor.image_fusion(images["ms"], images["pan"]) - images["hrms"]
+    image = supervisor.image_fusion(features["ms"], features["pan"]) - features["hrms"]
     root = math.sqrt(image.shape[-1])
     return text.abs().sum(-1).mean() / root + image.abs().sum(-1).mean() / root
 
 
-def drift(supervisor: nn.Module, texts: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean of 1 - cos between the adapted MS and PAN sentences and CLIP's own features of them, in [0, 2]."""
+def direction(features: Features, guide: Guide) -> Tensor:
+    """L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)), in [0,
+    2].
+
+    The displacement of the image feature caused by fusion must point where the text displacement
+    points. Stage I asks it of HRMS examples (our addition), Stage II of the network's output.
+
+    Args:
+        features: ``"hrms"`` is the output and carries the gradient; ``"ms"``, ``"pan"``.
+        guide: the sentences.
+    """
+    image, text = features["hrms"], guide.texts["hrms"]
+    from_ms, from_pan = (
+        F.cosine_similarity(image - features[kind], text - guide.texts[kind], dim=-1, eps=1e-6)
+        for kind in ("ms", "pan")
+    )
+    return 1 - (from_ms + from_pan).mean() / 2
+
+
+def drift(features: Features, guide: Guide) -> Tensor:
+    """Mean of 1 - cos between the adapted MS and PAN sentences and CLIP's own features, in [0, 2]."""
+    supervisor, texts = guide.supervisor, guide.texts
     raw = supervisor.clip.encode_text([supervisor.prompts.ms, supervisor.prompts.pan])
     return 1 - (torch.cat([texts["ms"], texts["pan"]]) * raw).sum(-1).mean()
-
-
-def stage_one(
-    supervisor: nn.Module,
-    images: dict[str, torch.Tensor],
-    texts: dict[str, torch.Tensor],
-    temperature: float,
-) -> dict[str, torch.Tensor]:
-    """All Stage-I terms by name, unweighted: ``inter``, ``intra``, ``fusion``, ``direction``, ``drift``."""
-    return {
-        "inter": inter_mcl(images, texts, temperature),
-        "intra": intra_mcl(images, temperature),
-        "fusion": fusion_aware(supervisor, images, texts),
-        "direction": direction(images, texts),
-        "drift": drift(supervisor, texts),
-    }

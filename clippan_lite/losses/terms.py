@@ -1,0 +1,237 @@
+"""What a term of a loss is, what it may look at, and the registry that builds them from settings."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from clippan_lite.physics.sensors import Sensor
+
+Tensor = torch.Tensor
+Features = dict[str, Tensor]  # kind ("ms", "pan", "hrms") -> unit features (N, d)
+
+
+class SupervisorLike(Protocol):
+    """What the losses ask of an adapted CLIP; see :class:`clippan_lite.adapter.Supervisor`."""
+
+    band_gain: Tensor
+
+    @property
+    def clip(self) -> Any:  # a Clip, whose module stands above the losses
+        """The frozen CLIP."""
+
+    @property
+    def prompts(self) -> Any:  # a PromptSet, likewise
+        """The sentences."""
+
+    @property
+    def rgb(self) -> Sequence[int]:
+        """Indices of red, green and blue."""
+
+    @property
+    def image_fusion(self) -> Callable[..., Tensor]:
+        """IFA."""
+
+    @property
+    def text_fusion(self) -> Callable[..., Tensor]:
+        """TFA."""
+
+    def encode(self, kind: str, images: Tensor, tokens: bool = False) -> Tensor:
+        """Unit features of images of one kind."""
+
+    def encode_texts(self) -> Features:
+        """Unit features of the three sentences."""
+
+    def tiles(self, images: Tensor) -> Tensor:
+        """Native crops of images."""
+
+    def tile_corners(self, places: Tensor, size: tuple[int, int]) -> Tensor:
+        """Where these crops lie in the scene."""
+
+
+@dataclass
+class Guide:
+    """An adapted CLIP with the features of its sentences.
+
+    Attributes:
+        supervisor: the adapted CLIP.
+        texts: kind -> unit feature ``(1, d)`` of its sentence.
+        remembered: features of MS and PAN by place, so that each crop is encoded once. None forgets
+            them.
+    """
+
+    supervisor: SupervisorLike
+    texts: Features
+    remembered: dict[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
+
+    @classmethod
+    def of(cls, supervisor: SupervisorLike, remember: bool = False) -> Guide:
+        """The guide of a supervisor; gradients flow to its adapters if they are trainable."""
+        return cls(supervisor, supervisor.encode_texts(), {} if remember else None)
+
+
+@dataclass
+class Batch:
+    """What a Stage II loss may look at beside the fused image: crops of the same ground.
+
+    Images are scaled to about [0, 1], on PAN's grid unless said otherwise.
+
+    Attributes:
+        ms: ``(B, C, h, w)`` on its own grid.
+        pan: ``(B, 1, H, W)``.
+        exp: MS interpolated, ``(B, C, H, W)``.
+        sensor: MTF gains and ratio.
+        convention: resampling convention of the data.
+        truth: ``(B, C, H, W)``, where it is known.
+        teacher: a teacher's result ``(B, C, H, W)``, for L_ship.
+        to_pan: phi of L_spat, from :func:`band_to_pan`.
+        guide: the adapted CLIP, for L_d and L_words.
+        places: top left corners of the crops in the scene, ``(B, 2)``, PAN pixels.
+        crops: which of CLIP's native crops L_d and L_words look at.
+        grey_band: the band that L_words shows in grey.
+    """
+
+    ms: Tensor
+    pan: Tensor
+    exp: Tensor
+    sensor: Sensor
+    convention: str = "benchmark"
+    truth: Tensor | None = None
+    teacher: Tensor | None = None
+    to_pan: nn.Module | None = None
+    guide: Guide | None = None
+    places: Tensor | None = None
+    crops: slice = field(default_factory=lambda: slice(None))
+    grey_band: int = 0
+
+    def need(self, name: str) -> Any:
+        """A part that not every batch has.
+
+        Raises:
+            ValueError: this one has not.
+        """
+        part = getattr(self, name)
+        if part is None:
+            raise ValueError(f"this loss needs batch.{name}, found none")
+        return part
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term of a loss.
+
+    Attributes:
+        function: ``(fused, batch) -> scalar`` in Stage II, ``(features, guide) -> scalar`` in Stage
+            I. Its keyword-only parameters are settings of the stage, found by name.
+        scale: ``"full"``, or ``"reduced"`` to look at the result one scale down, where MS is the
+            truth.
+        needs: what must be given to the training: ``"supervisor"``, ``"teacher"``, ``"truth"`` or
+            "".
+    """
+
+    function: Callable[..., Tensor]
+    scale: str = "full"
+    needs: str = ""
+
+
+class Terms(dict[str, Term]):
+    """Terms of a stage by name, in the order in which they are summed."""
+
+    def check(self, name: str) -> None:
+        """Refuse an unknown name (ValueError)."""
+        if name not in self:
+            raise ValueError(f"unknown loss term {name!r}: expected one of {', '.join(self)}")
+
+    def build(self, settings: object, names: Container[str]) -> dict[str, Term]:
+        """Some terms, bound to the settings that their functions declare, in the registry's order.
+
+        Args:
+            settings: has an attribute for every keyword-only parameter of the functions.
+            names: which terms.
+        """
+        return {name: self._bound(name, settings) for name in self if name in names}
+
+    def _bound(self, name: str, settings: object) -> Term:
+        parameters = inspect.signature(self[name].function).parameters.values()
+        declared = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        values = {key: getattr(settings, key) for key in declared}
+        return replace(self[name], function=functools.partial(self[name].function, **values))
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Weighted sum of named scalars, one after the other; a name without a weight counts as 0."""
+    total = torch.zeros(())
+    for name, value in terms.items():
+        total = total.to(value.device) + weights.get(name, 0.0) * value
+    return total
+
+
+def backward(
+    terms: Mapping[str, Term],
+    weights: Mapping[str, float],
+    images: Mapping[str, Tensor],
+    batches: Mapping[str, Batch],
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Pass backward from every term of Stage II to the fused images, where the terms meet.
+
+    Taken one by one, the gradients say how hard each term pulls at the image. Together they cost
+    the same as one pass for all.
+
+    Args:
+        terms: from :meth:`Terms.build`.
+        weights: name -> weight.
+        images: scale -> fused image, a leaf that requires a gradient.
+        batches: scale -> batch. The weighted gradients of the parameters of ``batch.to_pan`` are
+            added to their ``grad``.
+
+    Returns:
+        Scalars without gradients, on the device: ``loss``, the unweighted terms by name, and
+        ``grad NAME``, the L2 norm of each term's gradient at the image. And scale -> the weighted
+        sum of all gradients at the image.
+    """
+    values, norms = {}, {}
+    pulls: dict[Tensor, Tensor] = {}
+    for name, term in terms.items():
+        image, batch = images[term.scale], batches[term.scale]
+        leaves = [image, *(batch.to_pan.parameters() if batch.to_pan else ())]
+        value = term.function(image, batch)
+        gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+        if gradients[0] is None:
+            raise ValueError(f"the loss term {name!r} does not depend on the fused image")
+        values[name] = value.detach()
+        norms[f"grad {name}"] = gradients[0].norm()
+        for leaf, gradient in zip(leaves, gradients, strict=True):
+            if gradient is not None:
+                pull = weights[name] * gradient
+                pulls[leaf] = pulls[leaf] + pull if leaf in pulls else pull
+    at_images = {scale: pulls.pop(image) for scale, image in images.items()}
+    for parameter, pull in pulls.items():
+        parameter.grad = pull
+    return {"loss": weighted_sum(values, weights), **values, **norms}, at_images
+
+
+def balanced(
+    weights: Mapping[str, float], history: Sequence[Mapping[str, float]], span: int = 20
+) -> dict[str, float]:
+    """Weights by which each term pulls its weight times as hard as the first one does.
+
+    Args:
+        weights: name -> weight.
+        history: rows so far. The mean gradient norms of the last ``span`` rows count. Without a row
+            the weights stay as they are.
+        span: rows.
+    """
+    rows = history[-span:]
+    norms = {}
+    for name in weights:
+        if rows and f"grad {name}" in rows[0]:
+            norms[name] = sum(row[f"grad {name}"] for row in rows)
+    first = next((norm for norm in norms.values() if norm > 0), 1.0)
+    scale = {name: first / norm for name, norm in norms.items() if norm > 0}
+    return {name: weight * scale.get(name, 1.0) for name, weight in weights.items()}
