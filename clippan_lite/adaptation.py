@@ -78,14 +78,13 @@ def adapt(
         loss.backward()
         optimiser.step()
         history.append(read_row(step, {"loss": loss, **values}))
-        steps.show(history[-1], digits=2)
-        if steps.stopped:
+        if steps.finish(step, history[-1], supervisor):
             raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
     return supervisor.eval().requires_grad_(False), history
 
 
 def make_supervisor(pair: Pair, clip: Clip, prompts: PromptSet, config: AdaptConfig) -> Supervisor:
-    """A fresh supervisor for a scene: display stretch calibrated, stems fixed where they are to be."""
+    """A fresh supervisor for a scene, with its display stretch and, if so set, fixed stems."""
     shares = (config.image_share, config.text_share)
     supervisor = Supervisor(clip, prompts, pair.bands, pair.sensor.rgb, *shares)
     supervisor.calibrate(pair)

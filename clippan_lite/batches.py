@@ -46,9 +46,9 @@ class Scene:
         size, least = self.patches["full"].size, SSIM_WINDOW * pair.ratio
         if size < least:
             raise ValueError(
-                f"patches of {size} PAN pixels at ratio {pair.ratio}: expected at least {least}, SSIM's "
-                "window on MS's grid; take a larger patch, or a scene (data.largest_valid) with more "
-                "room between nodata"
+                f"patches of {size} PAN pixels at ratio {pair.ratio}: expected at least {least}, "
+                "SSIM's window on MS's grid; take a larger patch, or a scene (data.largest_valid) "
+                "with more room between nodata"
             )
         if "reduced" in scales:
             self.patches["reduced"] = self._one_scale_down(config.patch // 2, device)
@@ -166,15 +166,15 @@ def check_native(patches: Patches, clip: Any) -> None:
     if patches.size < clip.input_size:
         height, width = patches.pair.pan.shape[-2:]
         raise ValueError(
-            f"{patches.pair.name}, {height} x {width} PAN pixels, gives crops of {patches.size} here, "
-            f"but {clip.label} looks at {clip.input_size} native pixels: use larger patches, a scene "
-            f"at least {2 * clip.input_size + 32} wide (for a held-out part) with room between "
-            "nodata, or a CLIP with a smaller input"
+            f"{patches.pair.name}, {height} x {width} PAN pixels, gives crops of {patches.size} "
+            f"here, but {clip.label} looks at {clip.input_size} native pixels: use larger patches, "
+            f"a scene at least {2 * clip.input_size + 32} wide (for a held-out part) with room "
+            "between nodata, or a CLIP with a smaller input"
         )
 
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:
-    """Phi of L_spat, fitted where both images are known: PAN degraded to MS's grid, explained by MS."""
+    """Phi of L_spat, fitted where both images are valid: MS explains degraded PAN."""
     low = degrade.degrade(pair.pan, [pair.sensor.mtf_pan], pair.ratio, pair.convention)
     ms = pair.ms
     if pair.valid is not None:

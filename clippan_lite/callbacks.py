@@ -1,5 +1,4 @@
-"""What a training does beside its steps: progress, stopping, keeping its state, sharing with
-processes.
+"""What a training does beside its steps: progress, stopping, sharing with processes.
 
 A callback of your own is a function ``(step, network, row)``. It is called after each step with the
 row of the history. If it returns True, the training stops as after Ctrl-C.
@@ -11,7 +10,7 @@ import contextlib
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,10 +36,18 @@ class Steps:
         title: of the bar.
         shown: whether there is a bar.
         done: steps done before.
+        callbacks: called after each step.
     """
 
-    def __init__(self, total: int, title: str, shown: bool, done: int = 0):
-        self.stopped = False
+    def __init__(
+        self,
+        total: int,
+        title: str,
+        shown: bool,
+        done: int = 0,
+        callbacks: Sequence[Callback] = (),
+    ):
+        self.stopped, self.callbacks = False, callbacks
         # Each drawing in a notebook is three messages. Clients that read a cell's messages only
         # when it has ended (nbval) lose those beyond two thousand, the one that says "idle" among
         # them.
@@ -64,15 +71,21 @@ class Steps:
             raise KeyboardInterrupt
         self.stopped = True
 
-    def show(self, row: Row, digits: int) -> None:
-        """Show the terms of a row behind the bar."""
-        terms = {k: v for k, v in row.items() if k not in ("step", "loss") and " " not in k}
-        self._bar.set_postfix({k: f"{v:.{digits}f}" for k, v in terms.items()}, refresh=False)
+    def finish(self, step: int, row: Row, network: nn.Module) -> bool:
+        """Show the terms of a row behind the bar, and call the callbacks.
+
+        Returns:
+            Whether Ctrl-C or a callback stops the training here.
+        """
+        terms = [name for name in row if name not in ("step", "loss") and " " not in name]
+        self._bar.set_postfix({name: f"{row[name]:.3f}" for name in terms}, refresh=False)
+        wishes = [callback(step, network, row) for callback in self.callbacks]
+        return self.stopped or True in wishes
 
 
 @contextlib.contextmanager
 def stop_signal(call: Callable[[], None]) -> Iterator[None]:
-    """Call a function at Ctrl-C instead of raising KeyboardInterrupt; only the main thread gets signals."""
+    """Call a function at Ctrl-C instead of raising KeyboardInterrupt (in the main thread)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -108,8 +121,7 @@ def check_row(step: int, row: Mapping[str, float]) -> None:
 
 
 class Processes:
-    """The processes that share a training's batches: this one alone, unless an accelerator brings
-    more.
+    """The processes that share a training's batches: one alone, or those of an accelerator.
 
     Args:
         batch: patches per step of all processes together.
@@ -125,8 +137,8 @@ class Processes:
         self.is_main = accelerator is None or accelerator.is_main_process
         if accelerator is not None and accelerator.mixed_precision == "fp16":
             raise ValueError(
-                "mixed precision fp16 is not supported, because gradients at the image are too small "
-                "for it; use bf16 or no"
+                "mixed precision fp16 is not supported, because gradients at the image are too "
+                "small for it; use bf16 or no"
             )
         if batch % self.count:
             raise ValueError(f"{self.count} processes cannot share a batch of {batch} evenly")

@@ -29,7 +29,7 @@ BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>_<bands>.s
 
 
 def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
-    """Write stems and adapters as safetensors, and a JSON beside them with all that loading needs."""
+    """Write stems and adapters as safetensors, and a JSON with all that loading needs."""
     facts = {
         "config": asdict(config),
         "sensor": sensor,
@@ -216,9 +216,11 @@ class TrainingState:
         optimiser: Adam or AdamW over them.
         schedule: of the learning rate.
         generator: source of the training's random draws.
+        every: steps between two states kept.
+        writes: whether this process writes the file; of several, one does.
 
     Raises:
-        ValueError: the path is a folder.
+        ValueError: the path is a folder, or ``every`` is below 1.
     """
 
     def __init__(
@@ -229,23 +231,27 @@ class TrainingState:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         generator: torch.Generator | None = None,
+        every: int = 100,
+        writes: bool = True,
     ):
+        if every < 1:
+            raise ValueError(f"every must be at least 1, found {every}")
         if path is not None and path.is_dir():
             raise ValueError(
                 f"checkpoint {path} is a folder: give a file in it, such as state.safetensors"
             )
         self.path, self.parameters = path, parameters
+        self.every, self.writes = every, writes
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.optimiser, self.schedule, self.generator = optimiser, schedule, generator
 
     def keep(self, step: int, history: History) -> None:
-        """Write the state after so many steps. The one kept before survives until this one is
-        whole.
+        """Write the state after so many steps; the one before survives until this one is whole.
 
         Raises:
             OSError: the file could not be written, because the disk is full or for another reason.
         """
-        if self.path is None:
+        if self.path is None or not self.writes:
             return
         facts = {"settings": json.dumps(self.settings, sort_keys=True), "step": str(step)}
         facts["history"] = json.dumps(history)
@@ -256,7 +262,8 @@ class TrainingState:
         except (OSError, SafetensorError) as error:
             before = "the one before it is kept" if self.path.is_file() else "none is kept"
             raise OSError(
-                f"the state after step {step} could not be written to {self.path} ({error}); {before}"
+                f"the state after step {step} could not be written to {self.path} ({error}); "
+                f"{before}"
             ) from error
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -297,7 +304,8 @@ class TrainingState:
         other = [name for name in names if settings.get(name) != self.settings.get(name)]
         if other:
             raise ValueError(
-                f"{self.path} is of other settings ({', '.join(other)}); use those, or delete the file"
+                f"{self.path} is of other settings ({', '.join(other)}); use those, or delete "
+                "the file"
             )
         self._put_back(tensors)
         with warnings.catch_warnings():
@@ -319,9 +327,20 @@ class TrainingState:
         if self.generator is not None:
             self.generator.set_state(tensors["generator"])
 
+    def finish(self, step: int, history: History, stop: bool) -> None:
+        """Keep the state after a step now and then, and before a stop.
+
+        Raises:
+            KeyboardInterrupt: the training is to stop.
+        """
+        if stop or (step + 1) % self.every == 0:
+            self.keep(step + 1, history)
+        if stop:
+            raise KeyboardInterrupt(f"stopped after step {step + 1}")
+
     def remove(self) -> None:
         """Remove the file, and those of a teacher beside it: the training is done."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             for file in (self.path, *self.path.parent.glob(f"{self.path.stem}-teacher-*")):
                 file.unlink(missing_ok=True)
 

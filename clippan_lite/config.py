@@ -76,7 +76,7 @@ def check_bounds(name: str, value: float, least: float, most: float = math.inf) 
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of all settings: every field made by :func:`setting` is checked when an object is made."""
+    """Base of all settings: fields made by :func:`setting` are checked when an object is made."""
 
     def __post_init__(self) -> None:
         """Check every declared field."""
@@ -117,6 +117,10 @@ class StageSettings(Settings):
     def weight(self, term: str) -> float:
         """Weight of a term; one that is not named counts as 0."""
         return self.weights.get(term, 0.0)
+
+    def active(self) -> list[str]:
+        """Names of the terms with a weight above 0, in the order of the registry."""
+        return [name for name in self.terms if self.weight(name)]
 
     def changed(self, **changes: Any) -> Self:
         """The same settings with some changed, fields and weights by name.

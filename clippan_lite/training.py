@@ -78,27 +78,27 @@ def train(
     """
     config = config or recipe("quick")
     pairs = [pair] if isinstance(pair, Pair) else list(pair)
-    check_training(config, pairs, supervisor, every)
+    check_training(config, pairs, supervisor)
     processes = Processes(config.batch, accelerator)
     device = accelerator.device if accelerator else device
     if config.weight("ship") and teacher is None:
-        shared = {"progress": progress, "accelerator": accelerator, "compiled": compiled}
-        teacher = _make_teacher(pairs, config, checkpoint, every=every, device=device, **shared)
+        options = {"every": every, "accelerator": accelerator, "compiled": compiled}
+        teacher = _make_teacher(pairs, config, device, checkpoint, progress=progress, **options)
 
     torch.manual_seed(config.seed)
     network = checkpoints.start(config, pairs[0].bands, pairs[0].ratio, pairs[0].convention)
     network.to(device).to(memory_format=torch.channels_last)  # a sixth faster on a CPU
+    forward = processes.wrap(torch.compile(network) if compiled else network)
     batches = Batches(pairs, config, supervisor, teacher, device, processes.part)
-    terms = losses.TERMS.build(config, [name for name in config.terms if config.weight(name)])
+    terms = losses.TERMS.build(config, config.active())
     parameters = [*network.parameters(), *batches.parameters()]
-    optimiser = torch.optim.Adam(parameters, config.lr)
-    schedule = _one_cosine(optimiser, config)
+    optimiser, schedule = _adam_with_one_cosine(parameters, config)
     settings = _identity(config, pairs, batches, supervisor, network) if checkpoint else {}
     moving = (parameters, optimiser, schedule, batches.generator)
-    state = checkpoints.TrainingState(checkpoint, settings, *moving)
+    state = checkpoints.TrainingState(checkpoint, settings, *moving, every, processes.is_main)
     done, history = state.restore()
-    forward = processes.wrap(torch.compile(network) if compiled else network)
-    steps = Steps(config.steps, f"Stage II {config.backbone}", progress and processes.is_main, done)
+    title = f"Stage II {config.backbone}"
+    steps = Steps(config.steps, title, progress and processes.is_main, done, callbacks)
 
     for step in steps:
         batch = batches.draw(step)
@@ -114,15 +114,9 @@ def train(
         processes.average_gradients(parameters)
         optimiser.step()
         schedule.step()
-        steps.show(history[-1], digits=3)
-        wishes = [callback(step, network, history[-1]) is True for callback in callbacks]
-        stop = processes.any(steps.stopped or any(wishes))
-        if processes.is_main and (stop or (step + 1) % every == 0):
-            state.keep(step + 1, history)
-        if stop:
-            raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
-    if processes.is_main:
-        state.remove()
+        stop = steps.finish(step, history[-1], network)
+        state.finish(step, history, processes.any(stop))
+    state.remove()
     return network.eval(), history
 
 
@@ -138,7 +132,11 @@ def teach(pair: Pair | Sequence[Pair], config: TrainConfig, **options: Any) -> b
 
 
 def _make_teacher(
-    pairs: list[Pair], config: TrainConfig, checkpoint: Path | None, **options: Any
+    pairs: list[Pair],
+    config: TrainConfig,
+    device: str | torch.device,
+    checkpoint: Path | None,
+    **options: Any,
 ) -> backbones.Fusion:
     """The teacher of a training that was given none, kept beside the training's state."""
     path = None
@@ -150,7 +148,8 @@ def _make_teacher(
     is_main = accelerator is None or accelerator.is_main_process
 
     def make() -> backbones.Fusion:
-        return teach(pairs, config, checkpoint=path and path.with_suffix(".state"), **options)
+        state = path.with_suffix(".state") if path else None
+        return teach(pairs, config, device=device, checkpoint=state, **options)
 
     def save(path: Path, teacher: backbones.Fusion) -> None:
         if is_main:
@@ -158,15 +157,17 @@ def _make_teacher(
 
     why = f"none given ({config.steps} steps, one scale down)"
     made = files.load_or_make(path, "teacher for L_ship", checkpoints.load_network, make, save, why)
-    return made.to(options["device"])
+    return made.to(device)
 
 
-def _one_cosine(
-    optimiser: torch.optim.Optimizer, config: TrainConfig
-) -> torch.optim.lr_scheduler.OneCycleLR:
-    """A short warm-up and one cosine down to 0; at least 20 steps, which the warm-up needs."""
-    steps = max(config.steps, 20)
-    return torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, steps, pct_start=0.1)
+def _adam_with_one_cosine(
+    parameters: list[torch.nn.Parameter], config: TrainConfig
+) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.OneCycleLR]:
+    """Adam with a short warm-up and one cosine down to 0."""
+    optimiser = torch.optim.Adam(parameters, config.lr)
+    steps = max(config.steps, 20)  # the schedule divides by its warm-up steps minus 1
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, steps, pct_start=0.1)
+    return optimiser, schedule
 
 
 def _identity(
@@ -192,9 +193,7 @@ def _identity(
     return identity
 
 
-def check_training(
-    config: TrainConfig, pairs: list[Pair], supervisor: Supervisor | None, every: int
-) -> None:
+def check_training(config: TrainConfig, pairs: list[Pair], supervisor: Supervisor | None) -> None:
     """Refuse what would fail later, in one line (ValueError)."""
     if not pairs:
         raise ValueError("no scene to train on: pass a pair, or several")
@@ -207,14 +206,11 @@ def check_training(
             f"{name} has {b} bands, ratio {r}, {c!r}" for (b, r, c), name in kinds.items()
         ]
         raise ValueError(f"one network cannot take these scenes together: {'; '.join(kinds_found)}")
-    wanted = [name for name in config.terms if config.weight(name)]
-    if not wanted:
+    if not config.active():
         known = ", ".join(config.terms)
         raise ValueError(f"all weights are 0: nothing to train on; set one of {known}")
-    for name in wanted:
+    for name in config.active():
         if losses.TERMS[name].needs == "supervisor" and supervisor is None:
             raise ValueError(
                 f"the term {name} needs a supervisor from adapt(); pass one, or set {name}=0"
             )
-    if every < 1:
-        raise ValueError(f"every must be at least 1, found {every}")

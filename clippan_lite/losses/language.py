@@ -56,8 +56,7 @@ def _source_features(batch: Batch, guide: Guide, tokens: bool) -> tuple[Tensor, 
 
 
 def words(fused: Tensor, batch: Batch, temperature: float = 0.1, *, guard: bool = False) -> Tensor:
-    """L_words: how far un-adapted CLIP is from calling native crops by the wanted word of each
-    pair.
+    """L_words: how far un-adapted CLIP is from calling native crops by the wanted words.
 
     Mean of softplus((cos(F, T_unwanted) - cos(F, T_wanted)) / temperature). Crops are shown in true
     colour, and as one band in grey. Stems and adapters are left aside: they would learn to mean

@@ -85,8 +85,9 @@ def fusion_aware(features: Features, guide: Guide) -> Tensor:
 
 
 def direction(features: Features, guide: Guide) -> Tensor:
-    """L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)), in [0,
-    2].
+    """L_d, in [0, 2]: the displacement of the image feature must point where the text's does.
+
+    L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)).
 
     The displacement of the image feature caused by fusion must point where the text displacement
     points. Stage I asks it of HRMS examples (our addition), Stage II of the network's output.
@@ -104,7 +105,7 @@ def direction(features: Features, guide: Guide) -> Tensor:
 
 
 def drift(features: Features, guide: Guide) -> Tensor:
-    """Mean of 1 - cos between the adapted MS and PAN sentences and CLIP's own features, in [0, 2]."""
+    """Mean of 1 - cos between adapted and raw features of the MS and PAN sentences, in [0, 2]."""
     supervisor, texts = guide.supervisor, guide.texts
     raw = supervisor.clip.encode_text([supervisor.prompts.ms, supervisor.prompts.pan])
     return 1 - (torch.cat([texts["ms"], texts["pan"]]) * raw).sum(-1).mean()

@@ -48,13 +48,12 @@ def spectral(fused: Tensor, batch: Batch) -> Tensor:
 
 
 def spatial(fused: Tensor, batch: Batch) -> Tensor:
-    """L_spat: MSE + (1 - SSIM) between phi(output) and PAN, phi a learned 1x1 combination of the bands."""
+    """L_spat: MSE + (1 - SSIM) between phi(output) and PAN, phi a learned mixture of the bands."""
     return mse_ssim(batch.need("to_pan")(fused), batch.pan)
 
 
 def correlation(fused: Tensor, batch: Batch) -> Tensor:
-    """L_rho: 1 - mean correlation of each band with PAN in windows of about ``ratio`` pixels, in
-    [0, 2].
+    """L_rho: 1 - mean correlation of bands with PAN in windows of about ``ratio``, in [0, 2].
 
     This is what D_rho measures, made smooth on flat ground. Only the shape of the details counts.
     Their size and the level are left to L_spec.
@@ -76,10 +75,9 @@ def correlation(fused: Tensor, batch: Batch) -> Tensor:
 
 
 def quality(fused: Tensor, batch: Batch) -> Tensor:
-    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), mean over the batch; see
-    :func:`clippan_lite.metrics.qnr`.
+    """L_QNR = 1 - (1 - D_lambda)(1 - D_s), mean over the batch; H and W at least 32.
 
-    H and W are at least 32.
+    The metric is :func:`clippan_lite.metrics.qnr`.
 
     Raises:
         ValueError: one band, which has no relations.
@@ -118,7 +116,7 @@ def _relations(image: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def against_truth(fused: Tensor, batch: Batch) -> Tensor:
-    """MSE + (1 - SSIM) to the truth: of a synthetic scene, or one scale down, where MS is the truth."""
+    """MSE + (1 - SSIM) to the truth: a synthetic scene's, or MS itself one scale down."""
     return mse_ssim(fused, batch.need("truth"))
 
 

@@ -1,4 +1,4 @@
-"""What a term of a loss is, what it may look at, and the registry that builds them from settings."""
+"""What a term of a loss is, what it may look at, and the registry that builds terms."""
 
 from __future__ import annotations
 
