@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from clippan_lite import fuse, losses
-from clippan_lite.backbones import Fusion
+from clippan_lite import losses
 from clippan_lite.config import TrainConfig
 from clippan_lite.data import Pair, Patches, reduced
 from clippan_lite.losses import Batch, Guide
 from clippan_lite.physics import degrade
+
+if TYPE_CHECKING:
+    from clippan_lite.backbones import Fusion
 
 SSIM_WINDOW = 11  # MS pixels
 LEAST_REDUCED = 16  # PAN pixels: smallest patch one scale down
@@ -33,7 +35,9 @@ class Scene:
         self.pair = pair
         extra: dict[str, torch.Tensor] = {}
         if config.weight("ship") and teacher is not None:
-            extra["teacher"] = fuse.fuse_pair(teacher, pair)
+            from clippan_lite import fusion
+
+            extra["teacher"] = fusion.fuse(pair, teacher)
         if config.weight("truth"):
             if pair.truth is None:
                 raise ValueError(

@@ -248,7 +248,7 @@ plotting.show(
 # %%
 start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # where details begin
 swaps = {
-    name: supervisor.worded(replace(sentences, hrms=prompts.get(name).hrms))
+    name: supervisor.with_prompts(replace(sentences, hrms=prompts.get(name).hrms))
     for name in prompts.PROMPTS
 }
 pulls = {name: probes.gradient_change(supervisor, other, start) for name, other in swaps.items()}

@@ -56,7 +56,7 @@ device = "auto"  # "auto", "cpu" or "cuda"
 # %%
 import torch
 
-from clippan_lite import data, fuse, losses, training
+from clippan_lite import data, fusion, losses, training
 from clippan_lite.course import plotting, widgets
 from clippan_lite.data import geotiff
 from clippan_lite.experiments import probes, steps
@@ -172,7 +172,7 @@ first = setup.seed_list[0]
 def look(step, network, *_):
     """Keep what the network makes of the scene at a few steps."""
     if step + 1 in (1, 10, 25):
-        stages[f"step {step + 1}"] = fuse.fuse_pair(network, pair)
+        stages[f"step {step + 1}"] = fusion.fuse(pair, network)
 
 
 for with_l_d in (False, True):
@@ -228,8 +228,8 @@ widgets.dashboard(pair, setup.train_config(False, first), folder=setup.run / "da
 # %%
 final = len(histories[f"with L_d, seed {first}"])
 for with_l_d in (True, False):
-    stages[f"step {final}" + ("" if with_l_d else ", no L_d")] = fuse.fuse_pair(
-        networks[with_l_d, first], pair
+    stages[f"step {final}" + ("" if with_l_d else ", no L_d")] = fusion.fuse(
+        pair, networks[with_l_d, first]
     )
 moved = probes.displacements(supervisor, pair, stages)
 print({title: round(one["cosine"], 2) for title, one in moved.items()})
@@ -249,8 +249,8 @@ plotting.show(
 # ## The product
 
 # %%
-fused = fuse.fuse_pair(networks[True, first], pair)
-without = fuse.fuse_pair(networks[False, first], pair)
+fused = fusion.fuse(pair, networks[True, first])
+without = fusion.fuse(pair, networks[False, first])
 geotiff.write_fused(setup.run / "fused.tif", fused, pair)
 bounds = plotting.limits(pair.ms, rgb)
 pictures = {

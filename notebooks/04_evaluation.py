@@ -60,7 +60,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import classical, data, fuse, metrics
+from clippan_lite import classical, data, fusion, metrics
 from clippan_lite.course import plotting, widgets
 from clippan_lite.data import synthetic
 from clippan_lite.experiments import statistics, steps
@@ -113,7 +113,7 @@ full = {name: evaluation.at_full_resolution(image, pair) for name, image in fuse
 seeds = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
     images = [
-        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s), pair)
+        fusion.fuse(pair, steps.get_network(setup, pair, supervisor, with_l_d, s))
         for s in setup.seed_list
     ]
     fused[label] = images[0]
@@ -218,7 +218,7 @@ reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BD
 reduced = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
     images = [
-        fuse.fuse_pair(steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"), low)
+        fusion.fuse(low, steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"))
         for s in setup.seed_list
     ]
     reduced_images[label] = images[0]

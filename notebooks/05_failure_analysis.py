@@ -66,7 +66,7 @@ from clippan_lite import (
     classical,
     evaluation,
     files,
-    fuse,
+    fusion,
     plotting,
     prompts,
     sensors,
@@ -119,7 +119,7 @@ failures = []
 
 def score(network):
     """Reference metrics of a network's result on the judged pair."""
-    return evaluation.against_truth(fuse.fuse_pair(network, judge), judge)
+    return evaluation.against_truth(fusion.fuse(judge, network), judge)
 
 
 def guided(guide):
@@ -234,10 +234,10 @@ network = steps.get_network(
 there = {}
 for name, scene in unseen.items():
     images = {"EXP": classical.fuse("EXP", scene), "GSA": classical.fuse("GSA", scene)}
-    images["trained elsewhere"] = fuse.fuse_pair(network, scene)
+    images["trained elsewhere"] = fusion.fuse(scene, network)
     if name == next(iter(unseen)):
         local, _ = training.train(scene, setup.train_config(False, seed), device=setup.on)
-        images["trained there"] = fuse.fuse_pair(local, scene)
+        images["trained there"] = fusion.fuse(scene, local)
     there |= {
         f"{name}: {method}": evaluation.against_truth(image, scene)
         for method, image in images.items()
@@ -277,7 +277,7 @@ for wording in ("wrong", "nonsense"):
     )
     asked[f"{wording}, before Stage I"] = score(guided(guide))
 asked["wrong, after Stage I"] = score(
-    guided(supervisor.worded(replace(sentences, hrms=prompts.get("wrong").hrms)))
+    guided(supervisor.with_prompts(replace(sentences, hrms=prompts.get("wrong").hrms)))
 )
 asked["no L_d"] = baseline["network without L_d"]
 gain = {k: v["PSNR"] - asked["no L_d"]["PSNR"] for k, v in asked.items() if k != "no L_d"}

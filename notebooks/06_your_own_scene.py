@@ -51,7 +51,7 @@ import rasterio
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import fuse
+from clippan_lite import fusion
 from clippan_lite.course import plotting, widgets
 from clippan_lite.data import grids
 from clippan_lite.experiments import steps
@@ -133,7 +133,7 @@ for name, how in products.items():
 with rasterio.open(setup.run / "06_network.tif") as file:
     parts = torch.from_numpy(file.read().astype(np.float32))
     tags, levels = file.tags(), file.overviews(1)
-whole = fuse.fuse_pair(network, pair)
+whole = fusion.fuse(pair, network)
 valid = ... if pair.mask is None else pair.mask  # holes hold the file's nodata
 seam = float((parts - whole)[:, valid].abs().max())
 print(f"largest difference to the result in one piece: {seam:.2f} DN, of {pair.peak:.0f}")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clippan_lite import backbones, fuse, training
+from clippan_lite import backbones, fusion, training
 from clippan_lite.backbones import panmamba
 from clippan_lite.config import TrainConfig
 from clippan_lite.physics import degrade
@@ -54,10 +54,10 @@ def test_unknown_backbone_and_wrong_input_are_one_line():
 def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
     network = awake(name, 8)
     whole, tiled = (
-        fuse.fuse_pair(network, small_pair, tile=4096),
-        fuse.fuse_pair(network, small_pair, tile=32),
+        fusion.fuse(small_pair, network, tile=4096),
+        fusion.fuse(small_pair, network, tile=32),
     )
-    assert (whole - fuse.fuse_pair(backbones.create(name, 8), small_pair)).abs().max() > 5, (
+    assert (whole - fusion.fuse(small_pair, backbones.create(name, 8))).abs().max() > 5, (
         "the network adds nothing"
     )
     assert (whole - tiled).abs().max() < 0.5, "a seam of half a digital number or more"
@@ -141,6 +141,6 @@ def test_a_network_of_ones_own_is_known_by_its_name(small_pair):
         define()  # a notebook's cell run twice
         config = TrainConfig(backbone="tiny", steps=3, batch=1, patch=64, direction=0.0, qnr=0.0)
         network, _ = training.train(small_pair, config, progress=False)
-        assert fuse.fuse_pair(network, small_pair).shape == (8, 256, 256)
+        assert fusion.fuse(small_pair, network).shape == (8, 256, 256)
     finally:
         backbones.REGISTRY.pop("tiny", None)

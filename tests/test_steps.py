@@ -1,6 +1,6 @@
 import pytest
 
-from clippan_lite import fuse
+from clippan_lite import fusion
 from clippan_lite.experiments import steps
 from clippan_lite.experiments.steps import Setup
 from clippan_lite.physics import sensors
@@ -99,7 +99,7 @@ def test_steps_load_what_was_made(tmp_path, capsys):
     )
     said = capsys.readouterr().out
     assert said.count("loaded") == 3 and "adapting" not in said
-    assert (fuse.fuse_pair(network, pair) == fuse.fuse_pair(again, pair)).all()
+    assert (fusion.fuse(pair, network) == fusion.fuse(pair, again)).all()
 
 
 def test_one_of_two_images_is_refused(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from clippan_lite import adaptation, backbones, checkpoints, data, fuse, losses, prompts, training
+from clippan_lite import adaptation, backbones, checkpoints, data, fusion, losses, prompts, training
 from clippan_lite.backbones.fusionnet import FusionNet
 from clippan_lite.config import AdaptConfig, TrainConfig, digest, recipe
 from clippan_lite.data.synthetic import make_scene
@@ -29,7 +29,7 @@ def test_training_beats_interpolation_against_the_truth(small_pair):
     config = TrainConfig(steps=60, batch=2, patch=64, direction=0.0, qnr=0.0)
     network, history = training.train(small_pair, config, progress=False)
     assert history[-1]["loss"] < history[0]["loss"]
-    ours = evaluation.against_truth(fuse.fuse_pair(network, small_pair), small_pair)
+    ours = evaluation.against_truth(fusion.fuse(small_pair, network), small_pair)
     exp = evaluation.against_truth(degrade.upsample(small_pair.ms, 4), small_pair)
     assert ours["ERGAS"] < 0.95 * exp["ERGAS"]
     assert ours["PSNR"] > exp["PSNR"] + 0.3
@@ -61,10 +61,10 @@ def test_same_seed_same_network_other_seed_another(small_pair):
 def test_fuse_refuses_another_sensor_and_keeps_nodata(small_pair):
     network = backbones.create("fusionnet", 4)
     with pytest.raises(ValueError, match="the network takes 4 bands"):
-        fuse.fuse_pair(network, small_pair)
+        fusion.fuse(small_pair, network)
     holed = dataclasses.replace(small_pair, valid=torch.ones(256, 256, dtype=torch.bool))
     holed.valid[:64] = False
-    fused = fuse.fuse_pair(backbones.create("fusionnet", 8), holed)
+    fused = fusion.fuse(holed, backbones.create("fusionnet", 8))
     assert fused[:, :64].abs().max() == 0
     assert fused[:, 64:].min() >= 0
 
@@ -133,7 +133,7 @@ def test_teacher_pulls_the_output(small_pair):
     network, _ = training.train(small_pair, config, teacher=Brighter(), progress=False)
     exp = degrade.upsample(small_pair.ms, 4)
     far, near = (
-        (image - 1.2 * exp).abs().mean() for image in (exp, fuse.fuse_pair(network, small_pair))
+        (image - 1.2 * exp).abs().mean() for image in (exp, fusion.fuse(small_pair, network))
     )
     assert near < 0.7 * far
 
@@ -161,7 +161,7 @@ def test_network_checkpoint_roundtrip(small_pair, tmp_path):
     checkpoints.save_network(tmp_path / "n.safetensors", network, QUICK)
     checkpoints.write_history(tmp_path / "n.csv", history)
     again = checkpoints.load_network(tmp_path / "n.safetensors")
-    assert torch.equal(fuse.fuse_pair(network, small_pair), fuse.fuse_pair(again, small_pair))
+    assert torch.equal(fusion.fuse(small_pair, network), fusion.fuse(small_pair, again))
     assert len((tmp_path / "n.csv").read_text().splitlines()) == QUICK.steps + 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["n.csv", "n.json", "n.safetensors"]
     with pytest.raises(FileNotFoundError, match="train first"):
@@ -528,7 +528,7 @@ def test_recipe_best_beats_the_quick_one_against_the_truth(small_pair):
     for name in ("quick", "best"):
         config = recipe(name, steps=40, batch=2, patch=64, direction=0.0)
         network, _ = training.train(small_pair, config, progress=False)
-        errors[name] = evaluation.against_truth(fuse.fuse_pair(network, small_pair), small_pair)[
+        errors[name] = evaluation.against_truth(fusion.fuse(small_pair, network), small_pair)[
             "ERGAS"
         ]
     assert errors["best"] < errors["quick"]
@@ -599,7 +599,7 @@ def test_one_scale_down_ms_teaches_what_holds_at_full_resolution(small_pair):
         small_pair, TrainConfig(reduced=1.0, **SUPERVISED), progress=False
     )
     assert set(history[0]) == {"step", "loss", "reduced", "grad reduced"}
-    ours = evaluation.against_truth(fuse.fuse_pair(network, small_pair), small_pair)
+    ours = evaluation.against_truth(fusion.fuse(small_pair, network), small_pair)
     exp = evaluation.against_truth(degrade.upsample(small_pair.ms, 4), small_pair)
     assert ours["PSNR"] > exp["PSNR"] + 0.3
     without = dataclasses.replace(small_pair, truth=None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch.nn import functional as F
 
 from clippan_lite.losses.stage_one import direction
 from clippan_lite.losses.terms import Batch, Guide, Tensor
 from clippan_lite.physics import degrade
-from clippan_lite.physics.sensors import Sensor
+
+if TYPE_CHECKING:
+    from clippan_lite.physics.sensors import Sensor
 
 GREY_PAIRS = 3  # the first pairs of antonyms suit a single band, too
 

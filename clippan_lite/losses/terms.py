@@ -6,12 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
-from clippan_lite.physics.sensors import Sensor
+if TYPE_CHECKING:
+    from clippan_lite.physics.sensors import Sensor
+
 
 Tensor = torch.Tensor
 Features = dict[str, Tensor]  # kind ("ms", "pan", "hrms") -> unit features (N, d)

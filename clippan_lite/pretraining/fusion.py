@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from clippan_lite import checkpoints, fuse, training
+from clippan_lite import checkpoints, fusion, training
 from clippan_lite.config import recipe
 from clippan_lite.data import Pair, synthetic
 from clippan_lite.experiments import statistics
@@ -61,7 +61,7 @@ def main() -> None:
     checkpoints.save_network(path, network, config)
     checkpoints.write_history(path.with_suffix(".csv"), history)
     tables = [
-        evaluation.against_truth(fuse.fuse_pair(network, pair), pair)
+        evaluation.against_truth(fusion.fuse(pair, network), pair)
         for pair in scenes_of(args.bands, 6, args.size, HELD_OUT)
     ]
     mean, spread = statistics.over_seeds(tables)

@@ -17,7 +17,7 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import classical, fuse
+from clippan_lite import classical, fusion
 from clippan_lite.data import registration, synthetic
 from clippan_lite.experiments import steps
 from clippan_lite.metrics import evaluation
@@ -53,7 +53,7 @@ told = ""
 # begin solution
 few = "IKONOS" if pair.bands != 4 else "WV2"
 try:
-    fuse.fuse_pair(network, synthetic.make_scene(0, 256, few))
+    fusion.fuse(synthetic.make_scene(0, 256, few), network)
 except ValueError as error:
     told = str(error)
 # end solution

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adaptation, backbones, clip, data, fuse, losses, prompts, training
+from clippan_lite import adaptation, backbones, clip, data, fusion, losses, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import synthetic
 
@@ -88,7 +88,7 @@ def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
 def test_a_scene_is_fused_in_six_seconds(name, pair):
     network = backbones.create(name, pair.bands)
     begun = time.perf_counter()
-    fuse.fuse_pair(network, pair)
+    fusion.fuse(pair, network)
     seconds, cost = time.perf_counter() - begun, backbones.cost(network)
     kmac = cost["MAC per PAN pixel"] / 1000
     print(
@@ -101,7 +101,7 @@ def test_adapting_to_a_scene_takes_a_second_per_step_and_two_gib():
     # In a process of its own, for its memory. Not ru_maxrss: a child inherits its parent's.
     code = f"""
 import time
-from clippan_lite import adaptation, clip, data, fuse, prompts, training
+from clippan_lite import adaptation, clip, data, fusion, prompts, training
 from clippan_lite.data import synthetic
 from clippan_lite.config import AdaptConfig, TrainConfig
 whole = synthetic.make_scene(0, {WIDTH}, "WV2")
@@ -112,7 +112,7 @@ guide = adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfi
 begun = time.perf_counter()
 network, _ = training.train(pair, TrainConfig(steps=30), guide, progress=False)
 seconds = (time.perf_counter() - begun) / 30
-fuse.fuse_pair(network, pair)
+fusion.fuse(network, pair)
 print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from clippan_lite import adaptation, backbones, clip, data, fuse, prompts, training
+from clippan_lite import adaptation, backbones, clip, data, fusion, prompts, training
 from clippan_lite.config import AdaptConfig, recipe
 from clippan_lite.data import geotiff
 from clippan_lite.experiments import statistics
@@ -60,7 +60,7 @@ def main() -> None:
                         network, _ = training.train(
                             pair, setting, guides[scale], teacher, progress=False
                         )
-                        fused = fuse.fuse_pair(network, pair)
+                        fused = fusion.fuse(pair, network)
                         judge = (
                             evaluation.against_truth
                             if scale == "reduced"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stage_one import changed
 
-from clippan_lite import data, fuse, training
+from clippan_lite import data, fusion, training
 from clippan_lite.config import TrainConfig, recipe
 from clippan_lite.data import geotiff
 from clippan_lite.experiments import statistics
@@ -32,11 +32,11 @@ def figures(pair: data.Pair, config: TrainConfig) -> dict[str, float]:
     """What one training gives at full resolution and one scale down, and its minutes."""
     begun = time.perf_counter()
     network, _ = training.train(pair, config, progress=False)
-    fused = fuse.fuse_pair(network, pair)
+    fused = fusion.fuse(pair, network)
     minutes = (time.perf_counter() - begun) / 60
     low = data.reduced(pair)
     network, _ = training.train(low, config, progress=False)
-    small = fuse.fuse_pair(network, low)
+    small = fusion.fuse(low, network)
     full, truth = evaluation.at_full_resolution(fused, pair), evaluation.against_truth(small, low)
     return {**full, **truth, "minutes": minutes}
 

@@ -58,7 +58,7 @@ def main() -> None:
                 ]
             else:
                 first = adaptation.adapt(pair, model, words[0], config, progress=False)[0]
-                guides = [first.worded(replace(words[0], hrms=w.hrms)) for w in words]
+                guides = [first.with_prompts(replace(words[0], hrms=w.hrms)) for w in words]
             views = probes.held_out_views(pair, model.input_size)
             supervisors = dict(zip(args.prompts.split(","), guides, strict=True)) | {"no L_d": None}
             compared = probes.sentences_compared(

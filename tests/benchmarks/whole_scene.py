@@ -21,7 +21,7 @@ TILE = 2048
 
 FUSE = """
 import json, os, sys, time
-from clippan_lite import backbones, fuse
+from clippan_lite import backbones, fusion
 from clippan_lite.runtime import devices
 import torch
 folder, size, method, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -48,7 +48,7 @@ print(json.dumps({"seconds": seconds, "MPix/s": size * size / 1e6 / seconds, "pe
 
 BARE = """
 import json, time, torch
-from clippan_lite import backbones, fuse
+from clippan_lite import backbones, fusion
 from clippan_lite.data import synthetic
 torch.manual_seed(0)
 network, pair = backbones.create("fusionnet", 8).eval(), synthetic.make_scene(0, 2048, "WV2")

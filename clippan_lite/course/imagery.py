@@ -1,0 +1,174 @@
+"""Images as pictures: a shared stretch, panels side by side, and previews of a training network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch.nn import functional
+
+from clippan_lite import fusion
+from clippan_lite.backbones import Fusion
+from clippan_lite.data import Pair
+from clippan_lite.data.pair import crop
+from clippan_lite.physics import degrade
+from clippan_lite.runtime import files
+
+Limits = tuple[np.ndarray, np.ndarray]
+
+
+def limits(image: torch.Tensor, bands: Sequence[int], valid: torch.Tensor | None = None) -> Limits:
+    """Display limits per band, 1st and 99th percentile; give all panels to compare the same ones.
+
+    Args:
+        image: ``(C, H, W)``.
+        bands: the bands shown as red, green, blue, or one band.
+        valid: ``(H, W)`` bool, pixels that count.
+    """
+    shown = image[list(bands)]
+    values = shown.flatten(1) if valid is None else shown[:, valid]
+    low, high = np.percentile(values.double().numpy(), (1, 99), axis=1)
+    return low, high
+
+
+def picture(image: torch.Tensor, bands: Sequence[int], bounds: Limits) -> np.ndarray:
+    """``(C, H, W)`` -> ``(H, W, 3)`` in [0, 1]; a mild gamma lifts the shadows."""
+    low, high = (np.asarray(bound).reshape(-1, 1, 1) for bound in bounds)
+    values = image[list(bands)].double().numpy()
+    stretched = np.clip((values - low) / np.maximum(high - low, 1e-9), 0, 1) ** 0.8
+    if len(stretched) == 1:
+        stretched = np.repeat(stretched, 3, 0)
+    return np.moveaxis(stretched, 0, -1)
+
+
+def panels(
+    pictures: dict[str, np.ndarray],
+    columns: int = 4,
+    zoom: tuple[int, int, int] | None = None,
+    side: float = 2.9,
+) -> Figure:
+    """Pictures side by side under their titles; ``zoom`` adds a row with a window of each.
+
+    Args:
+        pictures: title -> ``(H, W, 3)`` in [0, 1].
+        columns: pictures per row.
+        zoom: (row, column, side) of the window, in pixels of the first picture. It is at the same
+            place in pictures on a coarser grid.
+        side: inches per panel.
+    """
+    columns = min(columns, len(pictures))
+    height, width = next(iter(pictures.values())).shape[:2]
+    # Windows are square.
+    heights = [height / width, 1.0] if zoom else [height / width]
+    heights *= math.ceil(len(pictures) / columns)
+    figure, axes = plt.subplots(
+        len(heights),
+        columns,
+        figsize=(side * columns, side * (sum(heights) + 0.1 * len(heights))),
+        squeeze=False,
+        height_ratios=heights,
+        layout="compressed",
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for index, (title, image) in enumerate(pictures.items()):
+        line, column = divmod(index, columns)
+        axis = axes[2 * line if zoom else line, column]
+        axis.imshow(image)
+        axis.set_title(title)
+        if zoom:
+            top, left, size = (value * image.shape[0] / height for value in zoom)
+            frame = Rectangle(
+                (left, top), size, size, fill=False, edgecolor="#E69F00", linewidth=1.5
+            )
+            axis.add_patch(frame)
+            rows, cols = (slice(round(start), round(start + size)) for start in (top, left))
+            axes[2 * line + 1, column].imshow(image[rows, cols])
+    return figure
+
+
+def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
+    """(row, column, side) of the window with the most detail of an image ``(1, H, W)``."""
+    side = min(side, *image.shape[-2:])
+    step = max(1, side // 4)
+    # Without count_include_pad the zeros around the image would make its border the busiest place.
+    smooth = functional.avg_pool2d(image[None].float(), 3, 1, 1, count_include_pad=False)
+    energy = functional.avg_pool2d((smooth - image) ** 2, side, step)[0, 0]
+    row, column = divmod(int(energy.argmax()), energy.shape[1])
+    return row * step, column * step, side
+
+
+def detailed_part(pair: Pair, side: int) -> tuple[Pair, tuple[slice, slice]]:
+    """The part of a pair with the most detail, all of it taken as valid.
+
+    Args:
+        pair: the scene.
+        side: of the part, PAN pixels; it is rounded down to whole MS pixels.
+
+    Returns:
+        The part, and its rows and columns in PAN's grid.
+    """
+    ratio = pair.ratio
+    row, column, side = (value // ratio for value in busiest(pair.pan, side))
+    part = crop(pair, slice(row, row + side), slice(column, column + side))
+    rows = slice(row * ratio, (row + side) * ratio)
+    columns = slice(column * ratio, (column + side) * ratio)
+    return replace(part, valid=None), (rows, columns)
+
+
+def preview(pair: Pair, side: int = 256) -> Callable[[Fusion], np.ndarray]:
+    """What a network makes of a window of a pair: PAN, EXP and its result side by side.
+
+    Args:
+        pair: the scene; the window of it with the most detail is fused.
+        side: of the window, PAN pixels.
+
+    Returns:
+        A function: network -> ``(side, 3 * side, 3)`` in [0, 1].
+    """
+    part, _ = detailed_part(pair, side)
+    exp = degrade.upsample(part.ms, part.ratio, part.convention)
+    rgb = pair.sensor.rgb
+    bounds = limits(exp, rgb)
+    pan = picture(part.pan, [0], limits(part.pan, [0]))
+
+    def draw(network: Fusion) -> np.ndarray:
+        training = network.training
+        fused = fusion.fuse(part, network.eval(), scale=pair.scale)
+        network.train(training)
+        return np.hstack([pan, picture(exp, rgb, bounds), picture(fused, rgb, bounds)])
+
+    return draw
+
+
+def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Callable[..., None]:
+    """Keep pictures of a network while it trains.
+
+    Pass the result as ``on_step`` of :func:`clippan_lite.training.train`.
+
+    Args:
+        pair: the scene, as in :func:`preview`.
+        folder: where ``step00050.png`` ... go.
+        every: steps between two pictures.
+        side: of the window, PAN pixels.
+    """
+    folder = Path(folder)
+    draw = preview(pair, side)
+
+    def keep(step: int, network: Fusion, *_: object) -> None:
+        if (step + 1) % every:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        image = PIL.Image.fromarray((draw(network) * 255).astype(np.uint8))
+        with files.replacing(folder / f"step{step + 1:05d}.png") as part:
+            image.save(part, "png")
+
+    return keep
