@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,7 +15,9 @@ from clippan_lite.losses import Batch, Guide
 from clippan_lite.physics import degrade
 
 if TYPE_CHECKING:
+    from clippan_lite.adapter import Supervisor
     from clippan_lite.backbones import Fusion
+    from clippan_lite.clip import Clip
 
 SSIM_WINDOW = 11  # MS pixels
 LEAST_REDUCED = 16  # PAN pixels: smallest patch one scale down
@@ -68,7 +70,7 @@ class Scene:
         except ValueError as error:
             raise ValueError(f"one scale down, {error}; or set the weight reduced to 0") from error
 
-    def follow(self, supervisor: losses.SupervisorLike, config: TrainConfig, images: int) -> None:
+    def follow(self, supervisor: Supervisor, config: TrainConfig, images: int) -> None:
         """Let an adapted CLIP guide the training; ``images`` is the batch of this process."""
         patches = self.patches["full"]
         check_native(patches, supervisor.clip)
@@ -115,7 +117,7 @@ class Batches:
         self,
         pairs: Sequence[Pair],
         config: TrainConfig,
-        supervisor: losses.SupervisorLike | None,
+        supervisor: Supervisor | None,
         teacher: Fusion | None,
         device: str | torch.device,
         part: slice,
@@ -162,8 +164,8 @@ class Batches:
         return tensors if guide is None else [*tensors, *guide.texts.values()]
 
 
-def check_native(patches: Patches, clip: Any) -> None:
-    """Refuse crops smaller than the input of a :class:`clippan_lite.clip.Clip` (ValueError).
+def check_native(patches: Patches, clip: Clip) -> None:
+    """Refuse crops smaller than the input of CLIP (ValueError).
 
     Enlarged ones would show it a softness that is not in the scene.
     """

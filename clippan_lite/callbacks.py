@@ -80,7 +80,7 @@ class Steps:
         terms = [name for name in row if name not in ("step", "loss") and " " not in name]
         self._bar.set_postfix({name: f"{row[name]:.3f}" for name in terms}, refresh=False)
         wishes = [callback(step, network, row) for callback in self.callbacks]
-        return self.stopped or True in wishes
+        return self.stopped or any(wish is True for wish in wishes)
 
 
 @contextlib.contextmanager

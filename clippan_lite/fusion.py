@@ -62,9 +62,9 @@ def fuse(
             exp_tile = exp[..., c0 - first : c1 - first]
             pan_tile = pair.pan[None, :, r0:r1, c0:c1].to(device) / scale
             hrms = exp_tile + network.residual(exp_tile, pan_tile)
-            target = (slice(top - rows.start, bottom - rows.start),)
-            target += (slice(left - cols.start, right - cols.start),)
-            out[:, *target] = hrms[0, :, top - r0 : bottom - r0, left - c0 : right - c0].cpu()
+            y, x = top - rows.start, left - cols.start
+            core = hrms[0, :, top - r0 : bottom - r0, left - c0 : right - c0]
+            out[:, y : y + bottom - top, x : x + right - left] = core.cpu()
     out.mul_(scale).clamp_(0, pair.peak)
     return out if pair.valid is None else out.mul_(pair.valid[rows, cols])
 

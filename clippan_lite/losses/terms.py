@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,44 +17,6 @@ if TYPE_CHECKING:
 
 Tensor = torch.Tensor
 Features = dict[str, Tensor]  # kind ("ms", "pan", "hrms") -> unit features (N, d)
-
-
-class SupervisorLike(Protocol):
-    """What the losses ask of an adapted CLIP; see :class:`clippan_lite.adapter.Supervisor`."""
-
-    band_gain: Tensor
-
-    @property
-    def clip(self) -> Any:  # a Clip, whose module stands above the losses
-        """The frozen CLIP."""
-
-    @property
-    def prompts(self) -> Any:  # a PromptSet, likewise
-        """The sentences."""
-
-    @property
-    def rgb(self) -> Sequence[int]:
-        """Indices of red, green and blue."""
-
-    @property
-    def image_fusion(self) -> Callable[..., Tensor]:
-        """IFA."""
-
-    @property
-    def text_fusion(self) -> Callable[..., Tensor]:
-        """TFA."""
-
-    def encode(self, kind: str, images: Tensor, tokens: bool = False) -> Tensor:
-        """Unit features of images of one kind."""
-
-    def encode_texts(self) -> Features:
-        """Unit features of the three sentences."""
-
-    def tiles(self, images: Tensor) -> Tensor:
-        """Native crops of images."""
-
-    def tile_corners(self, places: Tensor, size: tuple[int, int]) -> Tensor:
-        """Where these crops lie in the scene."""
 
 
 @dataclass
@@ -68,12 +30,12 @@ class Guide:
             them.
     """
 
-    supervisor: SupervisorLike
+    supervisor: Any  # clippan_lite.adapter.Supervisor, whose module stands above the losses
     texts: Features
     remembered: dict[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
 
     @classmethod
-    def of(cls, supervisor: SupervisorLike, remember: bool = False) -> Guide:
+    def of(cls, supervisor: Any, remember: bool = False) -> Guide:
         """The guide of a supervisor; gradients flow to its adapters if they are trainable."""
         return cls(supervisor, supervisor.encode_texts(), {} if remember else None)
 
