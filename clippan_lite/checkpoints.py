@@ -225,7 +225,7 @@ class TrainingState:
 
     def __init__(
         self,
-        path: Path | None,
+        path: str | Path | None,
         settings: dict[str, Any],
         parameters: list[nn.Parameter],
         optimiser: torch.optim.Optimizer,
@@ -236,12 +236,12 @@ class TrainingState:
     ):
         if every < 1:
             raise ValueError(f"every must be at least 1, found {every}")
-        if path is not None and path.is_dir():
+        self.path = Path(path) if path else None
+        if self.path is not None and self.path.is_dir():
             raise ValueError(
                 f"checkpoint {path} is a folder: give a file in it, such as state.safetensors"
             )
-        self.path, self.parameters = path, parameters
-        self.every, self.writes = every, writes
+        self.parameters, self.every, self.writes = parameters, every, writes
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.optimiser, self.schedule, self.generator = optimiser, schedule, generator
 

@@ -30,7 +30,7 @@ def train(
     device: str | torch.device = "cpu",
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     every: int = 100,
     accelerator: Accelerator | None = None,
     compiled: bool = False,
@@ -135,7 +135,7 @@ def _make_teacher(
     pairs: list[Pair],
     config: TrainConfig,
     device: str | torch.device,
-    checkpoint: Path | None,
+    checkpoint: str | Path | None,
     **options: Any,
 ) -> backbones.Fusion:
     """The teacher of a training that was given none, kept beside the training's state."""
@@ -143,7 +143,8 @@ def _make_teacher(
     if checkpoint:
         images = [image for pair in pairs for image in (pair.ms, pair.pan, pair.mask)]
         key = digest(asdict(config), checkpoints.fingerprint(images))
-        path = checkpoint.with_name(f"{checkpoint.stem}-teacher-{key}.safetensors")
+        beside = Path(checkpoint)
+        path = beside.with_name(f"{beside.stem}-teacher-{key}.safetensors")
     accelerator = options["accelerator"]
     is_main = accelerator is None or accelerator.is_main_process
 
