@@ -80,24 +80,6 @@ def test_bands_are_mapped_by_name_for_another_sensor(real_data):
     )  # red and blue are where they were put
 
 
-def test_faults_do_what_they_say(small_pair):
-    plain = study.spoiled(small_pair)
-    assert torch.equal(plain.ms, small_pair.ms) and torch.equal(plain.pan, small_pair.pan)
-    moved = study.spoiled(small_pair, shift=2)
-    assert torch.equal(moved.pan[:, 2:, 2:], small_pair.pan[:, :-2, :-2]) and torch.equal(
-        moved.ms, small_pair.ms
-    )
-    noisy = study.spoiled(small_pair, noise=0.1)
-    share = (noisy.pan - small_pair.pan).std() / small_pair.pan.std()
-    assert float(share) == pytest.approx(0.1, abs=0.01)
-    topped = study.spoiled(small_pair, saturated=0.1)
-    assert float((topped.pan == topped.pan.max()).float().mean()) == pytest.approx(0.1, abs=0.02)
-    hazy = study.spoiled(small_pair, haze=0.4)
-    assert float(hazy.ms[0].std() / small_pair.ms[0].std()) == pytest.approx(0.6, abs=1e-3)
-    assert float(hazy.ms[0].mean() / small_pair.ms[0].mean()) == pytest.approx(1.2, abs=1e-3)
-    assert all(torch.equal(x.truth, small_pair.truth) for x in (moved, noisy, topped, hazy))
-
-
 @pytest.mark.parametrize(
     ("changed", "said"),
     [

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from clippan_lite import adaptation, backbones, classical, data, fuse, prompts, training
+from clippan_lite import adaptation, backbones, classical, data, fusion, prompts, training
 from clippan_lite import clip as clips
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import AdaptConfig, TrainConfig, recipe
 from clippan_lite.data import Pair, geotiff, synthetic, with_bands
 from clippan_lite.experiments import probes
 from clippan_lite.metrics import evaluation
-from clippan_lite.metrics.faults import faded, moved
+from clippan_lite.metrics.faults import parse, spoiled
 from clippan_lite.runtime import devices, files
 
 
@@ -67,7 +67,7 @@ class Point:
     examples: str = "mixed"  # HRMS examples of Stage I
     text_share: float = 0.5  # of the text adapters; 0 leaves the sentences CLIP's own
     stem: str = "learned"  # or "rgb", "pca"
-    fault: str = ""  # put into the input, such as "noise:0.1", see FAULTS; several with + between
+    fault: str = ""  # put into the input, such as "noise:0.1" or "haze:0.2+shift:2"
     test_scene: str = ""  # judge the network on another scene than it was trained on; as `scene`
     seed: int = 0  # of Stage I, Stage II and their crops
     device: str = "cpu"  # "auto", "cpu" or "cuda"
@@ -144,7 +144,7 @@ def check(point: Point) -> None:
             )
     else:
         backbones.check(point.backbone)
-    faults(point.fault)
+    parse(point.fault)
     for name in (*STAGE_TWO, "adapt_steps"):
         value = getattr(point, name)
         if not (0 <= value < float("inf") or (value == -1 and name != "adapt_steps")):
@@ -202,39 +202,6 @@ def adapt_config(point: Point) -> AdaptConfig:
     return AdaptConfig(steps=point.adapt_steps, direction=point.adapt_direction, **same)
 
 
-#: Faults of the input by name, and the largest degree of each.
-FAULTS = {
-    "noise": 1.0,  # white noise in PAN and MS, share of each band's standard deviation
-    "haze": 1.0,  # contrast lost in PAN and MS; half as much of the mean is added
-    "shift": 16.0,  # PAN pixels that PAN is moved down and right, the border repeated
-    "saturated": 0.5,  # share of PAN's and each band's pixels at the top, which is lowered to them
-}
-
-
-def faults(text: str) -> dict[str, float]:
-    """Fault by name and degree, from text such as ``"noise:0.1+shift:2"``.
-
-    Raises:
-        ValueError: an unknown name, or a degree out of its range.
-    """
-    found = {}
-    for part in filter(None, text.split("+")):
-        name, _, degree = part.partition(":")
-        if (
-            name not in FAULTS
-            or not re.fullmatch(r"\d*\.?\d+", degree)
-            or float(degree) > FAULTS[name]
-        ):
-            known = ", ".join(f"{name}:0 to {name}:{most:g}" for name, most in FAULTS.items())
-            raise ValueError(f"fault {part!r}: expected {known}")
-        if name in found or (name == "shift" and float(degree) != int(float(degree))):
-            raise ValueError(
-                f"fault {text!r}: expected each fault once, and a shift of whole PAN pixels"
-            )
-        found[name] = float(degree)
-    return found
-
-
 def folder_of(scene: str) -> Path:
     """The folder of a scene that is not synthetic; ``@SENSOR`` behind it, which `scene.json` need not name, is no part.
 
@@ -284,34 +251,12 @@ def _loaded(
         pair = with_bands(pair, bands.split(","))
     if scale == "reduced":
         pair = data.reduced(pair)
-    return spoiled(pair, **faults(fault))
+    return spoiled(pair, **parse(fault))
 
 
 def load(point: Point, scene: str, scale: str) -> Pair:
     """A scene at full resolution, or one scale down, with the point's bands and faults; kept for the next call."""
     return _loaded(scene, point.size, point.sensor, point.register, point.bands, scale, point.fault)
-
-
-def spoiled(
-    pair: Pair, noise: float = 0.0, haze: float = 0.0, shift: float = 0, saturated: float = 0.0
-) -> Pair:
-    """Faults put into what a method is given, PAN and MS, by the degrees of :data:`FAULTS`; the truth stays."""
-    images = {"ms": pair.ms, "pan": pair.pan}
-    generator = torch.Generator().manual_seed(0)
-    for name, image in images.items():
-        if haze:
-            image = faded(image, haze)
-        if saturated:
-            image = torch.minimum(
-                image, image.flatten(1).quantile(1 - saturated, dim=1)[:, None, None]
-            )
-        if noise:
-            grain = torch.randn(image.shape, generator=generator)
-            image = (image + noise * image.std((1, 2), keepdim=True) * grain).clamp(0, pair.peak)
-        if shift and name == "pan":
-            image = moved(image, int(shift))
-        images[name] = image
-    return replace(pair, **images)
 
 
 @lru_cache(maxsize=4)
@@ -353,7 +298,7 @@ def _fused(point: Point, pair: Pair, scale: str) -> tuple[torch.Tensor, Pair, Su
         clip = (point.clip, point.clip_pretrained, point.clip_random, seed, point.device)
         supervisor = _supervisor(scene, clip, point.prompt, adapt_config(point))
         if point.swap:
-            supervisor = supervisor.worded(replace(supervisor.prompts, **_asked(point.swap)))
+            supervisor = supervisor.with_prompts(replace(supervisor.prompts, **_asked(point.swap)))
     if config.ship:
         plain = replace(config, **dict.fromkeys(training.TERMS, 0.0), guard=False, tokens=False)
         teacher = _teacher(scene, json.dumps(asdict(plain)), point.device)
@@ -365,7 +310,7 @@ def _fused(point: Point, pair: Pair, scale: str) -> tuple[torch.Tensor, Pair, Su
         _networks[key] = training.train(
             pair, config, supervisor, teacher, point.device, progress=False
         )[0]
-    return fuse.fuse_pair(_networks[key], judged), judged, supervisor
+    return fusion.fuse(judged, _networks[key]), judged, supervisor
 
 
 def _asked(prompt: str) -> dict:

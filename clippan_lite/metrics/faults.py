@@ -1,15 +1,19 @@
-"""Known faults put into a perfect image: what metrics are tried on.
+"""Known faults of an image or a pair.
 
-Every function takes ``(C, H, W)`` in DN and returns the same shape; `spoil` applies one of `FAULTS` by name.
+Put into a perfect image, they show what a metric punishes; put into a pair, what a method bears.
+Images are ``(C, H, W)`` in DN and keep their shape.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from scipy import ndimage
 
+from clippan_lite.data import Pair
 from clippan_lite.physics.degrade import mtf_filter
 
 Tensor = torch.Tensor
@@ -21,24 +25,29 @@ def blurred(image: Tensor) -> Tensor:
 
 
 def oversharpened(image: Tensor) -> Tensor:
-    """Detail finer than the blur's doubled."""
+    """Detail finer than the blur doubled."""
     return 2 * image - blurred(image)
 
 
-def displaced(image: Tensor) -> Tensor:
-    """Everything one PAN pixel down and right of where PAN has it, the border repeated."""
-    return moved(image, 1)
+def displaced(image: Tensor, pixels: int = 1) -> Tensor:
+    """Everything that many PAN pixels further down and right, the border repeated."""
+    rows, cols = (torch.arange(-pixels, n - pixels).clamp(0, n - 1) for n in image.shape[-2:])
+    return image[:, rows][:, :, cols]
 
 
 def band_displaced(image: Tensor) -> Tensor:
-    """The last band alone displaced."""
+    """Only the last band displaced."""
     return torch.cat([image[:-1], displaced(image[-1:])])
 
 
-def noisy(image: Tensor) -> Tensor:
-    """White noise, a tenth of each band's standard deviation, the same at every call."""
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype)
-    return image + 0.1 * image.std((1, 2), keepdim=True) * noise
+def noisy(image: Tensor, share: float = 0.1, generator: torch.Generator | None = None) -> Tensor:
+    """White noise, a share of each band's standard deviation, not below 0.
+
+    Without a generator the noise is the same at every call.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
+    noise = torch.randn(image.shape, generator=generator, dtype=image.dtype)
+    return (image + share * image.std((1, 2), keepdim=True) * noise).clamp(min=0)
 
 
 def tilted(image: Tensor) -> Tensor:
@@ -47,17 +56,23 @@ def tilted(image: Tensor) -> Tensor:
 
 
 def greyed(image: Tensor) -> Tensor:
-    """A third of the way from the image to one that is the same in all bands but for their means."""
+    """A third of the way to an image that is the same in all bands, except for their means."""
     level = image.mean((1, 2), keepdim=True)
     return image + (image.mean(0, keepdim=True) * level / level.mean() - image) / 3
 
 
-def hazy(image: Tensor) -> Tensor:
-    """Contrast a fifth lower about the mean, and a tenth of the mean brighter."""
+def hazy(image: Tensor, haze: float = 0.2) -> Tensor:
+    """Contrast lost by the share ``haze`` in [0, 1]; half as much of each band's mean is added."""
     level = image.mean((1, 2), keepdim=True)
-    return level * 1.1 + 0.8 * (image - level)
+    return level * (1 + haze / 2) + (1 - haze) * (image - level)
 
 
+def topped(image: Tensor, share: float) -> Tensor:
+    """The brightest share of each band's pixels, in (0, 1), lowered to the darkest of them."""
+    return torch.minimum(image, image.flatten(1).quantile(1 - share, dim=1)[:, None, None])
+
+
+#: Faults of an image by name, see `spoil`.
 FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
     "blurred": blurred,
     "oversharpened": oversharpened,
@@ -69,46 +84,8 @@ FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
     "hazy": hazy,
 }
 
-
-def faded(image: Tensor, haze: float) -> Tensor:
-    """Contrast lost by the share ``haze`` in [0, 1]; half as much of each band's mean is added."""
-    level = image.mean((1, 2), keepdim=True)
-    return level * (1 + haze / 2) + (1 - haze) * (image - level)
-
-
-def moved(image: Tensor, pixels: int) -> Tensor:
-    """The image ``pixels`` further down and right, the border repeated."""
-    rows, cols = (torch.arange(-pixels, n - pixels).clamp(0, n - 1) for n in image.shape[-2:])
-    return image[:, rows][:, :, cols]
-
-
-def graded(
-    image: Tensor, blur: float = 0.0, noise: float = 0.0, haze: float = 0.0, shift: int = 0
-) -> Tensor:
-    """Faults by degree, one after the other: blur, haze, noise, displacement.
-
-    Args:
-        image: ``(C, H, W)``, DN.
-        blur: standard deviation of a Gaussian, PAN pixels.
-        noise: standard deviation, as a share of each band's own.
-        haze: contrast lost, [0, 1]; half as much of the mean is added.
-        shift: PAN pixels down and right, the border repeated.
-
-    Returns:
-        ``(C, H, W)``, DN, not below 0.
-    """
-    if blur:
-        image = torch.from_numpy(
-            ndimage.gaussian_filter(image.numpy(), (0, blur, blur), mode="nearest")
-        )
-    if haze:
-        image = faded(image, haze)
-    if noise:
-        grain = torch.randn(
-            image.shape, generator=torch.Generator().manual_seed(0), dtype=image.dtype
-        )
-        image = image + noise * image.std((1, 2), keepdim=True) * grain
-    return moved(image, shift).clamp(min=0)
+#: Faults of a pair by name, and the largest degree of each, see `spoiled`.
+LARGEST = {"noise": 1.0, "haze": 1.0, "shift": 16.0, "saturated": 0.5}
 
 
 def spoil(name: str, image: Tensor) -> Tensor:
@@ -127,3 +104,83 @@ def spoil(name: str, image: Tensor) -> Tensor:
     if name not in FAULTS:
         raise ValueError(f"unknown fault {name!r}: expected one of {', '.join(FAULTS)}")
     return FAULTS[name](image).clamp(min=0)
+
+
+def graded(
+    image: Tensor,
+    blur: float = 0.0,
+    haze: float = 0.0,
+    saturated: float = 0.0,
+    noise: float = 0.0,
+    shift: int = 0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Faults by degree, one after the other in the order of the arguments.
+
+    Args:
+        image: ``(C, H, W)``, DN.
+        blur: standard deviation of a Gaussian, PAN pixels.
+        haze: contrast lost, [0, 1]; half as much of the mean is added.
+        saturated: share of each band's pixels at the top, which is lowered to them, [0, 1].
+        noise: standard deviation, as a share of each band's own.
+        shift: PAN pixels down and right, the border repeated.
+        generator: of the noise; without one it is the same at every call.
+
+    Returns:
+        ``(C, H, W)``, DN.
+    """
+    if blur:
+        smooth = ndimage.gaussian_filter(image.numpy(), (0, blur, blur), mode="nearest")
+        image = torch.from_numpy(smooth)
+    if haze:
+        image = hazy(image, haze)
+    if saturated:
+        image = topped(image, saturated)
+    if noise:
+        image = noisy(image, noise, generator)
+    return displaced(image, shift)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Degrees of a pair's faults by name, from text such as ``"noise:0.1+shift:2"``.
+
+    Raises:
+        ValueError: an unknown name, a degree out of its range, or a fault named twice.
+    """
+    degrees: dict[str, float] = {}
+    for part in filter(None, text.split("+")):
+        name, _, number = part.partition(":")
+        readable = name in LARGEST and re.fullmatch(r"\d*\.?\d+", number)
+        if not readable or float(number) > LARGEST[name]:
+            ranges = ", ".join(f"{name}:0 to {name}:{most:g}" for name, most in LARGEST.items())
+            raise ValueError(f"fault {part!r}: expected {ranges}")
+        degree = float(number)
+        if name in degrees or (name == "shift" and not degree.is_integer()):
+            raise ValueError(
+                f"fault {text!r}: expected each fault once, and a shift of whole PAN pixels"
+            )
+        degrees[name] = degree
+    return degrees
+
+
+def spoiled(
+    pair: Pair, noise: float = 0.0, haze: float = 0.0, shift: float = 0.0, saturated: float = 0.0
+) -> Pair:
+    """Put faults into what a method is given, PAN and MS; the truth stays.
+
+    Args:
+        pair: images in DN.
+        noise: white noise, a share of each band's standard deviation.
+        haze: share of contrast lost; half as much of the mean is added.
+        shift: whole PAN pixels that PAN alone is moved down and right, the border repeated.
+        saturated: share of PAN's and each band's pixels at the top, which is lowered to them.
+
+    Returns:
+        A new pair.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ms = graded(pair.ms, 0.0, haze, saturated, noise, 0, generator)
+    pan = graded(pair.pan, 0.0, haze, saturated, noise, int(shift), generator)
+    if noise:
+        ms, pan = ms.clamp(max=pair.peak), pan.clamp(max=pair.peak)
+    return replace(pair, ms=ms, pan=pan)
