@@ -76,3 +76,13 @@ def test_agreement_is_the_rank_correlation_with_the_truth():
     assert statistics.agreement(without, truth, "PSNR") == pytest.approx({"QNR": 1.0, "D_s": -0.5})
     with pytest.raises(ValueError, match="three methods or more, found 1"):
         statistics.agreement({"a": without["a"]}, truth)
+
+
+def test_all_figures_of_a_pair_with_and_without_truth(small_pair):
+    without = replace(small_pair, truth=None)
+    at_full = evaluation.at_full_resolution(small_pair.truth, small_pair)
+    assert evaluation.evaluate(small_pair.truth, without) == at_full
+    both = at_full | evaluation.against_truth(small_pair.truth, small_pair)
+    assert evaluation.evaluate(small_pair.truth, small_pair) == both
+    with pytest.raises(ValueError, match="expected a pair with its truth, found none"):
+        evaluation.against_truth(small_pair.truth, without)

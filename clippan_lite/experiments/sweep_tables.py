@@ -17,12 +17,10 @@ import numpy as np
 from clippan_lite.experiments import statistics
 from clippan_lite.experiments.study import Point
 from clippan_lite.experiments.sweep_points import Study, shown
-from clippan_lite.metrics import evaluation
+from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
 from clippan_lite.runtime import devices, files
 
 RESAMPLES = 10_000  # of the bootstrap
-#: Of Stage I; `evaluation` knows those of images.
-LARGER_IS_BETTER = evaluation.LARGER_IS_BETTER | {"type accuracy", "direction cosine"}
 
 
 def write(

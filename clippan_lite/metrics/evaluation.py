@@ -4,22 +4,65 @@ from __future__ import annotations
 
 import torch
 
-from clippan_lite import metrics
 from clippan_lite.data import Pair
+from clippan_lite.metrics.tables import full, reduced
 
 FULL = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho")
 REDUCED = ("PSNR", "ERGAS", "SAM", "Q2n")
-#: Metrics that are better when they are larger; all others are errors.
-LARGER_IS_BETTER = frozenset({"QNR", "HQNR", "HQNR_und", "R_Q", "PSNR", "Q", "Q2n", "SCC", "SSIM"})
+#: Figures that are better when they are larger, Stage I's included; all others are errors.
+LARGER_IS_BETTER = frozenset(
+    [
+        *("QNR", "HQNR", "HQNR_und", "R_Q", "PSNR", "Q", "Q2n", "SCC", "SSIM"),
+        *("type accuracy", "same place", "cos(IFA, HRMS)", "direction cosine"),
+    ]
+)
+
+
+def evaluate(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
+    """All figures of a fused image: at full resolution, and against the truth where it is known.
+
+    Args:
+        fused: ``(C, H, W)``, DN.
+        pair: images in DN, with or without truth.
+
+    Returns:
+        Figure by name, `FULL` and perhaps `REDUCED`.
+
+    Raises:
+        ValueError: a fused image that does not fit the pair, values that are not finite, no block
+            of 32 x 32 valid pixels.
+    """
+    figures = at_full_resolution(fused, pair)
+    if pair.truth is not None:
+        figures |= against_truth(fused, pair)
+    return figures
 
 
 def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
-    """No-reference metrics of a fused image ``(C, H, W)`` in DN, toolbox definitions, in the pair's convention."""
-    table = metrics.full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
+    """Figures that need no reference, toolbox definitions, in the pair's convention.
+
+    Args:
+        fused: ``(C, H, W)``, DN.
+        pair: images in DN.
+    """
+    table = full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
     return {name: table[name] for name in FULL}
 
 
 def against_truth(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
-    """Reference metrics of a fused image against the pair's truth, both in DN; nodata does not count."""
-    table = metrics.reduced(fused, pair.truth, pair.ratio, pair.peak, pair.mask)
+    """Figures against the pair's truth; nodata does not count.
+
+    Args:
+        fused: ``(C, H, W)``, DN.
+        pair: images in DN.
+
+    Raises:
+        ValueError: a pair without truth.
+    """
+    if pair.truth is None:
+        raise ValueError(
+            f"{pair.name}: expected a pair with its truth, found none: take at_full_resolution, "
+            "or reduce the pair first (data.reduced)"
+        )
+    table = reduced(fused, pair.truth, pair.ratio, pair.peak, pair.mask)
     return {name: table[name] for name in REDUCED}
