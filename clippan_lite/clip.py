@@ -1,12 +1,11 @@
-"""Load a CLIP and get differentiable features from it: the only library file that imports open_clip, and lazily.
+"""A frozen CLIP with differentiable features, :class:`Clip`, and how :func:`load_clip` finds it.
 
-``load_clip("bundled")`` needs no network: the package ships a small CLIP trained by :mod:`clippan_lite.pretraining.clip`.
-Any open_clip architecture loads through the same function with a tag or a local file.
+``load_clip("bundled")`` needs no network: the package ships a small CLIP that was trained by
+:mod:`clippan_lite.pretraining.clip`. The same function loads any architecture of open_clip, with a
+tag or a local file. This is the only module of the method that imports open_clip, and it does so
+when a CLIP is loaded.
 """
 
-from __future__ import annotations
-
-import contextlib
 import difflib
 import functools
 import hashlib
@@ -15,63 +14,20 @@ import logging
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-WEIGHTS = Path(__file__).parent / "weights"
-BUNDLED = WEIGHTS / "bundled_clip.safetensors"
-#: Means and standard deviations of the 3 input channels that OpenAI's CLIP and most of open_clip's were trained with.
-OPENAI_MEAN, OPENAI_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-
-
-class WordTokenizer:
-    """Words to rows of the bundled CLIP's token table: 0 pads, 1 is "unknown", 2 starts, the last row ends a text.
-
-    open_clip reads a text's feature at the position of the largest id, so the end token has to be the last row.
-    """
-
-    def __init__(self, words: Sequence[str], context: int):
-        self.rows = {word: i + 3 for i, word in enumerate(words)}
-        self.context, self.end = context, len(words) + 3
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the token table."""
-        return self.end + 1
-
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts to ids ``(N, context)`` int64; unknown words are named in one warning, over-long texts are refused."""
-        ids = torch.zeros(len(texts), self.context, dtype=torch.long)
-        unknown: set[str] = set()
-        for row, text in zip(ids, texts, strict=True):
-            words = split_words(text)
-            if not any(word in self.rows for word in words):
-                found = f"it knows none of {', '.join(words)}" if words else "found no word"
-                raise ValueError(
-                    f"prompt {text!r} is empty to the bundled CLIP: expected an English word that it knows, {found}"
-                )
-            if len(words) > self.context - 2:
-                raise ValueError(
-                    f"prompt too long: expected at most {self.context - 2} words, found {len(words)}; shorten it"
-                )
-            unknown.update(word for word in words if word not in self.rows)
-            tokens = [2, *(self.rows.get(word, 1) for word in words), self.end]
-            row[: len(tokens)] = torch.tensor(tokens)
-        if unknown:
-            warnings.warn(
-                f"the bundled CLIP does not know: {', '.join(sorted(unknown))}", stacklevel=2
-            )
-        return ids
+BUNDLED = Path(__file__).parent / "weights" / "bundled_clip.safetensors"
+Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
-def split_words(text: str) -> list[str]:
-    """Lower-case words of a text; punctuation and the possessive 's are dropped."""
-    return re.findall(r"[^\W_]+", text.lower().replace("\u2019", "'").replace("'s", ""))
+# What a frozen CLIP does
 
 
 @dataclass
@@ -79,17 +35,17 @@ class Clip:
     """A frozen CLIP with what is needed to use it.
 
     Attributes:
-        model: open_clip model in evaluation mode, no parameter requires a gradient.
+        model: open_clip model in evaluation mode; no parameter requires a gradient.
         tokenize: texts -> ids ``(N, context)``; refuses empty and over-long texts.
         input_size: side of its square input in pixels.
-        mean, std: normalisation of the three input channels, applied inside the ``encode_`` methods.
+        mean, std: of the three input channels, ``(1, 3, 1, 1)``; the ``encode_`` methods normalise.
         dim: length of a feature.
         name: ``"bundled"`` or the open_clip architecture.
         label: what was loaded, for titles and logs.
     """
 
-    model: nn.Module
-    tokenize: Callable[[Sequence[str]], torch.Tensor]
+    model: Any  # open_clip's CLIP: open_clip ships no types
+    tokenize: Tokenizer
     input_size: int
     mean: torch.Tensor
     std: torch.Tensor
@@ -99,45 +55,46 @@ class Clip:
     _texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """Unit features ``(B, dim)`` of images ``(B, 3, S, S)`` in [0, 1]; gradients flow to the images.
+        """Unit features ``(B, dim)`` of images ``(B, 3, S, S)`` in [0, 1]; differentiable.
 
-        Images of another size than ``input_size`` are resized: prefer native crops, since shrinking removes the very
-        detail that fusion adds.
+        Images of another size than ``input_size`` are resized. Prefer native crops: shrinking
+        removes the very detail that fusion adds.
 
         Raises:
-            ValueError: images of another shape, or, where no gradient is asked for, not finite or far from [0, 1].
+            ValueError: images of another shape. Where no gradient is asked for, also images that
+                are not finite or far from [0, 1].
         """
         return F.normalize(self.model.encode_image(self._prepare(images)), dim=-1)
 
     def encode_tokens(self, images: torch.Tensor) -> torch.Tensor:
-        """Unit features ``(B, N, dim)`` of the places of images ``(B, 3, S, S)`` in [0, 1]; gradients flow to them.
+        """Unit features ``(B, N, dim)`` of the places of images ``(B, 3, S, S)``; differentiable.
 
-        N is side * side: the rows of a square grid from the top, each from left to right. A ViT has one place per
-        patch: side = input_size / patch size, 8 for the bundled CLIP and 7 for ViT-B-32. A ResNet has one per 32
-        pixels: 7 for RN50. Sizes are handled as in :meth:`encode_image`, and features lie in the same space, so that
-        they compare with texts; CLIP was trained for whole images only, so single places agree with texts less well.
+        N is side * side: the rows of a square grid from the top, each from left to right. A ViT has
+        one place per patch: side = input_size / patch size, 8 for the bundled CLIP and 7 for
+        ViT-B-32. A ResNet has one per 32 pixels: 7 for RN50. Value range and sizes are those of
+        :meth:`encode_image`. The features lie in the same space, so they compare with texts. CLIP
+        was trained for whole images only, so single places agree with texts less well.
 
         Raises:
-            ValueError: images of another shape, or a CLIP whose visual encoder is neither of the two.
+            ValueError: images of another shape, or a CLIP whose visual encoder is neither of these.
         """
         from open_clip.modified_resnet import ModifiedResNet
         from open_clip.transformer import VisionTransformer
 
         images, visual = self._prepare(images), self.model.visual
         if isinstance(visual, ModifiedResNet):
-            for block in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
-                images = block(images)
-            # As in MaskCLIP: attention pooling without the attention, so that each place keeps its own value.
+            for stage in (visual.stem, visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+                images = stage(images)
+            # Attention pooling without the attention, as in MaskCLIP: a place keeps its own value.
             values = visual.attnpool.v_proj(images.flatten(2).transpose(1, 2))
             return F.normalize(visual.attnpool.c_proj(values), dim=-1)
         if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None:
             raise ValueError(
-                f"no tokens from the visual encoder of {self.label}: expected open_clip's own ViT (as in ViT-B-32) or "
-                f"ResNet (as in RN50), found {type(visual).__name__}; load one of those"
+                f"no tokens from the visual encoder of {self.label}: expected open_clip's own ViT "
+                f"(as in ViT-B-32) or ResNet (as in RN50), found {type(visual).__name__}; load one "
+                "of those"
             )
-        visual.output_tokens = (
-            True  # open_clip's switch: the visual encoder then gives (pooled, tokens)
-        )
+        visual.output_tokens = True  # the visual encoder then gives (pooled, tokens)
         try:
             tokens = visual(images)[1]
         finally:
@@ -146,17 +103,30 @@ class Clip:
             tokens = visual.ln_post(tokens)
         return F.normalize(tokens @ visual.proj, dim=-1)
 
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit features ``(N, dim)`` of texts; each text is encoded once and cached.
+
+        Raises:
+            ValueError: no list of texts, an empty text, or one longer than the CLIP can read.
+        """
+        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"expected a list of texts, found {texts!r}")
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if new:
+            ids = self.tokenize(new).to(self.mean.device)
+            features = F.normalize(self.model.encode_text(ids), dim=-1)
+            self._texts.update(zip(new, features, strict=True))
+        return torch.stack([self._texts[text] for text in texts])
+
     def _prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """Images as the visual encoder takes them: resized if need be, and normalised."""
-        if (
-            not isinstance(images, torch.Tensor)
-            or images.ndim != 4
-            or images.shape[1] != 3
-            or not len(images)
-        ):
-            found = tuple(images.shape) if hasattr(images, "shape") else type(images).__name__
-            raise ValueError(f"expected images (B, 3, S, S), found {found}")
-        if not images.requires_grad:  # what is being trained is watched by its losses
+        """Images as the visual encoder takes them: checked, resized if need be, and normalised."""
+        shape = tuple(getattr(images, "shape", ()))
+        if not isinstance(images, torch.Tensor) or len(shape) != 4 or shape[1] != 3 or not shape[0]:
+            raise ValueError(
+                f"expected images (B, 3, S, S), found {shape or type(images).__name__}"
+            )
+        if not images.requires_grad:  # the losses watch over what is being trained
             largest = float(images.abs().amax())
             if not largest < 20:  # NaN, infinity, digital numbers
                 raise ValueError(
@@ -167,226 +137,63 @@ class Clip:
             images = F.interpolate(images, (self.input_size,) * 2, mode="bicubic", antialias=True)
         return (images - self.mean) / self.std
 
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit features ``(N, dim)`` of texts, each encoded once and cached.
+
+class WordTokenizer:
+    """Words to rows of the bundled CLIP's token table.
+
+    Row 0 pads, row 1 stands for any unknown word, row 2 starts a text and the last row ends it.
+    open_clip reads a text's feature at the position of the largest id, so the end has to be last.
+    """
+
+    def __init__(self, words: Sequence[str], context: int):
+        self.rows = {word: i + 3 for i, word in enumerate(words)}
+        self.context, self.end = context, len(words) + 3
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """Texts to ids ``(N, context)`` int64; one warning names all unknown words.
 
         Raises:
-            ValueError: no list of texts, an empty text, or one longer than the CLIP can read.
+            ValueError: a text without a known word, or one that is too long.
         """
-        if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"expected a list of texts, found {texts!r}")
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if new:
-            ids = self.tokenize(new).to(self.mean.device)
-            self._texts.update(
-                zip(new, F.normalize(self.model.encode_text(ids), dim=-1), strict=True)
-            )
-        return torch.stack([self._texts[text] for text in texts])
-
-
-def _frozen(
-    model: nn.Module, tokenize, size: int, mean, std, dim: int, name: str, label: str, device
-) -> Clip:
-    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
-    if broken:
-        raise ValueError(
-            f"weights of {label}: expected finite numbers, found NaN or infinity in {broken[0]} "
-            f"({len(broken)} tensors in all); get the weights again"
-        )
-    model = model.to(device).eval().requires_grad_(False)
-    mean, std = (
-        torch.tensor(v, dtype=torch.float32, device=device).view(1, 3, 1, 1) for v in (mean, std)
-    )
-    print(f"CLIP: {label}, input {size} px, features {dim}, on {device}")
-    return Clip(model, tokenize, size, mean, std, dim, name, label)
-
-
-def build_bundled(config: dict) -> tuple[nn.Module, WordTokenizer]:
-    """The bundled architecture with fresh weights, and its tokenizer, from ``weights/bundled_clip.json``."""
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-
-    tokenizer = WordTokenizer(config["words"], config["text_cfg"]["context_length"])
-    text = CLIPTextCfg(**config["text_cfg"], vocab_size=tokenizer.vocab_size)
-    return CLIP(config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), text), tokenizer
-
-
-def load_clip(
-    clip: str = "bundled",
-    pretrained: str | Path | None = None,
-    device: str = "cpu",
-    random_weights: bool = False,
-) -> Clip:
-    """Load a frozen CLIP and say in one line what was loaded.
-
-    Args:
-        clip: ``"bundled"``, or an open_clip architecture such as ``"ViT-B-32"``.
-        pretrained: open_clip tag such as ``"openai"`` (downloads once), or a local file with the tensors of a
-            ``state_dict``: safetensors, else what ``torch.load(weights_only=True)`` reads, in any float type. Not used
-            by ``"bundled"``, unless it names a file of that architecture.
-        device: where the model goes.
-        random_weights: for tests and controls only: keep the fresh random weights.
-
-    A tag whose weights were trained with the quick GELU loads the ``-quickgelu`` architecture. A local file does not
-    say which GELU it was trained with, so none is guessed: OpenAI's own weights need the ``-quickgelu`` name.
-    RemoteCLIP's README loads its files under the plain name, its retrieval script on top of OpenAI's tag: try both.
-
-    Returns:
-        Clip: frozen, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: a weights file is missing.
-        ValueError: unknown architecture or tag, no weights named, or a weights file that is corrupt, of another
-            architecture, or holds NaN or infinity.
-        RuntimeError: the tag's weights could not be downloaded, or the architecture could not be built.
-    """
-    if not isinstance(clip, str) or not clip:
-        raise ValueError(
-            f"expected 'bundled' or the name of an open_clip architecture, found {clip!r}"
-        )
-    if random_weights and pretrained:
-        raise ValueError(
-            f"random weights and pretrained = {str(pretrained)!r} exclude each other; leave one out"
-        )
-    _check_device(device)
-    if clip == "bundled":
-        config_file = BUNDLED.with_suffix(".json")
-        if pretrained and not _local_file(pretrained):
-            raise ValueError(
-                f"the bundled CLIP has no tags, found {str(pretrained)!r}; name the architecture with clip too"
-            )
-        weights = _local_file(pretrained) or BUNDLED
-        if pretrained and not weights.is_file():
-            raise FileNotFoundError(
-                f"bundled CLIP: expected a weights file, found {_what(weights)}; give a file"
-            )
-        for path in (config_file, weights):
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"bundled CLIP: {path.name} is missing; run: python -m clippan_lite.pretraining.clip --out {WEIGHTS}"
+        ids = torch.zeros(len(texts), self.context, dtype=torch.long)
+        unknown: set[str] = set()
+        for row, text in zip(ids, texts, strict=True):
+            words = split_words(text)
+            unknown.update(set(words) - self.rows.keys())
+            if unknown.issuperset(words):
+                found = f"it knows none of {', '.join(words)}" if words else "found no word"
+                raise ValueError(
+                    f"prompt {text!r} is empty to the bundled CLIP: expected an English word that "
+                    f"it knows, {found}"
                 )
-        config = json.loads(config_file.read_text())
-        model, tokenizer = build_bundled(config)
-        label = (
-            "bundled (random weights)" if random_weights else f"bundled ({_short_hash(weights)})"
-        )
-        if not random_weights:
-            _load_weights(model, weights)
-        size, dim = config["vision_cfg"]["image_size"], config["embed_dim"]
-        return _frozen(
-            model, tokenizer, size, config["mean"], config["std"], dim, "bundled", label, device
-        )
-    return _load_open_clip(clip, pretrained, device, random_weights)
+            room = self.context - 2  # a start and an end token
+            if len(words) > room:
+                raise ValueError(
+                    f"prompt too long: expected at most {room} words, found {len(words)}; "
+                    "shorten it"
+                )
+            tokens = [2, *(self.rows.get(word, 1) for word in words), self.end]
+            row[: len(tokens)] = torch.tensor(tokens)
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            warnings.warn(f"the bundled CLIP does not know: {names}", stacklevel=2)
+        return ids
 
 
-def _check_device(device: str) -> None:
-    """Refuse a device that torch does not know or have."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own texts are long
-        raise ValueError(
-            f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'"
-        ) from error
+def split_words(text: str) -> list[str]:
+    """Lower-case words of a text; punctuation and the possessive 's are dropped."""
+    return re.findall(r"[^\W_]+", text.lower().replace("\u2019", "'").replace("'s", ""))
 
 
-def _what(path: Path) -> str:
-    """What lies at a path that is no file."""
-    return f"the folder {path}" if path.is_dir() else f"nothing at {path}"
-
-
-@contextlib.contextmanager
-def _quiet(local: bool) -> Iterator[None]:
-    """Without open_clip's warning of random weights, which is not true once a local file has been read."""
-    before = logging.root.manager.disable
-    if local:
-        logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def weights_stamp(clip: str, pretrained: str = "") -> str:
-    """What tells one weights file from another: the bundled one's hash, a local file's size and time, else nothing."""
-    path = _local_file(pretrained) or (BUNDLED if clip == "bundled" else None)
-    if path is None or not path.is_file():
-        return ""
-    return (
-        _short_hash(path) if path == BUNDLED else f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
-    )
-
-
-def _local_file(pretrained: str | Path | None) -> Path | None:
-    """The path, if ``pretrained`` is one: an existing file, or a name with a suffix or a folder; else it is a tag."""
-    if not pretrained:
-        return None
-    path = Path(pretrained).expanduser()
-    return path if path.is_file() or path.suffix or len(path.parts) > 1 else None
-
-
-def _load_open_clip(
-    clip: str, pretrained: str | Path | None, device: str, random_weights: bool
-) -> Clip:
-    import open_clip
-
-    names, tags = open_clip.list_models(), open_clip.list_pretrained_tags_by_model(clip)
-    if clip not in names:
-        close = difflib.get_close_matches(clip, names, 4, 0.4) or ["ViT-B-32", "ViT-B-16", "RN50"]
-        raise ValueError(
-            f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {', '.join(close)}"
-        )
-    path, tag, label = None, None, f"{clip} (random weights)"
-    if not random_weights:
-        expected = (
-            f"one of {', '.join(tags)}, or a local weights file" if tags else "a local weights file"
-        )
-        if not pretrained:
-            raise ValueError(f"no weights named for {clip}: expected pretrained = {expected}")
-        path, label = _local_file(pretrained), f"{clip} ({Path(pretrained).name})"
-        if path is None:
-            tag = str(pretrained)
-            if not open_clip.is_pretrained_cfg(clip, tag):
-                raise ValueError(f"unknown tag {tag!r} for {clip}: expected {expected}")
-            if open_clip.is_pretrained_cfg(f"{clip}-quickgelu", tag):  # open_clip itself only warns
-                clip = f"{clip}-quickgelu"
-                label = f"{clip} ({tag}, trained with the quick GELU)"
-        elif not path.is_file():
-            raise FileNotFoundError(
-                f"{clip}: expected a weights file, found {_what(path)}; give a file or a tag"
-            )
-    try:
-        with _quiet(tag is None):
-            model = open_clip.create_model(clip, pretrained=tag, require_pretrained=tag is not None)
-        tokenizer = open_clip.get_tokenizer(clip)
-    except Exception as error:
-        reason = textwrap.shorten(
-            (str(error).splitlines() or [type(error).__name__])[0], 200, placeholder=" ..."
-        )
-        what = f"weights {tag!r} for {clip}" if tag else clip
-        raise RuntimeError(
-            f"{what} could not be loaded ({reason}); once, with a network, run: "
-            f"python -c \"import open_clip; open_clip.create_model('{clip}', pretrained={tag!r})\", "
-            "or pass pretrained=<local file>, or clip='bundled'"
-        ) from error
-    if path is not None:
-        _load_weights(model, path)
-    size = model.visual.image_size
-    size = size[0] if isinstance(size, tuple) else size
-    mean = getattr(model.visual, "image_mean", None) or OPENAI_MEAN
-    std = getattr(model.visual, "image_std", None) or OPENAI_STD
-    with torch.no_grad():
-        dim = model.encode_text(tokenizer(["a"])).shape[-1]
-    return _frozen(model, _strict(tokenizer), size, mean, std, dim, clip, label, device)
-
-
-def _strict(tokenizer) -> Callable[[Sequence[str]], torch.Tensor]:
-    """An open_clip tokenizer that refuses texts that are empty, or that open_clip would cut without a word."""
+def _strict(tokenizer: Any) -> Tokenizer:  # Any: open_clip ships no types
+    """An open_clip tokenizer that refuses empty texts, and those that open_clip would cut."""
     encode = getattr(tokenizer, "encode", None)
     if encode is None:  # open_clip's wrappers of transformers' tokenizers
         encode = functools.partial(tokenizer.tokenizer.encode, add_special_tokens=False)
 
+    room = tokenizer.context_length - 2  # a start and an end token
+
     def tokenize(texts: Sequence[str]) -> torch.Tensor:
-        room = tokenizer.context_length - 2  # a start and an end token
         for text in texts:
             found = len(encode(text))
             if not found:
@@ -400,45 +207,222 @@ def _strict(tokenizer) -> Callable[[Sequence[str]], torch.Tensor]:
     return tokenize
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a file by name, without a wrapping ``state_dict`` or ``module``; runs no code from the file."""
-    from safetensors.torch import load_file
+# How it is found and loaded
 
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of TorchScript, which weights_only refuses
-                state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's own text is long, and advises to run the file's code
+
+def load_clip(
+    clip: str = "bundled",
+    pretrained: str | Path | None = None,
+    device: str = "cpu",
+    random_weights: bool = False,
+) -> Clip:
+    """Load a frozen CLIP and say in one line what was loaded.
+
+    A tag whose weights were trained with the quick GELU loads the ``-quickgelu`` architecture. A
+    local file does not say which GELU it was trained with, so none is guessed: OpenAI's own weights
+    need the ``-quickgelu`` name. RemoteCLIP's README loads its files under the plain name, its
+    retrieval script on top of OpenAI's tag: try both.
+
+    Args:
+        clip: ``"bundled"``, or an open_clip architecture such as ``"ViT-B-32"``.
+        pretrained: open_clip tag such as ``"openai"`` (downloads once), or a local file with the
+            tensors of a ``state_dict``: safetensors, else what ``torch.load(weights_only=True)``
+            reads, in any float type. ``"bundled"`` takes a file of its architecture only.
+        device: where the model goes.
+        random_weights: for tests and controls only: keep the fresh random weights.
+
+    Returns:
+        Clip: frozen, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: a weights file is missing.
+        ValueError: unknown architecture or tag, no weights named, or a weights file that is
+            corrupt, of another architecture, or holds NaN or infinity.
+        RuntimeError: the tag's weights could not be downloaded, or the architecture not be built.
+    """
+    if random_weights and pretrained:
         raise ValueError(
-            f"{path.name} is no intact weights file ({type(error).__name__}): expected safetensors, or a .pt with the "
-            "tensors of a state_dict alone (OpenAI's own .pt is a program: use its tag); get it again"
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict):
-        raise ValueError(
-            f"{path.name}: expected the tensors of a state_dict, found a {type(state).__name__}"
+            f"random weights and pretrained = {str(pretrained)!r} exclude each other; leave one out"
         )
-    state = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    for prefix in ("state_dict.", "module."):
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch's own texts are long
+        raise ValueError(
+            f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'"
+        ) from error
+    file = local_file(pretrained)
+    if file and not file.is_file():
+        found = f"the folder {file}" if file.is_dir() else f"nothing at {file}"
+        raise FileNotFoundError(
+            f"{clip}: expected a weights file, found {found}; give a file, or a tag of open_clip"
+        )
+    tag = str(pretrained) if pretrained and not file else ""
+    if clip == "bundled":
+        loaded = _bundled(file, tag, random_weights)
+    else:
+        loaded = _of_open_clip(clip, file, tag, random_weights)
+    state = loaded.model.state_dict()
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(
+            f"weights of {loaded.label}: expected finite numbers, found NaN or infinity in "
+            f"{broken[0]} ({len(broken)} tensors in all); get the weights again"
+        )
+    loaded.model.to(device).eval().requires_grad_(False)
+    loaded.mean, loaded.std = loaded.mean.to(device), loaded.std.to(device)
+    print(f"CLIP: {loaded.label}, input {loaded.input_size} px, features {loaded.dim}, on {device}")
+    return loaded
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    """Copy the weights of a file into a model; anything that does not fit is one line."""
+def build_bundled(config: dict[str, Any]) -> tuple[Any, WordTokenizer]:
+    """The bundled architecture with fresh weights, and its tokenizer.
+
+    Args:
+        config: content of ``weights/bundled_clip.json``. Its values are of many types, thus Any.
+    """
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    tokenizer = WordTokenizer(config["words"], config["text_cfg"]["context_length"])
+    text = CLIPTextCfg(**config["text_cfg"], vocab_size=tokenizer.end + 1)
+    return CLIP(config["embed_dim"], CLIPVisionCfg(**config["vision_cfg"]), text), tokenizer
+
+
+def _bundled(file: Path | None, tag: str, random_weights: bool) -> Clip:
+    """The bundled CLIP with its own weights, those of a file, or random ones."""
+    if tag:
+        raise ValueError(
+            f"the bundled CLIP has no tags, found {tag!r}; name the architecture with clip too"
+        )
+    config_file, weights = BUNDLED.with_suffix(".json"), file or BUNDLED
+    for needed in (config_file, weights):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"bundled CLIP: {needed.name} is missing; "
+                f"run: python -m clippan_lite.pretraining.clip --out {BUNDLED.parent}"
+            )
+    config = json.loads(config_file.read_text())
+    model, tokenizer = build_bundled(config)
+    if random_weights:
+        return _assembled(model, tokenizer, config, "bundled", "random weights")
+    _load_weights(model, weights)
+    return _assembled(model, tokenizer, config, "bundled", _short_hash(weights))
+
+
+def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) -> Clip:
+    """A CLIP of open_clip with the weights of a file, those of a tag, or random ones."""
+    import open_clip
+
+    if clip not in open_clip.list_models():
+        close = difflib.get_close_matches(str(clip), open_clip.list_models(), 4, 0.4)
+        names = ", ".join(close or ["ViT-B-32", "ViT-B-16", "RN50"])
+        raise ValueError(
+            f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {names}"
+        )
+    origin = file.name if file else tag or "random weights"
+    if not file and not random_weights:
+        tags = open_clip.list_pretrained_tags_by_model(clip)
+        expected = " or ".join([*tags, "a local weights file"])
+        if not tag:
+            raise ValueError(f"no weights named for {clip}: expected pretrained = {expected}")
+        if not open_clip.is_pretrained_cfg(clip, tag):
+            raise ValueError(f"unknown tag {tag!r} for {clip}: expected {expected}")
+        if open_clip.is_pretrained_cfg(f"{clip}-quickgelu", tag):  # open_clip itself only warns
+            clip, origin = f"{clip}-quickgelu", f"{tag}, trained with the quick GELU"
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # open_clip warns of random weights even if a file will follow
+    try:
+        model = open_clip.create_model(clip, pretrained=tag or None, require_pretrained=bool(tag))
+        tokenizer = _strict(open_clip.get_tokenizer(clip))
+    except Exception as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(
+            f"{clip} ({origin}) could not be loaded "
+            f"({textwrap.shorten(first_line, 200, placeholder=' ...')}); once, with a network, "
+            'run: python -c "import open_clip; '
+            f"open_clip.create_model('{clip}', pretrained={tag or None!r})\", "
+            "or pass pretrained=<local file>, or clip='bundled'"
+        ) from error
+    finally:
+        logging.disable(level)
+    if file:
+        _load_weights(model, file)
+    channels = {"mean": model.visual.image_mean, "std": model.visual.image_std}
+    return _assembled(model, tokenizer, open_clip.get_model_config(clip) | channels, clip, origin)
+
+
+def _assembled(
+    model: Any, tokenize: Tokenizer, config: dict[str, Any], name: str, origin: str
+) -> Clip:
+    """A Clip from the configuration of its architecture, and where its weights come from."""
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    size, dim = config["vision_cfg"]["image_size"], config["embed_dim"]
+    return Clip(model, tokenize, size, mean, std, dim, name, f"{name} ({origin})")
+
+
+# Weights files
+
+
+def local_file(pretrained: str | Path | None) -> Path | None:
+    """The path that ``pretrained`` names, or None if it is empty or a tag.
+
+    A path is an existing file, or a name with a suffix or a folder.
+    """
+    path = Path(pretrained or "").expanduser()
+    return path if path.is_file() or path.suffix or len(path.parts) > 1 else None
+
+
+def weights_stamp(clip: str, pretrained: str = "") -> str:
+    """What tells one weights file from another, ``""`` where there is no file.
+
+    It is the hash of the bundled file, size and time of any other.
+    """
+    path = local_file(pretrained) or (BUNDLED if clip == "bundled" else None)
+    if path is None or not path.is_file():
+        return ""
+    facts = path.stat()
+    return _short_hash(path) if path == BUNDLED else f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def _load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Copy the weights of a file into a model; what does not fit is a ValueError of one line."""
     try:
         model.load_state_dict(_read_weights(path))
     except RuntimeError as error:
         lines = str(error).splitlines()
         first = textwrap.shorten(lines[min(1, len(lines) - 1)].strip(), 120, placeholder=" ...")
         raise ValueError(
-            f"{path.name} holds weights of another architecture than expected ({first}); name theirs with clip"
+            f"{path.name} holds weights of another architecture than expected ({first}); "
+            "name theirs with clip"
         ) from error
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a file by name, without a wrapping ``state_dict`` or ``module``; runs no code."""
+    from safetensors.torch import load_file
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is refused
+            content: object = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
+    except Exception as error:  # torch's own text is long, and advises to run the file's code
+        raise ValueError(
+            f"{path.name} is no intact weights file ({type(error).__name__}): expected "
+            "safetensors, or a .pt with the tensors of a state_dict alone (OpenAI's own .pt is a "
+            "program: use its tag); get it again"
+        ) from error
+    if isinstance(content, dict):
+        content = content.get("state_dict", content)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path.name}: expected the tensors of a state_dict, found a {type(content).__name__}"
+        )
+    tensors = {str(k): value for k, value in content.items() if isinstance(value, torch.Tensor)}
+    for prefix in ("state_dict.", "module."):
+        consume_prefix_in_state_dict_if_present(tensors, prefix)
+    return tensors
 
 
 def _short_hash(path: Path) -> str:

@@ -69,7 +69,7 @@ def test_bundled_clip_loads_trained_weights_and_says_so(capsys):
 
 
 def test_bundled_clip_tells_sharp_from_blurred_and_colour_from_grey(bundled):
-    """On landscapes it was not trained on; chance is a half (and a random-weight CLIP stays near it)."""
+    """On landscapes it was not trained on. Chance is a half; random weights stay near it."""
     sensor = sensors.get("WV2")
     bands, _ = synthetic.observe(synthetic.make_landscape(987_654, 512), sensor)
     image = bands[list(sensor.rgb)] / np.percentile(
@@ -134,7 +134,7 @@ def test_tokens_are_unit_length_and_each_sees_its_own_place_most(bundled, name, 
 
 
 def test_tokens_change_where_the_image_does(bundled):
-    """Flat images with texture in one half; attention carries some of the change into the other half."""
+    """Flat images with texture in one half; attention carries a little of it into the other."""
     flat = torch.full((1, 3, 64, 64), 0.4)
     half = flat.clone()
     half[..., 32:] += 0.3 * (IMAGES[:1, :1, :, 32:] - 0.5)
@@ -148,7 +148,7 @@ def test_tokens_change_where_the_image_does(bundled):
 
 
 def test_tokens_pass_the_last_norm_and_projection_that_pooling_does(monkeypatch):
-    """With one place pooled instead of the class token, open_clip's own feature of the image is that place's token."""
+    """Pool one place instead of the class token: the image's feature is that place's token."""
     loaded = tiny()
     visual = loaded.model.visual
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_open_clip_prompts_are_refused_before_they_are_cut():
 
 
 def test_transformers_tokenizers_are_checked_too():
-    """The shape of open_clip's HFTokenizer, which has no ``encode``; transformers itself is not installed here."""
+    """As open_clip's HFTokenizer, without ``encode``; transformers is not installed here."""
 
     class Inner:
         def encode(self, text, add_special_tokens=True):
@@ -288,7 +288,7 @@ def test_offline_download_failure_names_the_mend(monkeypatch):
 
 @pytest.mark.parametrize("name", ["ViT-B-32.safetensors", "RemoteCLIP-ViT-B-32.pt"])
 def test_local_file_of_an_open_clip_architecture_loads(tmp_path, monkeypatch, vit_b_32, name):
-    """Files of ViT-B-32's shape, as a user downloads them: safetensors, or RemoteCLIP's pickled state_dict."""
+    """Files as a user downloads them: safetensors, or RemoteCLIP's pickled state_dict."""
     import open_clip
 
     model, state = vit_b_32
@@ -436,7 +436,7 @@ def test_random_weights_only_when_asked_for(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"clip": None}, "expected 'bundled' or the name of an open_clip architecture, found None"),
+        ({"clip": None}, "unknown CLIP None: expected 'bundled' or an open_clip name such as"),
         ({"device": "gpu"}, "device 'gpu' cannot be used here"),
         ({"pretrained": "some.pt", "random_weights": True}, "exclude each other"),
     ],
