@@ -21,8 +21,8 @@ __version__ = "0.1.0"
 
 # Threads that wait should soon sleep instead of spinning. With two programs on two cores, spinning
 # made training eleven times slower; with this limit it is less than three times slower, and 2 %
-# slower alone (notebooks/LOG.md). The variable is read when torch loads, so it works for the command
-# line and the kernels it starts. It counts for GNU OpenMP only. A value that is set is left alone.
+# slower alone (notebooks/LOG.md). GNU OpenMP reads the variable when torch loads, so it works for
+# the command line and the kernels it starts. A value that is set already is left alone.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
