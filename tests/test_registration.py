@@ -6,7 +6,7 @@ import pytest
 import torch
 from rasterio.transform import Affine, from_origin
 
-from clippan_lite.data import Pair, geotiff, pair_checks, registration, synthetic
+from clippan_lite.data import Pair, geotiff, registration, synthetic
 from clippan_lite.data.registration import Shift, correct, estimate
 from clippan_lite.experiments import steps
 from clippan_lite.physics import sensors
@@ -87,7 +87,7 @@ def test_the_other_convention_is_half_a_pixel_off(sensor, made, read, half):
     pair = replace(synthetic.make_scene(0, 256, sensor, made), convention=read)
     found = estimate(pair)
     assert (found.down, found.right) == pytest.approx((half, half), abs=0.05)
-    assert f"; convention {made} fits" in pair_checks.alignment(pair, found)
+    assert f"; convention {made} fits" in registration.alignment(pair, found)
 
 
 def test_bands_that_pan_does_not_see_do_not_matter():
@@ -108,10 +108,10 @@ def test_nodata_does_not_matter(town):
 def test_large_images_are_judged_by_windows(town, monkeypatch):
     monkeypatch.setattr(registration, "SIDE", 40)  # 128 MS pixels are now large
     sizes = []
-    window = registration._Window
+    window = registration._Gradients
     monkeypatch.setattr(
         registration,
-        "_Window",
+        "_Gradients",
         lambda pair, reach: sizes.append(pair.ms.shape[1:]) or window(pair, reach),
     )
     found = estimate(moved(town, -2.5, 0.75))
@@ -127,7 +127,7 @@ def test_more_than_a_shift_is_told(town):
     assert found.spread == pytest.approx(3, abs=0.1) and estimate(town).spread < 0.1
     assert (
         "corners of the image differ by 3.0: no single shift mends that"
-        in pair_checks.alignment(pair, found)
+        in registration.alignment(pair, found)
     )
 
 
@@ -164,7 +164,7 @@ def test_what_cannot_be_told_is_said_to_be_unreliable(town, case):
     assert (
         not found.reliable and (found.down, found.right) == (0, 0) and 0 <= found.correlation <= 1
     )
-    told = pair_checks.alignment(pair, found)
+    told = registration.alignment(pair, found)
     assert "do not tell" in told or "hardly agree" in told
     with pytest.raises(ValueError, match=r"do not tell their shift.*leave register off") as error:
         correct(pair, found)

@@ -1,22 +1,21 @@
 """GeoTIFF pairs in, georeferenced results out.
 
-Everything that can be wrong with a pair is found here, before any training starts, and told in one line:
-what was expected, what was found and what to do.
+Everything that can be wrong with a pair is found here, before any training starts, and reported in
+one line: what was expected, what was found and what to do.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
 import torch
+from rasterio.dtypes import in_dtype_range
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -41,29 +40,25 @@ def read_pair(
         pan_path: one-band raster of ``(h * ratio, w * ratio)`` pixels, DN.
         ms_path: raster of ``(C, h, w)`` pixels, DN, bands in the sensor's order.
         sensor_name: name in the sensor table, for example ``"WV2"``, or a sensor file of your own.
-        name: short name of the scene; by default PAN's file name, or its folder's when the file is just ``pan.tif``.
+        name: short name of the scene; by default PAN's file name, or its folder's when the file is
+            just ``pan.tif``.
         convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
-        register: shift PAN onto MS by the estimated fraction, see :func:`clippan_lite.data.registration.correct`.
+        register: shift PAN onto MS by the estimated fraction, see
+            :func:`clippan_lite.data.registration.correct`.
 
     Returns:
-        The pair in float32 DN. Pixels that are nodata in either image are False in ``valid`` (None if there are
-        none) and 0 in the images. Nodata is what the files say it is, and every place where PAN and all bands are 0.
+        The pair in float32 DN. Pixels that are nodata in either image are False in ``valid`` (None
+        if there are none) and 0 in the images. Nodata is what the files say it is, and every place
+        where PAN and all bands are 0.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable values; with
-            ``register``, also images that do not tell their shift.
+        ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable
+            values; with ``register``, also images that do not tell their shift.
     """
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
-    pair = _whole(grid, name, placed=not register)
-    shift = pair_checks.shift_of(pair, advise=not register)
-    if not register:
-        return pair
-    pair = registration.correct(pair, shift)
-    print(
-        f"Registration: PAN shifted {registration.Shift(*pair.pan_shift, shift.correlation)} onto MS"
-    )
-    return pair
+    pair = grids.read_whole(grid, name, placed=not register)
+    return _aligned([pair], register)[0]
 
 
 def read_parts(
@@ -75,7 +70,7 @@ def read_parts(
     side: int = 1024,
     count: int = 3,
 ) -> list[Pair]:
-    """A pair as :func:`read_pair` gives it, or, of one too large for that, parts to train on.
+    """A pair as :func:`read_pair` gives it, or parts to train on where it is too large for that.
 
     Args:
         pan_path: as in `read_pair`, as are the next four.
@@ -87,34 +82,47 @@ def read_parts(
         count: parts each way; pairs of at most ``side * count`` PAN pixels each way are read whole.
 
     Returns:
-        One pair, or up to ``count`` squared parts, evenly spread; parts that are mostly nodata are left out.
+        One pair, or up to ``count`` squared parts, evenly spread; parts that are mostly nodata are
+        left out.
 
     Raises:
         FileNotFoundError, ValueError: as `read_pair`.
     """
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
     if max(grid.height, grid.width) <= side * count:
-        pairs = [_whole(grid, None, placed=not register)]
-    else:
-        pairs, seen = grids.parts(grid, side, count)
-        if not pairs:
-            raise ValueError(
-                f"{grid.pan_path} is mostly nodata in all parts of {side} PAN pixels seen: crop it first"
-            )
-        pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
-        print(
-            f"{grid.name}: PAN {grid.height} x {grid.width}, {len(pairs)} parts of {side} x {side} stand for it"
+        return _aligned([grids.read_whole(grid, placed=not register)], register)
+    pairs, found = grids.parts(grid, side, count)
+    if not pairs:
+        raise ValueError(
+            f"{grid.pan_path} is mostly nodata in all parts of {side} PAN pixels that were read: "
+            "crop it first"
         )
-        if grid.offset is not None and not register:
-            pairs = [registration.correct(pair, grid.offset) for pair in pairs]
-    shift = pair_checks.shift_of(grids.most_detailed(pairs), advise=not register)
-    return [registration.correct(pair, shift) for pair in pairs] if register else pairs
+    pair_checks.values(found, grid.sensor)
+    print(
+        f"{grid.name}: PAN {grid.height} x {grid.width}, {len(pairs)} parts of {side} x {side} "
+        "stand for it"
+    )
+    if grid.offset is not None and not register:
+        pairs = [registration.correct(pair, grid.offset) for pair in pairs]
+    return _aligned(pairs, register)
+
+
+def _aligned(pairs: list[Pair], register: bool) -> list[Pair]:
+    """Print how far MS lies off PAN in the parts of a scene; move PAN onto it if asked to."""
+    shift = registration.report_shift(grids.most_detailed(pairs), advise=not register)
+    if not register:
+        return pairs
+    pairs = [registration.correct(pair, shift) for pair in pairs]
+    moved = registration.Shift(*pairs[0].pan_shift, shift.correlation)
+    print(f"Registration: PAN shifted {moved} onto MS")
+    return pairs
 
 
 def read_scene(folder: str | os.PathLike[str]) -> Pair:
-    """Read what `write_pair` wrote, or any folder with ``pan.tif``, ``ms.tif`` and a ``scene.json`` naming the sensor.
+    """Read a folder with ``pan.tif``, ``ms.tif`` and ``scene.json``, as `write_pair` writes it.
 
-    How far MS lies off PAN is printed; PAN is read as it is, never shifted anew.
+    A ``scene.json`` of your own needs no more than the sensor's name. How far MS lies off PAN is
+    printed; PAN is read as it is, never shifted anew.
 
     Args:
         folder: the scene folder, for example ``run_dir / "scene"``.
@@ -130,38 +138,48 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
     path = folder / "scene.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist: expected a scene folder as notebook 01 writes it; read_pair reads plain files"
+            f"{path} does not exist: expected a scene folder as notebook 01 writes it; "
+            "read_pair reads plain files"
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        sensor = _sensor(facts, path)
+        if "sensor_definition" in facts:  # not a built-in one
+            sensor = sensors.from_table(facts["sensor"], facts["sensor_definition"], str(path))
+        else:
+            sensor = sensors.get(facts["sensor"])
         bits = int(facts.get("bits", facts.get("bit_depth", sensor.bits)))
-        down, right = (float(shift) for shift in facts.get("pan_shift", (0, 0)))
+        down, right = (float(pixels) for pixels in facts.get("pan_shift", (0, 0)))
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f'{path} cannot be used ({error!r}): expected an object with "sensor" and "bits"'
         ) from None
-    if bits != sensor.bits:
-        sensor = sensors.with_bits(sensor, bits)
+    sensor = sensors.with_bits(sensor, bits)
     name, convention = facts.get("name", folder.name), facts.get("convention", "benchmark")
-    pair = _whole(grids.inspect(folder / "pan.tif", folder / "ms.tif", sensor, convention), name)
+    grid = grids.inspect(folder / "pan.tif", folder / "ms.tif", sensor, convention)
+    pair = grids.read_whole(grid, name)
     pair.pan_shift = (pair.pan_shift[0] + down, pair.pan_shift[1] + right)
-    print(pair_checks.alignment(pair, registration.estimate(pair)))
-    if (folder / "truth.tif").is_file():
-        with grids.opened(folder / "truth.tif", "the truth") as source:
-            pair.truth = torch.from_numpy(grids.pixels(source, "the truth"))
-        expected = (pair.bands, *pair.pan.shape[1:])
-        if tuple(pair.truth.shape) != expected:
-            raise ValueError(
-                f"{folder / 'truth.tif'} is {tuple(pair.truth.shape)}, expected {expected}: write it anew"
-            )
+    print(registration.alignment(pair, registration.estimate(pair)))
+    path = folder / "truth.tif"
+    if path.is_file():
+        pair.truth, _ = grids.read_raster(path, "the truth")
+        check_fused_shape(str(path), pair.truth, pair)
     return pair
+
+
+def check_fused_shape(what: str, image: torch.Tensor, pair: Pair) -> None:
+    """Refuse an image that has not MS's bands on PAN's grid (ValueError)."""
+    expected = (pair.bands, *pair.pan.shape[-2:])
+    if tuple(image.shape) != expected:
+        raise ValueError(
+            f"{what} is {tuple(image.shape)}, expected {expected} (bands, PAN height, PAN width): "
+            "make it anew from this pair"
+        )
 
 
 def write_pair(
     folder: str | os.PathLike[str], pair: Pair, source: str = "", licence: str = ""
 ) -> Path:
-    """Write ``pan.tif``, ``ms.tif``, ``truth.tif`` (if known) and, last, ``scene.json`` into a folder.
+    """Write ``pan.tif``, ``ms.tif``, ``truth.tif`` (if known) and, last, ``scene.json``.
 
     Args:
         folder: the scene folder, made if missing, for example ``run_dir / "scene"``.
@@ -177,9 +195,7 @@ def write_pair(
     transform = pair.georef.get("transform")
     ms_transform = pair.georef.get("ms_transform")
     if ms_transform is None and transform is not None:
-        a, b, c, d, e, f = tuple(transform)[:6]
-        r = pair.ratio
-        ms_transform = rasterio.Affine(a * r, b * r, c, d * r, e * r, f)
+        ms_transform = transform @ rasterio.Affine.scale(pair.ratio)
     facts = {
         "name": pair.name,
         "sensor": pair.sensor.name,
@@ -193,13 +209,12 @@ def write_pair(
     }
     if not sensors.is_built_in(pair.sensor):
         facts["sensor_definition"] = sensors.to_table(pair.sensor)
-    (folder / "scene.json").unlink(
-        missing_ok=True
-    )  # its presence means that the images beside it are complete
-    _write(folder / "pan.tif", pair.pan, pair, transform, valid=True, names=("PAN",))
-    _write(folder / "ms.tif", pair.ms, pair, ms_transform, names=pair.sensor.bands)
+    # Its presence means that the images beside it are complete.
+    (folder / "scene.json").unlink(missing_ok=True)
+    _write(folder / "pan.tif", pair.pan, pair, transform, valid=pair.valid)
+    _write(folder / "ms.tif", pair.ms, pair, ms_transform)
     if pair.truth is not None:
-        _write(folder / "truth.tif", pair.truth, pair, transform, names=pair.sensor.bands)
+        _write(folder / "truth.tif", pair.truth, pair, transform)
     files.write_json(folder / "scene.json", facts)
     return folder
 
@@ -216,82 +231,59 @@ def write_fused(
         path: the file to write; it appears only when it is complete.
         fused: ``(C, H, W)`` in DN, H and W as PAN.
         pair: the pair it was made from; gives transform, CRS, nodata, band names and data type.
-        tags: further GeoTIFF tags, for example the method's name.
+        tags: further GeoTIFF tags, for example the method's name; values as text.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: another shape than PAN's grid and MS's bands, or pixels that are NaN or infinite.
+        ValueError: another shape than PAN's grid and MS's bands, or pixels that are NaN or
+            infinite.
     """
-    expected = (pair.bands, *pair.pan.shape[-2:])
-    if tuple(fused.shape) != expected:
-        raise ValueError(
-            f"fused image is {tuple(fused.shape)}, expected (bands, PAN height, PAN width) = {expected}"
-        )
-    finite = torch.isfinite(fused)
-    bad = ~finite.all(0) if pair.valid is None else ~finite.all(0) & pair.valid.to(fused.device)
+    check_fused_shape("fused image", fused, pair)
+    bad = ~torch.isfinite(fused).all(0) & pair.valid_pixels.to(fused.device)
     if bad.any():
         raise ValueError(
-            f"fused image has {int(bad.sum())} NaN or infinite pixels: training diverged, lower its rate"
+            f"fused image has {int(bad.sum())} NaN or infinite pixels: "
+            "training diverged, lower its rate"
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(
-        path,
-        fused,
-        pair,
-        pair.georef.get("transform"),
-        valid=True,
-        names=pair.sensor.bands,
-        tags=tags or {},
-    )
+    _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid, tags=tags)
     return path
 
 
-def _sensor(facts: dict[str, Any], path: Path) -> sensors.Sensor:
-    """The sensor that a ``scene.json`` names, or, where it is not a built-in one, describes."""
-    table = facts.get("sensor_definition")
-    return (
-        sensors.get(facts["sensor"])
-        if table is None
-        else sensors.from_table(facts["sensor"], table, str(path))
-    )
-
-
-def _whole(grid: grids.Grid, name: str | None = None, placed: bool = True) -> Pair:
-    """Read and check a whole pair; ``placed``, PAN is moved to where the geotransforms put MS."""
-    pair, pan_ok, ms_ok = grids.read_window(grid, (0, grid.height), (0, grid.width))
-    seen = pair_checks.Values(pair, pan_ok, ms_ok)
-    pair_checks.values(seen, grid.sensor, (grid.pan_path, grid.ms_path))
-    grids.clear_nodata(pair, pan_ok, ms_ok)
-    pair.name = name or grid.name
-    all_valid = bool(pair.valid.all())
-    share = (
-        "all pixels valid"
-        if all_valid
-        else f"{100 * pair.valid.double().mean():.1f} % of pixels valid"
-    )
-    (_, height, width), (bands, h, w) = pair.pan.shape, pair.ms.shape
-    print(
-        f"Read {pair.name}: {pair.sensor.name}, PAN {height} x {width}, MS {h} x {w} with {bands} bands, "
-        f"ratio {pair.ratio}, {pair.dtype}, {pair.sensor.bits} bit, {grid.where}, {share}"
-    )
-    if all_valid:
-        pair.valid = None
-    if grid.offset is None or not placed:
-        return pair
-    return replace(registration.correct(pair, grid.offset), name=pair.name)
-
-
 def fill_value(nodata: float | None, dtype: str, holes: bool) -> float | None:
-    """Nodata for files made from a pair: MS's own, or 0 where there are holes without a value for them."""
-    kind = np.dtype(dtype)
-    if nodata is not None and kind.kind in "iu":
-        limits = np.iinfo(kind)
-        if math.isnan(nodata) or not limits.min <= nodata <= limits.max:
-            nodata = None  # GDAL lets files name a value that their type cannot hold; writing it would fail
-    return 0 if nodata is None and holes else nodata
+    """Nodata for files made from a pair: MS's own, or 0 where there are holes without a value."""
+    # GDAL lets files name a value that their type cannot hold; writing it would fail.
+    if nodata is not None and in_dtype_range(nodata, dtype):
+        return nodata
+    return 0 if holes else None
+
+
+def _write(
+    path: Path,
+    image: torch.Tensor,
+    pair: Pair,
+    transform: rasterio.Affine | None,
+    valid: torch.Tensor | None = None,
+    tags: dict[str, Any] | None = None,
+) -> None:
+    """Write an image that belongs to a pair."""
+    nodata = fill_value(pair.georef.get("nodata"), pair.dtype, pair.valid is not None)
+    of_ms = len(image) == pair.bands
+    write_image(
+        path,
+        image,
+        pair.dtype,
+        nodata,
+        valid,
+        names=pair.sensor.bands if of_ms else ("PAN",),
+        scaling=pair.georef.get("scaling") if of_ms else None,
+        tags=tags,
+        transform=transform,
+        crs=pair.georef.get("crs"),
+    )
 
 
 def write_image(
@@ -301,7 +293,10 @@ def write_image(
     nodata: float | None = None,
     valid: torch.Tensor | None = None,
     compress: bool = True,
-    **profile: Any,
+    names: tuple[str, ...] = (),
+    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    tags: dict[str, Any] | None = None,
+    **place: Any,
 ) -> None:
     """Write a GeoTIFF strip by strip, so that only the strip is held a second time in memory.
 
@@ -312,70 +307,54 @@ def write_image(
         nodata: what pixels that are not ``valid`` become.
         valid: ``(H, W)`` bool.
         compress: with DEFLATE.
-        profile: ``transform`` and ``crs``; ``names`` and ``scaling`` (scales, offsets) of the bands; ``tags``.
+        names: of the bands.
+        scaling: scales and offsets of the bands.
+        tags: GeoTIFF tags, written as text.
+        place: ``transform`` and ``crs``, as rasterio takes them.
 
     Raises:
         OSError: it could not be written.
     """
-    kind, names, tags = np.dtype(dtype), profile.pop("names", ()), profile.pop("tags", {})
-    scaling = profile.pop("scaling", None)
-    profile |= {
+    kind = np.dtype(dtype)
+    count, height, width = image.shape
+    # Windows of a scene are read again band by band; other orders would be read C times.
+    packing: dict[str, str | int] = {"interleave": "band"}
+    if compress:
+        packing = {"compress": "deflate", "predictor": 2 if kind.kind in "iu" else 3}
+    profile = {
         "driver": "GTiff",
-        "count": image.shape[0],
-        "height": image.shape[1],
-        "width": image.shape[2],
-    }
-    profile |= {
+        "count": count,
+        "height": height,
+        "width": width,
         "dtype": dtype,
         "nodata": nodata,
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
-    }
-    profile |= {
+        "BIGTIFF": "IF_SAFER",
+        # Or viewers take NIR of four 8-bit bands for transparency.
         "photometric": "minisblack",
         "alpha": "no",
-    }  # or viewers take NIR of four 8-bit bands for transparency
-    profile |= {"BIGTIFF": "IF_SAFER"}
-    packed = {"compress": "deflate", "predictor": 2 if kind.kind in "iu" else 3}
-    profile |= (
-        packed if compress else {"interleave": "band"}
-    )  # read band by band, other orders are read C times
+        **packing,
+        **place,
+    }
     exact = torch.float32 if kind.itemsize <= 2 else torch.float64
     try:
         with files.replacing(path) as part, warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", NotGeoreferencedWarning
-            )  # pairs without georeference are allowed
+            # Pairs without georeference are allowed.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(part, "w", **profile) as target:
-                target.descriptions = tuple(names) or (None,) * len(image)
+                target.descriptions = names or (None,) * count
                 if scaling:
                     target.scales, target.offsets = scaling
-                target.update_tags(**{key: str(value) for key, value in tags.items()})
-                for top in range(0, image.shape[1], BLOCK):
+                target.update_tags(**(tags or {}))
+                for top in range(0, height, BLOCK):
                     strip = image[:, top : top + BLOCK].detach().to("cpu", exact, copy=True).numpy()
                     holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
                     strip = _as_dtype(strip, kind, nodata, holes)
-                    target.write(strip, window=Window(0, top, strip.shape[2], strip.shape[1]))
+                    target.write(strip, window=Window(0, top, width, strip.shape[1]))
     except RasterioError as error:
         raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
-
-
-def _write(
-    path: Path,
-    image: torch.Tensor,
-    pair: Pair,
-    transform: rasterio.Affine | None,
-    valid: bool = False,
-    **told: Any,
-) -> None:
-    """Write an image that belongs to a pair."""
-    nodata = fill_value(pair.georef.get("nodata"), pair.dtype, pair.valid is not None)
-    if transform is not None:
-        told |= {"transform": transform, "crs": pair.georef.get("crs")}
-    if len(image) == pair.bands:
-        told["scaling"] = pair.georef.get("scaling")
-    write_image(path, image, pair.dtype, nodata, pair.valid if valid else None, **told)
 
 
 def _as_dtype(

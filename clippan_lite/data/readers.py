@@ -75,9 +75,9 @@ def pair_of(
         ms=_tensor(ms), pan=_tensor(pan), sensor=known, name=name, convention=convention, dtype=dtype,
         truth=None if truth is None else _tensor(truth), valid=torch.ones(pan.shape[1:], dtype=torch.bool),
     )  # fmt: skip
-    everywhere = torch.ones(ms.shape[1:], dtype=torch.bool)
     pair_checks.values(
-        pair_checks.Values(pair, pair.valid, everywhere), known, (Path(name), Path(name))
+        pair_checks.Values.of(pair, pair.valid_pixels, torch.ones(ms.shape[1:], dtype=torch.bool)),
+        known,
     )
     pair.valid = None
     return pair
