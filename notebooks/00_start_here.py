@@ -49,7 +49,7 @@ scene_seed = 0  # which synthetic scene
 
 # %%
 
-from clippan_lite.course import check, plotting
+from clippan_lite.course import check, figures, imagery
 from clippan_lite.experiments import steps
 
 setup = steps.Setup(
@@ -63,7 +63,7 @@ setup = steps.Setup(
     scene_seed=scene_seed,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 
 # %% [markdown]
 # ## Is everything there?
@@ -101,15 +101,15 @@ print(
 
 # %%
 rgb = pair.sensor.rgb
-bounds = plotting.limits(pair.ms, rgb)
+bounds = imagery.limits(pair.ms, rgb)
 pictures = {
-    "PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0])),
-    "MS": plotting.picture(pair.ms, rgb, bounds),
+    "PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0])),
+    "MS": imagery.picture(pair.ms, rgb, bounds),
 }
 if pair.truth is not None:
-    pictures["HRMS, the unknown truth"] = plotting.picture(pair.truth, rgb, bounds)
-figure = plotting.panels(pictures, zoom=plotting.busiest(pair.pan, 128))
-plotting.show(
+    pictures["HRMS, the unknown truth"] = imagery.picture(pair.truth, rgb, bounds)
+figure = imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128))
+figures.show(
     figure,
     setup.run,
     "00_pair",

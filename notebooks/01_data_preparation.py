@@ -44,7 +44,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from clippan_lite import data
-from clippan_lite.course import plotting
+from clippan_lite.course import figures, imagery, plotting
 from clippan_lite.experiments import steps
 from clippan_lite.physics import degrade
 
@@ -59,7 +59,7 @@ setup = steps.Setup(
     scene_seed=scene_seed,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 pair = steps.get_pair(setup)
 rgb, ratio = pair.sensor.rgb, pair.ratio
 
@@ -84,16 +84,16 @@ for band, image in zip(pair.sensor.bands, pair.ms, strict=True):
 print(f"networks see {pair.scale:.0f} DN as 1.0")
 
 # %%
-bounds = plotting.limits(pair.ms, rgb)
+bounds = imagery.limits(pair.ms, rgb)
 exp = degrade.upsample(pair.ms, ratio, pair.convention)
 pictures = {
-    "PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0])),
-    "MS": plotting.picture(pair.ms, rgb, bounds),
-    "EXP: MS interpolated": plotting.picture(exp, rgb, bounds),
+    "PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0])),
+    "MS": imagery.picture(pair.ms, rgb, bounds),
+    "EXP: MS interpolated": imagery.picture(exp, rgb, bounds),
 }
-window = plotting.busiest(pair.pan, 128)
-plotting.show(
-    plotting.panels(pictures, zoom=window),
+window = imagery.busiest(pair.pan, 128)
+figures.show(
+    imagery.panels(pictures, zoom=window),
     setup.run,
     "01_pair",
     "PAN, MS and MS interpolated to PAN's grid (EXP), with a zoom.",
@@ -126,7 +126,7 @@ axis.axvline(1 / (2 * ratio), color="black", linewidth=1, linestyle=":")
 axis.annotate(" MS's Nyquist", (1 / (2 * ratio), 0.9))
 axis.set(xlabel="cycles per PAN pixel", ylabel="contrast left")
 axis.legend(fontsize=9)
-plotting.show(
+figures.show(
     figure,
     setup.run,
     "01_mtf",
@@ -157,7 +157,7 @@ spectra = {
     "the MTF of green": degrade.mtf_filter(point, gain, ratio)[0],
     "PAN blurred by it": degrade.mtf_filter(pair.pan, gain, ratio)[0],
 }
-plotting.show(
+figures.show(
     plotting.spectra(spectra, 1 / (2 * ratio)),
     setup.run,
     "01_frequencies",
@@ -166,7 +166,7 @@ plotting.show(
 across, down = (np.abs(np.arange(n) / n - 0.5) for n in pair.pan.shape[:0:-1])
 beyond = np.maximum(across, down[:, None]) > 1 / (2 * ratio)
 for name in ("PAN", "PAN blurred by it"):
-    found = plotting.power(spectra[name])
+    found = plotting.power_spectrum(spectra[name])
     print(f"{name}: {found[beyond].sum() / found.sum():.2%} of the power lies outside the square")
 
 # %% [markdown]
@@ -193,12 +193,12 @@ print(
 
 # %%
 pictures = {
-    "degraded PAN": plotting.picture(low.pan, [0], plotting.limits(low.pan, [0])),
-    "degraded MS": plotting.picture(low.ms, rgb, bounds),
-    "truth: the original MS": plotting.picture(low.truth, rgb, bounds),
+    "degraded PAN": imagery.picture(low.pan, [0], imagery.limits(low.pan, [0])),
+    "degraded MS": imagery.picture(low.ms, rgb, bounds),
+    "truth: the original MS": imagery.picture(low.truth, rgb, bounds),
 }
-plotting.show(
-    plotting.panels(pictures),
+figures.show(
+    imagery.panels(pictures),
     setup.run,
     "01_wald",
     "Wald's protocol: the degraded pair, and the original MS as its truth.",
@@ -222,14 +222,14 @@ print({name: tuple(image.shape) for name, image in batch.items()})
 
 # %%
 first = {name: image[0] for name, image in batch.items()}
-limits = plotting.limits(first["exp"], rgb)
+limits = imagery.limits(first["exp"], rgb)
 pictures = {
-    "PAN crop": plotting.picture(first["pan"], [0], plotting.limits(first["pan"], [0])),
-    "MS crop": plotting.picture(first["ms"], rgb, limits),
-    "EXP crop": plotting.picture(first["exp"], rgb, limits),
+    "PAN crop": imagery.picture(first["pan"], [0], imagery.limits(first["pan"], [0])),
+    "MS crop": imagery.picture(first["ms"], rgb, limits),
+    "EXP crop": imagery.picture(first["exp"], rgb, limits),
 }
-plotting.show(
-    plotting.panels(pictures),
+figures.show(
+    imagery.panels(pictures),
     setup.run,
     "01_patch",
     "One training patch: PAN, MS and EXP of the same ground.",

@@ -58,7 +58,7 @@ import torch
 
 from clippan_lite import adaptation, classical, losses, prompts
 from clippan_lite.adapter import Supervisor
-from clippan_lite.course import plotting, widgets
+from clippan_lite.course import figures, plotting, widgets
 from clippan_lite.experiments import probes, statistics, steps
 from clippan_lite.metrics import faults
 
@@ -81,7 +81,7 @@ setup = steps.Setup(
     device=device,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 pair = steps.get_pair(setup)
 
 # %% [markdown]
@@ -123,7 +123,7 @@ answers = {
 }
 figure = plotting.heat(answers, (), "untouched", dict.fromkeys(answers["untouched"], 2))
 caption = "Share of crops that the un-adapted CLIP calls blurred, noisy and so on, by the fault put into them."
-plotting.show(figure, setup.run, "02_words", caption)
+figures.show(figure, setup.run, "02_words", caption)
 
 # %% [markdown]
 # **What you see.** Each row is one fault, each column one question; colours run from grey to the largest number of a
@@ -164,7 +164,7 @@ supervisor, history = adaptation.adapt(pair, clip_model, sentences, setup.adapt_
 path = steps.keep_supervisor(setup, supervisor, history)
 print("kept", path.name)
 figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction", "drift"])
-plotting.show(
+figures.show(
     figure,
     setup.run,
     "02_losses",
@@ -227,7 +227,7 @@ maps = {
     for title, model in (("before adaptation", unadapted), ("after adaptation", supervisor))
 }
 figure = plotting.scatter_types(maps, losses.KINDS)
-plotting.show(
+figures.show(
     figure,
     setup.run,
     "02_features",
@@ -262,7 +262,7 @@ figure = plotting.bars(
     better="1: same pull",
 )
 caption = "How alike the language loss pulls at EXP with other sentences than the one CLIP was adapted to."
-plotting.show(figure, setup.run, "02_pull", caption)
+figures.show(figure, setup.run, "02_pull", caption)
 
 # %% [markdown]
 # **What you see.** On the embedded scene Wald, Khan and the short form pull alike (cosines of 1.00): this CLIP knows a

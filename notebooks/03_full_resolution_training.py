@@ -57,7 +57,7 @@ device = "auto"  # "auto", "cpu" or "cuda"
 import torch
 
 from clippan_lite import data, fusion, losses, training
-from clippan_lite.course import plotting, widgets
+from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.data import geotiff
 from clippan_lite.experiments import probes, steps
 from clippan_lite.physics import degrade
@@ -86,7 +86,7 @@ setup = steps.Setup(
     device=device,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 pair = steps.get_pair(setup)
 rgb = pair.sensor.rgb
 
@@ -138,13 +138,13 @@ print(
 for term, gradient in gradients.items():
     print(f"{term:>10}: gradient norm at the fused image {gradient.norm():.4f}")
 pictures = {
-    "EXP": plotting.picture(batch["exp"][0].cpu(), rgb, plotting.limits(batch["exp"][0].cpu(), rgb))
+    "EXP": imagery.picture(batch["exp"][0].cpu(), rgb, imagery.limits(batch["exp"][0].cpu(), rgb))
 }
 for term, gradient in gradients.items():
     size = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
-    pictures[term] = plotting.picture(size, [0], plotting.limits(size, [0]))
-figure = plotting.panels(pictures, columns=5, side=2.2)
-plotting.show(
+    pictures[term] = imagery.picture(size, [0], imagery.limits(size, [0]))
+figure = imagery.panels(pictures, columns=5, side=2.2)
+figures.show(
     figure,
     setup.run,
     "03_gradients",
@@ -192,7 +192,7 @@ print("networks trained:", len(networks))
 # %%
 shown = {name: h for name, h in histories.items() if name.endswith(f"seed {first}")}
 figure = plotting.curves(shown, ["spec", "spat", "qnr", "direction"])
-plotting.show(
+figures.show(
     figure,
     setup.run,
     "03_losses",
@@ -233,7 +233,7 @@ for with_l_d in (True, False):
     )
 moved = probes.displacements(supervisor, pair, stages)
 print({title: round(one["cosine"], 2) for title, one in moved.items()})
-plotting.show(
+figures.show(
     plotting.displacements(moved),
     setup.run,
     "03_displacements",
@@ -252,17 +252,17 @@ plotting.show(
 fused = fusion.fuse(pair, networks[True, first])
 without = fusion.fuse(pair, networks[False, first])
 geotiff.write_fused(setup.run / "fused.tif", fused, pair)
-bounds = plotting.limits(pair.ms, rgb)
+bounds = imagery.limits(pair.ms, rgb)
 pictures = {
-    "EXP": plotting.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),
-    "network without L_d": plotting.picture(without, rgb, bounds),
-    "network with L_d": plotting.picture(fused, rgb, bounds),
+    "EXP": imagery.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),
+    "network without L_d": imagery.picture(without, rgb, bounds),
+    "network with L_d": imagery.picture(fused, rgb, bounds),
 }
 if pair.truth is not None:
-    pictures["truth"] = plotting.picture(pair.truth, rgb, bounds)
-window = plotting.busiest(pair.pan, 128)
-plotting.show(
-    plotting.panels(pictures, zoom=window),
+    pictures["truth"] = imagery.picture(pair.truth, rgb, bounds)
+window = imagery.busiest(pair.pan, 128)
+figures.show(
+    imagery.panels(pictures, zoom=window),
     setup.run,
     "03_fused",
     "EXP and the fused images, without and with L_d, same stretch; below, the marked window.",

@@ -61,7 +61,7 @@ import torch
 from IPython.display import Markdown, display
 
 from clippan_lite import classical, data, fusion, metrics
-from clippan_lite.course import plotting, widgets
+from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.data import synthetic
 from clippan_lite.experiments import statistics, steps
 from clippan_lite.metrics import evaluation, faults
@@ -91,7 +91,7 @@ setup = steps.Setup(
     device=device,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 pair = steps.get_pair(setup)
 rgb = pair.sensor.rgb
 clip_model = steps.get_clip(setup)
@@ -151,12 +151,12 @@ if min(judge.pan.shape[1:]) < 64:
     judge = synthetic.make_scene(setup.scene_seed, 256, pair.sensor, pair.convention)
 faulty = {"the truth itself": judge.truth, "EXP": classical.fuse("EXP", judge)}
 faulty |= {name: faults.spoil(name, judge.truth) for name in faults.FAULTS}
-row, column, side = plotting.busiest(judge.pan, 96)
+row, column, side = imagery.busiest(judge.pan, 96)
 window = (slice(None), slice(row, row + side), slice(column, column + side))
-stretch = plotting.limits(judge.truth, rgb)
-plotting.show(
-    plotting.panels(
-        {n: plotting.picture(i[window], rgb, stretch) for n, i in faulty.items()},
+stretch = imagery.limits(judge.truth, rgb)
+figures.show(
+    imagery.panels(
+        {n: imagery.picture(i[window], rgb, stretch) for n, i in faulty.items()},
         columns=5,
         side=1.7,
     ),
@@ -176,7 +176,7 @@ for name, image in faulty.items():
     with_reference[name] = metrics.reduced(image, judge.truth, judge.ratio, judge.peak, judge.mask)
 SHOWN = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho", "D_s_R", "D_lambda_align")
 better = evaluation.LARGER_IS_BETTER
-plotting.show(
+figures.show(
     plotting.heat(
         {n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}, better, "the truth itself"
     ),
@@ -184,7 +184,7 @@ plotting.show(
     "04_no_reference",
     "Metrics without a reference, for the truth and for known faults: red is worse than the truth, blue better.",
 )
-plotting.show(
+figures.show(
     plotting.heat(with_reference, better, "the truth itself", {"PSNR": 1, "ERGAS": 2, "SAM": 2}),
     setup.run,
     "04_with_reference",
@@ -240,13 +240,13 @@ def error_maps(images, reference):
         f"| white: {white:.0f}",
     )
     return {
-        name.replace("network ", "net "): plotting.picture(e, [0], ([0.0], [white]))
+        name.replace("network ", "net "): imagery.picture(e, [0], ([0.0], [white]))
         for name, e in errors.items()
     }
 
 
-plotting.show(
-    plotting.panels(error_maps(reduced_images, low.truth), columns=5, side=1.5),
+figures.show(
+    imagery.panels(error_maps(reduced_images, low.truth), columns=5, side=1.5),
     setup.run,
     "04_errors",
     "Mean absolute error over the bands by Wald's protocol, one scale for all: black is 0, white is large.",
@@ -273,8 +273,8 @@ else:
     for label, tables in seeds["truth"].items():
         truth[label], spread["truth"][label] = statistics.over_seeds(tables)
     display(Markdown(statistics.markdown(truth, evaluation.REDUCED, spread["truth"])))
-    plotting.show(
-        plotting.panels(error_maps(fused, pair.truth), columns=5, side=1.5),
+    figures.show(
+        imagery.panels(error_maps(fused, pair.truth), columns=5, side=1.5),
         setup.run,
         "04_true_errors",
         "Mean absolute error over the bands against the true HRMS, one scale for all: black is 0, white is large.",
@@ -283,13 +283,13 @@ else:
 
 # %%
 pictures = {
-    name: plotting.picture(image, rgb, plotting.limits(pair.ms, rgb))
+    name: imagery.picture(image, rgb, imagery.limits(pair.ms, rgb))
     for name, image in fused.items()
 }
 if pair.truth is not None:
-    pictures["truth"] = plotting.picture(pair.truth, rgb, plotting.limits(pair.ms, rgb))
-figure = plotting.panels(pictures, columns=3, zoom=plotting.busiest(pair.pan, 96), side=2.0)
-plotting.show(
+    pictures["truth"] = imagery.picture(pair.truth, rgb, imagery.limits(pair.ms, rgb))
+figure = imagery.panels(pictures, columns=3, zoom=imagery.busiest(pair.pan, 96), side=2.0)
+figures.show(
     figure,
     setup.run,
     "04_methods",
@@ -338,8 +338,8 @@ for scene in judges:
             "far worse than EXP, not drawn:",
             ", ".join(n for n in images if n not in shown) or "none",
         )
-plotting.show(
-    plotting.against(
+figures.show(
+    plotting.against_truth(
         shown,
         SHOWN,
         true_ergas,

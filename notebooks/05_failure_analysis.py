@@ -61,21 +61,14 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import (
-    adaptation,
-    classical,
-    evaluation,
-    files,
-    fusion,
-    plotting,
-    prompts,
-    sensors,
-    steps,
-    training,
-)  # fmt: skip
+from clippan_lite import adaptation, classical, fusion, prompts, training
 from clippan_lite.clip import load_clip
+from clippan_lite.course import figures, plotting
 from clippan_lite.data import synthetic
-from clippan_lite.experiments import probes
+from clippan_lite.experiments import probes, steps
+from clippan_lite.metrics import evaluation
+from clippan_lite.physics import sensors
+from clippan_lite.runtime import files
 
 setup = steps.Setup(
     run_dir=run_dir,
@@ -102,7 +95,7 @@ setup = steps.Setup(
     unseen_sensor=unseen_sensor,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 pair = steps.get_pair(setup)
 rgb = pair.sensor.rgb
 judge = probes.judged(pair)
@@ -175,7 +168,7 @@ figure = plotting.bars(
     cosines, label="direction cosine of true HRMS, held-out crops", better="1 is best"
 )
 caption = "How well the truth follows the sentences' direction after 0, 5 and all steps of Stage I, one seed."
-plotting.show(figure, setup.run, "05_adaptation", caption)
+figures.show(figure, setup.run, "05_adaptation", caption)
 for name, row in trained_with.items():
     print(f"trained with {name:>24}:", {k: round(v, 3) for k, v in row.items()})
 change = {
@@ -246,7 +239,7 @@ for name, scene in unseen.items():
 # %%
 figure = plotting.bars({k: v["ERGAS"] for k, v in there.items()}, label="ERGAS", better="0 is best")
 caption = "ERGAS on a sensor and a band order that the network has not seen, beside EXP, GSA and a network trained there (one seed)."
-plotting.show(figure, setup.run, "05_unseen", caption)
+figures.show(figure, setup.run, "05_unseen", caption)
 for name, row in there.items():
     print(f"{name:>34}", {k: round(v, 3) for k, v in row.items()})
 failures.append({
@@ -285,7 +278,7 @@ figure = plotting.bars(
     gain, label="PSNR minus that without L_d, in dB", better="right of 0: L_d helps", sign="+"
 )
 caption = "What L_d changes in PSNR with different sentences against the same network trained without it; one seed, no interval."
-plotting.show(figure, setup.run, "05_prompt", caption)
+figures.show(figure, setup.run, "05_prompt", caption)
 for name, row in asked.items():
     print(f"{name:>28}", {k: round(v, 3) for k, v in row.items()})
 psnr = {name: row["PSNR"] for name, row in asked.items()}

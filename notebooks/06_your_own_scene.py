@@ -52,7 +52,7 @@ import torch
 from IPython.display import Markdown, display
 
 from clippan_lite import fusion
-from clippan_lite.course import plotting, widgets
+from clippan_lite.course import figures, imagery, widgets
 from clippan_lite.data import grids
 from clippan_lite.experiments import steps
 from clippan_lite.large_scenes import fusing
@@ -75,7 +75,7 @@ setup = steps.Setup(
     device=device,
 )
 setup.check()
-plotting.use_style()
+figures.use_style()
 
 # %% [markdown]
 # ## Where imagery comes from
@@ -161,11 +161,11 @@ images = {"EXP": degrade.upsample(pair.ms, pair.ratio, pair.convention)}
 for name in products:
     with rasterio.open(setup.run / f"06_{name.lower()}.tif") as file:
         images[name] = torch.from_numpy(file.read().astype(np.float32))
-bounds = plotting.limits(images["EXP"], rgb, pair.mask)
-pictures = {"PAN": plotting.picture(pair.pan, [0], plotting.limits(pair.pan, [0], pair.mask))}
-pictures |= {name: plotting.picture(image, rgb, bounds) for name, image in images.items()}
-plotting.show(
-    plotting.panels(pictures, zoom=plotting.busiest(pair.pan, 128)),
+bounds = imagery.limits(images["EXP"], rgb, pair.mask)
+pictures = {"PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0], pair.mask))}
+pictures |= {name: imagery.picture(image, rgb, bounds) for name, image in images.items()}
+figures.show(
+    imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128)),
     setup.run,
     "06_products",
     "PAN, MS interpolated (EXP), GSA and the network, fused in windows; below, the marked window.",
@@ -186,8 +186,8 @@ widgets.swipe(
 
 # %%
 half = widgets.composite(pictures["EXP"], pictures["network"], 0.5)
-plotting.show(
-    plotting.panels({"EXP | network": half / 255}, side=6),
+figures.show(
+    imagery.panels({"EXP | network": half}, side=6),
     setup.run,
     "06_swipe",
     "The swipe with its border in the middle: EXP on the left, the network on the right.",

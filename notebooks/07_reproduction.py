@@ -45,13 +45,13 @@ import numpy as np
 from IPython.display import Markdown
 from scipy import stats
 
-from clippan_lite.course import plotting
+from clippan_lite.course import figures, plotting
 from clippan_lite.experiments import claims, steps, study, sweep
 from clippan_lite.metrics import evaluation
 
 setup = steps.Setup(run_dir=run_dir, device=device)
 setup.check()
-plotting.use_style()
+figures.use_style()
 
 
 def recorded(name):
@@ -125,7 +125,7 @@ losses = (
 )
 figure = plotting.effects(change(found, "PSNR", losses), "change of PSNR, dB", "right is better")
 caption = "What each loss changes in PSNR against the truth: differences paired by five seeds with 95 % intervals."
-plotting.show(figure, setup.run, "07_losses", caption)
+figures.show(figure, setup.run, "07_losses", caption)
 
 # %% [markdown]
 # **What you see.** $L_{QNR}$ at the paper's weight 1 (`unsup` against `spec+spat`) costs 1.67 dB on the IKONOS scene and gains nothing on the other two; the paper has +2.92 dB. $L_d$ beside it gains
@@ -152,7 +152,7 @@ for scene, values in average.items():
         f"Metrics without truth beside PSNR (dB) and SAM (degrees) against it, {scene}, means over five seeds (EXP, GSA: "
         "none); blue: better than EXP, red: worse, scale per column."
     )
-    plotting.show(figure, setup.run, f"07_table_{scene.replace(':', '_')}", caption)
+    figures.show(figure, setup.run, f"07_table_{scene.replace(':', '_')}", caption)
     rank = {
         n: stats.spearmanr(
             [table[a][n] for a in kinds], [table[a]["PSNR"] for a in kinds]
@@ -186,7 +186,7 @@ controls = (
 )
 figure = plotting.effects(change(found, "PSNR", controls), "change of PSNR, dB", "right is better")
 caption = "Controls of L_d: PSNR against training without L_d (first two) and against L_d with Wald's sentence (last three)."
-plotting.show(figure, setup.run, "07_controls", caption)
+figures.show(figure, setup.run, "07_controls", caption)
 
 # %% [markdown]
 # **What you see.** Adapted to nonsense or to the opposite sentence, CLIP supervises as well as with Wald's: six differences between -.05 and +.11 dB, none clear below 0. So after the paper's Stage I the
@@ -204,7 +204,7 @@ figure = plotting.effects(
     change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
 )
 caption = "PSNR with other sentences, and without L_d, against Wald's sentence; CLIP adapted to each sentence."
-plotting.show(figure, setup.run, "07_prompts", caption)
+figures.show(figure, setup.run, "07_prompts", caption)
 
 # %% [markdown]
 # **What you see.** No sentence differs from Wald's beyond chance on the IKONOS scene (three seeds): from -.26 dB ("an image", which says nothing of fusion) to +.02 (houses and fields), and training without $L_d$ lies
@@ -216,7 +216,7 @@ found = sweep.effects(rows, facts)
 enough = [cell for cell in change(found, "PSNR") if cell["n"] > 2]
 figure = plotting.effects(enough, "change of PSNR, dB", "right is better")
 caption = "PSNR of the fused image with other forms of Stage I, against the paper's (the RGB stem, with two seeds, is left out)."
-plotting.show(figure, setup.run, "07_stage_one", caption)
+figures.show(figure, setup.run, "07_stage_one", caption)
 for cell in change(found, "direction cosine"):
     print(
         f"direction cosine of the truth: {cell['arm']:>16} {cell['difference']:+.2f} (n = {cell['n']})"
@@ -236,7 +236,7 @@ named = [
 ]
 figure = plotting.effects(named, "change of PSNR by L_d, dB", "right is better")
 caption = "What L_d changes in PSNR for each backbone."
-plotting.show(figure, setup.run, "07_backbones", caption)
+figures.show(figure, setup.run, "07_backbones", caption)
 
 # %% [markdown]
 # **What you see.** On the synthetic scene $L_d$ changes no backbone beyond chance (three seeds): from -.21 dB (ArbRPN) to +.66 (PanNet), with intervals of .5 to 3 dB on each side: 60 steps of 2 patches are few. LFormer (-1.71 dB) and PanMamba (+.46) have two seeds, and are left out
@@ -254,7 +254,7 @@ caption = (
     "What L_d changes in PSNR under faults. noise: share of each band's standard deviation; haze: share of contrast lost; "
     "shift: PAN pixels; saturated: share of pixels at the top."
 )
-plotting.show(figure, setup.run, "07_faults", caption)
+figures.show(figure, setup.run, "07_faults", caption)
 psnr = defaultdict(list)
 for row in rows:
     psnr[row["fault"] or "none", row["arm"]].append(row["PSNR"])
@@ -294,7 +294,7 @@ figure = plotting.effects(
     change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
 )
 caption = "Other ways to let language supervise: against no language, and with the text swapped for a wrong one."
-plotting.show(figure, setup.run, "07_supervisor", caption)
+figures.show(figure, setup.run, "07_supervisor", caption)
 
 # %% [markdown]
 # **What you see.** Swapping the text for its *opposite* costs .6 to 2.3 dB on the IKONOS and the synthetic scene in every variant: a text can harm. But nonsense does as well as the right text in both variants where it was tried

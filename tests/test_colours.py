@@ -9,7 +9,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from clippan_lite.course import plotting, report
+from clippan_lite.course import figures, imagery, plotting, report
 
 LEAST = 4.5
 
@@ -34,7 +34,7 @@ def test_contrast_is_wcags():
 @pytest.fixture
 def style():
     with mpl.rc_context():
-        plotting.use_style()
+        figures.use_style()
         yield
     plt.close("all")
 
@@ -49,18 +49,18 @@ def drawn_texts(figure):
 
 def test_texts_of_plots_can_be_read(style, small_pair):
     rows = [{"step": step, "a": float(step)} for step in range(4)]
-    figures = [
+    drawn = [
         plotting.curves({"one": rows}, ["a"] * 5),
         plotting.bars({"up": 1.0, "down": -1.0}, label="x", better="y", sign="+"),
         plotting.spectra({"PAN": small_pair.pan[0]}, 0.125),
-        plotting.panels(
-            {"PAN": plotting.picture(small_pair.pan, [0], plotting.limits(small_pair.pan, [0]))}
+        imagery.panels(
+            {"PAN": imagery.picture(small_pair.pan, [0], imagery.limits(small_pair.pan, [0]))}
         ),
-        plotting.against(
+        plotting.against_truth(
             {m: {"D": 0.1} for m in "abc"}, ["D"], dict.fromkeys("abc", 1.0), "E", {"a": "marked"}
         ),
     ]
-    for figure in figures:
+    for figure in drawn:
         texts = list(drawn_texts(figure))
         assert texts
         for text, behind in texts:

@@ -162,7 +162,7 @@ def test_what_follows_a_figure_says_what_it_shows_with_a_number_and_what_it_does
     cells, waiting = notebooks.read_source(path).cells, False
     for cell in cells:
         if cell.cell_type == "code":
-            waiting = waiting or "plotting.show(" in cell.source
+            waiting = waiting or "figures.show(" in cell.source
         elif waiting:
             waiting = False
             said, _, unsaid = re.sub(r"\s+", " ", cell.source).partition(
@@ -179,7 +179,7 @@ def test_pictures_have_alternative_texts(path):
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             assert not {"image/png", "image/jpeg"} & set(data), (
-                "JupyterLab shows no alternative text: plotting.show"
+                "JupyterLab shows no alternative text: figures.show"
             )
             for image in re.findall(r"<img [^>]*", data.get("text/html", "")):
                 assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 20

@@ -728,9 +728,9 @@ def test_the_paper_needs_one_call_which_makes_its_teacher(
 def test_previews_show_pan_exp_and_the_network(small_pair, tmp_path):
     from PIL import Image
 
-    from clippan_lite.course import plotting
+    from clippan_lite.course import imagery
 
-    look = plotting.previews(small_pair, tmp_path / "looks", every=5, side=64)
+    look = imagery.previews(small_pair, tmp_path / "looks", every=5, side=64)
     network, _ = training.train(
         small_pair, dataclasses.replace(QUICK, steps=11, lr=2e-2), progress=False, on_step=look
     )

@@ -13,7 +13,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from torch.nn import functional
+from torch import nn
 
 from clippan_lite import fusion
 from clippan_lite.backbones import Fusion
@@ -100,8 +100,8 @@ def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
     side = min(side, *image.shape[-2:])
     step = max(1, side // 4)
     # Without count_include_pad the zeros around the image would make its border the busiest place.
-    smooth = functional.avg_pool2d(image[None].float(), 3, 1, 1, count_include_pad=False)
-    energy = functional.avg_pool2d((smooth - image) ** 2, side, step)[0, 0]
+    smooth = nn.functional.avg_pool2d(image[None].float(), 3, 1, 1, count_include_pad=False)
+    energy = nn.functional.avg_pool2d((smooth - image) ** 2, side, step)[0, 0]
     row, column = divmod(int(energy.argmax()), energy.shape[1])
     return row * step, column * step, side
 
@@ -124,7 +124,7 @@ def detailed_part(pair: Pair, side: int) -> tuple[Pair, tuple[slice, slice]]:
     return replace(part, valid=None), (rows, columns)
 
 
-def preview(pair: Pair, side: int = 256) -> Callable[[Fusion], np.ndarray]:
+def preview(pair: Pair, side: int = 256) -> Callable[[nn.Module], np.ndarray]:
     """What a network makes of a window of a pair: PAN, EXP and its result side by side.
 
     Args:
@@ -140,7 +140,8 @@ def preview(pair: Pair, side: int = 256) -> Callable[[Fusion], np.ndarray]:
     bounds = limits(exp, rgb)
     pan = picture(part.pan, [0], limits(part.pan, [0]))
 
-    def draw(network: Fusion) -> np.ndarray:
+    def draw(network: nn.Module) -> np.ndarray:
+        assert isinstance(network, Fusion)
         training = network.training
         fused = fusion.fuse(part, network.eval(), scale=pair.scale)
         network.train(training)
@@ -149,10 +150,12 @@ def preview(pair: Pair, side: int = 256) -> Callable[[Fusion], np.ndarray]:
     return draw
 
 
-def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Callable[..., None]:
+def previews(
+    pair: Pair, folder: str | Path, every: int = 50, side: int = 256
+) -> Callable[..., None]:
     """Keep pictures of a network while it trains.
 
-    Pass the result as ``on_step`` of :func:`clippan_lite.training.train`.
+    Pass the result among the ``callbacks`` of :func:`clippan_lite.training.train`.
 
     Args:
         pair: the scene, as in :func:`preview`.
@@ -163,7 +166,7 @@ def previews(pair: Pair, folder: Path, every: int = 50, side: int = 256) -> Call
     folder = Path(folder)
     draw = preview(pair, side)
 
-    def keep(step: int, network: Fusion, *_: object) -> None:
+    def keep(step: int, network: nn.Module, *_: object) -> None:
         if (step + 1) % every:
             return
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,25 +1,25 @@
-"""Interactive pictures for notebooks. Each stands beside a static figure, for readers without a kernel."""
+"""Interactive pictures for notebooks. A static figure stands beside each, if no kernel runs."""
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import PIL.Image
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from clippan_lite import data, losses, prompts, training
+from clippan_lite import losses, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.config import TrainConfig
-from clippan_lite.course import plotting
+from clippan_lite.course import figures, imagery
 from clippan_lite.data import Pair
 from clippan_lite.experiments import probes
 from clippan_lite.metrics import evaluation, faults
@@ -28,15 +28,24 @@ REDRAW = 0.5  # seconds between two pictures of a training
 
 
 def composite(left: np.ndarray, right: np.ndarray, share: float) -> np.ndarray:
-    """Two pictures ``(H, W, 3)`` in [0, 1] of one place, the left one up to ``share`` of the width; uint8."""
+    """Two pictures of one place in one, with a line at the border between them.
+
+    Args:
+        left: ``(H, W, 3)`` in [0, 1].
+        right: the same size.
+        share: of the width that shows the left picture, in [0, 1].
+
+    Raises:
+        ValueError: pictures of different sizes.
+    """
     if left.shape != right.shape:
         raise ValueError(
-            f"a swipe needs pictures of one size, found {left.shape} and {right.shape}"
+            f"a swipe needs pictures of one size, found {left.shape} and {right.shape}: "
+            "give two pictures of the same window"
         )
     border = round(share * left.shape[1])
     both = np.concatenate([left[:, :border], right[:, border:]], 1)
-    both = (both * 255).round().astype(np.uint8)
-    both[:, max(border - 1, 0) : border + 1] = (230, 159, 0)
+    both[:, max(border - 1, 0) : border + 1] = np.array([230, 159, 0]) / 255
     return both
 
 
@@ -50,79 +59,64 @@ def swipe(pictures: dict[str, np.ndarray], width: int = 640) -> ipywidgets.VBox:
     Raises:
         ValueError: fewer than two pictures, or of different sizes.
     """
-    if len(pictures) < 2:
-        raise ValueError(f"a swipe needs two pictures, found {len(pictures)}")
     names = list(pictures)
+    if len(names) < 2:
+        raise ValueError(f"a swipe needs two pictures, found {len(names)}: give another one")
     left = ipywidgets.Dropdown(options=names, value=names[0], description="left")
     right = ipywidgets.Dropdown(options=names, value=names[1], description="right")
-    slider = ipywidgets.IntSlider(
-        50, 0, 100, description="border %", layout={"width": f"{width}px"}
-    )
+    slider = ipywidgets.IntSlider(50, description="border %", layout={"width": f"{width}px"})
     screen = ipywidgets.HTML()
 
     def draw(*_: object) -> None:
-        told = f"{left.value} left and {right.value} right of a border at {slider.value} %"
-        screen.value = _picture(
-            composite(pictures[left.value], pictures[right.value], slider.value / 100), told, width
-        )
+        image = composite(pictures[left.value], pictures[right.value], slider.value / 100)
+        text = f"{left.value} left and {right.value} right of a border at {slider.value} %"
+        screen.value = _picture(image, text, width)
 
-    for control in (left, right, slider):
-        control.observe(draw, "value")
-    draw()
+    _draw_at_changes(draw, left, right, slider)
     return ipywidgets.VBox([ipywidgets.HBox([left, right]), slider, screen])
 
 
 def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> ipywidgets.HBox:
-    """Blur, noise, haze and displacement under sliders; what every metric says of them, at once.
+    """Blur, noise, haze and displacement under sliders, and what every metric says of them.
 
     Args:
-        pair: the scene; where it knows its truth, metrics against it are shown too.
+        pair: the scene; where it has its truth, metrics against it are shown too.
         image: a fused image of it ``(C, H, W)`` in DN, or the truth.
-        side: of the window that is looked at, the one with the most detail, PAN pixels.
+        side: of the window shown, the one with the most detail, PAN pixels.
     """
-    r = pair.ratio
-    row, column, side = (
-        v // r * r for v in plotting.busiest(pair.pan, min(side, *pair.pan.shape[1:]))
-    )
-    fine = (slice(None), slice(row, row + side), slice(column, column + side))
-    coarse = (slice(None), *(slice(s.start // r, s.stop // r) for s in fine[1:]))
-    truth = None if pair.truth is None else pair.truth[fine]
-    window = data.replace(pair, ms=pair.ms[coarse], pan=pair.pan[fine], truth=truth, valid=None)
-    clean, bounds = image[fine], plotting.limits(pair.ms, pair.sensor.rgb)
+    part, area = imagery.detailed_part(pair, side)
+    clean = image[:, *area]
+    before = evaluation.evaluate(clean, part)
+    rgb = pair.sensor.rgb
+    limits = imagery.limits(pair.ms, rgb)
     sliders = {
-        "blur": ipywidgets.FloatSlider(0, min=0, max=2.5, step=0.25, description="blur, pixels"),
-        "noise": ipywidgets.FloatSlider(0, min=0, max=0.4, step=0.02, description="noise"),
-        "haze": ipywidgets.FloatSlider(0, min=0, max=0.6, step=0.05, description="haze"),
-        "shift": ipywidgets.IntSlider(0, min=0, max=4, description="shift, pixels"),
+        "blur": ipywidgets.FloatSlider(0, max=2.5, step=0.25, description="blur, pixels"),
+        "noise": ipywidgets.FloatSlider(0, max=0.4, step=0.02, description="noise"),
+        "haze": ipywidgets.FloatSlider(0, max=0.6, step=0.05, description="haze"),
+        "shift": ipywidgets.IntSlider(0, max=4, description="shift, pixels"),
     }
     screen, table = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def figures(shown: torch.Tensor) -> dict[str, float]:
-        against = {} if truth is None else evaluation.against_truth(shown, window)
-        return evaluation.at_full_resolution(shown, window) | against
-
-    before = figures(clean)
-
     def draw(*_: object) -> None:
-        shown = faults.graded(clean, **{name: slider.value for name, slider in sliders.items()})
-        told = "the window with the faults that the sliders put into it"
-        screen.value = _picture(plotting.picture(shown, pair.sensor.rgb, bounds), told, 384)
-        lines = ["<tr><th>metric</th><th>as it was</th><th>now</th><th></th></tr>"]
-        for name, now in figures(shown).items():
-            change = (now - before[name]) * (1 if name in evaluation.LARGER_IS_BETTER else -1)
-            same = (
-                now == before[name] or abs(change) < 1e-6
-            )  # an infinite PSNR minus itself is no number
-            told = "" if same else "better" if change > 0 else "worse"
-            lines.append(
-                f"<tr><td>{name}</td><td>{before[name]:.4g}</td><td>{now:.4g}</td><td>{told}</td></tr>"
-            )
-        table.value = f"<table>{''.join(lines)}</table>"
+        degrees = {name: slider.value for name, slider in sliders.items()}
+        faulty = faults.graded(clean, **degrees)
+        text = "the window with the faults that the sliders put into it"
+        screen.value = _picture(imagery.picture(faulty, rgb, limits), text, 384)
+        rows = [
+            (name, f"{before[name]:.4g}", f"{value:.4g}", _compared(name, before[name], value))
+            for name, value in evaluation.evaluate(faulty, part).items()
+        ]
+        table.value = _table(["metric", "as it was", "now", ""], rows)
 
-    for slider in sliders.values():
-        slider.observe(draw, "value")
-    draw()
+    _draw_at_changes(draw, *sliders.values())
     return ipywidgets.HBox([ipywidgets.VBox([*sliders.values(), screen]), table])
+
+
+def _compared(name: str, before: float, now: float) -> str:
+    # Equality comes first, because an infinite PSNR minus itself is no number.
+    if now == before or abs(now - before) < 1e-6:
+        return ""
+    return "better" if (now > before) == (name in evaluation.LARGER_IS_BETTER) else "worse"
 
 
 def sentences(
@@ -133,20 +127,22 @@ def sentences(
     Args:
         pair: the scene; crops of ground that Stage I did not see are asked.
         supervisor: adapted CLIP.
-        candidates: title -> fused image ``(C, H, W)`` in DN; one of them stands for HRMS in the similarities.
+        candidates: title -> fused image ``(C, H, W)`` in DN.
 
     Raises:
         ValueError: no candidate.
     """
     if not candidates:
         raise ValueError("a playground of sentences needs a fused image or more, found none")
-    size, features = supervisor.clip.input_size, {}
+    features = {}
     with torch.no_grad():
         for name, image in candidates.items():
-            views = probes.held_out_views(pair, size, image)
+            views = probes.held_out_views(pair, supervisor.clip.input_size, image)
             features[name] = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
-    known = ipywidgets.Dropdown(options=list(prompts.PROMPTS), value="wald", description="known")
-    text = ipywidgets.Text(
+    prompt_set = ipywidgets.Dropdown(
+        options=list(prompts.PROMPTS), value="wald", description="known"
+    )
+    sentence = ipywidgets.Text(
         prompts.get("wald").hrms,
         description="sentence",
         continuous_update=False,
@@ -155,36 +151,32 @@ def sentences(
     table = ipywidgets.HTML()
 
     def draw(*_: object) -> None:
-        prompt = prompts.PROMPTS[known.value]
-        prompt = data.replace(prompt, hrms=text.value.strip() or prompt.hrms)
+        prompt = prompts.get(prompt_set.value)
+        prompt = replace(prompt, hrms=sentence.value.strip() or prompt.hrms)
         with torch.no_grad():
-            texts = supervisor.worded(prompt).encode_texts()
-            lines = [
-                "<tr><th>fused image</th><th>cos(image, sentence)</th><th>L<sub>d</sub></th></tr>"
+            texts = supervisor.with_prompts(prompt).encode_texts()
+            rows = [
+                (name, _likeness(images["hrms"], texts), f"{losses.direction(images, texts):.3f}")
+                for name, images in features.items()
             ]
-            for name, images in features.items():
-                likeness, loss = (
-                    float((images["hrms"] @ texts["hrms"].T).mean()),
-                    losses.direction(images, texts),
-                )
-                lines.append(
-                    f"<tr><td>{html.escape(name)}</td><td>{likeness:.3f}</td><td>{float(loss):.3f}</td></tr>"
-                )
-            for kind in ("ms", "pan"):
-                likeness = float((next(iter(features.values()))[kind] @ texts["hrms"].T).mean())
-                lines.append(f"<tr><td>({kind.upper()})</td><td>{likeness:.3f}</td><td></td></tr>")
-        table.value = f"<table>{''.join(lines)}</table>"
+        any_candidate = next(iter(features.values()))
+        rows += [
+            (f"({kind.upper()})", _likeness(any_candidate[kind], texts), "")
+            for kind in ("ms", "pan")
+        ]
+        table.value = _table(["fused image", "cos(image, sentence)", "L_d"], rows)
 
     def choose(*_: object) -> None:
-        same = text.value == prompts.PROMPTS[known.value].hrms
-        text.value = prompts.PROMPTS[known.value].hrms
-        if same:  # other sentences of MS and PAN may have come
-            draw()
+        sentence.value = prompts.get(prompt_set.value).hrms
+        draw()  # even if the sentence stays: those of MS and PAN may be others
 
-    known.observe(choose, "value")
-    text.observe(draw, "value")
-    draw()
-    return ipywidgets.VBox([known, text, table])
+    prompt_set.observe(choose, "value")
+    _draw_at_changes(draw, sentence)
+    return ipywidgets.VBox([prompt_set, sentence, table])
+
+
+def _likeness(images: torch.Tensor, texts: dict[str, torch.Tensor]) -> str:
+    return f"{(images @ texts['hrms'].T).mean():.3f}"
 
 
 def dashboard(
@@ -204,83 +196,98 @@ def dashboard(
         side: of the preview's window, PAN pixels.
 
     Returns:
-        Buttons, progress, curves and preview; its attribute ``network`` is the trained network when it is done.
+        Buttons, progress, curves and preview; its attribute ``network`` is the trained network
+        when it is done.
     """
-    begin = ipywidgets.Button(description="start", icon="play")
-    halt = ipywidgets.Button(description="stop", icon="pause", disabled=True)
+    state = Path(folder) / "dashboard.safetensors"
+    preview = imagery.preview(pair, side)
+    start = ipywidgets.Button(description="start", icon="play")
+    stop = ipywidgets.Button(description="stop", icon="pause", disabled=True)
     bar = ipywidgets.IntProgress(0, 0, config.steps, layout={"width": "300px"})
-    told = ipywidgets.Label("not started")
-    curves, look = ipywidgets.HTML(), ipywidgets.HTML()
-    box = ipywidgets.VBox([ipywidgets.HBox([begin, halt, bar, told]), curves, look])
-    box.network, wanted = None, threading.Event()
-    show, rows, drawn = plotting.preview(pair, side), [], [0.0]
+    message = ipywidgets.Label("not started")
+    curves, screen = ipywidgets.HTML(), ipywidgets.HTML()
+    box = ipywidgets.VBox([ipywidgets.HBox([start, stop, bar, message]), curves, screen])
+    box.network = None
+    rows: list[dict[str, float]] = []
+    stopping = threading.Event()
+    last_drawn = 0.0
 
-    def step_done(step: int, network: torch.nn.Module, row: dict[str, float]) -> bool:
+    def after_step(step: int, network: torch.nn.Module, row: dict[str, float]) -> bool:
+        nonlocal last_drawn
         rows[step:] = [row]
-        if time.monotonic() - drawn[0] > REDRAW or step + 1 == config.steps:
-            drawn[0] = time.monotonic()
-            bar.value, told.value = (
-                step + 1,
-                f"step {step + 1} of {config.steps}, loss {row['loss']:.4f}",
-            )
+        if time.monotonic() - last_drawn > REDRAW or step + 1 == config.steps:
+            last_drawn = time.monotonic()
+            bar.value = step + 1
+            message.value = f"step {step + 1} of {config.steps}, loss {row['loss']:.4f}"
             curves.value = _curves(rows)
-            look.value = _picture(
-                show(network), f"PAN, EXP and the network's result after step {step + 1}", 640
-            )
-        return wanted.is_set()
+            text = f"PAN, EXP and the network's result after step {step + 1}"
+            screen.value = _picture(preview(network), text, 640)
+        return stopping.is_set()
 
     def run() -> None:
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            state = Path(folder) / "dashboard.safetensors"
+            state.parent.mkdir(parents=True, exist_ok=True)
             box.network, _ = training.train(
-                pair, config, supervisor, progress=False, on_step=step_done, checkpoint=state
+                pair,
+                config,
+                supervisor,
+                progress=False,
+                callbacks=[after_step],
+                checkpoint=state,
             )
-            told.value = f"done: {config.steps} steps"
+            message.value = f"done: {config.steps} steps"
         except KeyboardInterrupt:
-            told.value = f"stopped after step {len(rows)} of {config.steps}: start goes on"
-        except Exception as error:  # a thread's error would be seen nowhere
-            told.value = f"failed: {error}"
-        begin.disabled, halt.disabled = box.network is not None, True
+            message.value = f"stopped after step {len(rows)} of {config.steps}: start goes on"
+        except Exception as error:  # nobody sees what a thread raises
+            message.value = f"failed: {error}"
+        start.disabled, stop.disabled = box.network is not None, True
 
-    def start(_: object) -> None:
-        begin.disabled, halt.disabled = True, False
-        told.value = "preparing"
-        wanted.clear()
+    def begin(_: object) -> None:
+        start.disabled, stop.disabled = True, False
+        message.value = "preparing"
+        stopping.clear()
         box.thread = threading.Thread(target=run, daemon=True)
         box.thread.start()
 
-    begin.on_click(start)
-    halt.on_click(lambda _: wanted.set())
+    start.on_click(begin)
+    stop.on_click(lambda _: stopping.set())
     return box
 
 
-def _picture(image: np.ndarray, told: str, width: int) -> str:
-    """A picture ``(H, W, 3)``, uint8 or in [0, 1], as HTML with an alternative text, which ipywidgets' Image lacks."""
-    if image.dtype != np.uint8:
-        image = (image * 255).round().astype(np.uint8)
+def _draw_at_changes(draw: Callable[..., None], *controls: ipywidgets.Widget) -> None:
+    """Draw now, and again whenever a control gets another value."""
+    for control in controls:
+        control.observe(draw, "value")
+    draw()
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as HTML."""
+    lines = ["".join(f"<th>{title}</th>" for title in titles)]
+    for row in rows:
+        lines.append("".join(f"<td>{html.escape(cell)}</td>" for cell in row))
+    return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
+
+
+def _picture(image: np.ndarray, text: str, width: int) -> str:
+    """A picture ``(H, W, 3)`` in [0, 1] as HTML, because ipywidgets' Image has no such text."""
     buffer = io.BytesIO()
-    PIL.Image.fromarray(image).save(buffer, "jpeg", quality=88)
-    return _tag(buffer, "jpeg", told, width)
+    picture = PIL.Image.fromarray((image * 255).round().astype(np.uint8))
+    picture.save(buffer, "jpeg", quality=88)
+    return figures.image_tag(buffer.getvalue(), "jpeg", text, width)
 
 
 def _curves(rows: list[dict[str, float]]) -> str:
-    """One small plot per term, as HTML; without pyplot, which is not made for threads."""
+    """One small plot per term as HTML, without pyplot, which is not made for threads."""
     names = [name for name in rows[0] if not name.startswith("grad ")]
     figure = Figure(figsize=(1.8 * len(names), 1.6), layout="constrained", dpi=90)
-    FigureCanvasAgg(figure)
-    for axis, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        axis.plot([row[name] for row in rows], color="#0072B2", linewidth=1)
+    axes = figure.subplots(1, len(names), squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=True):
+        axis.plot([row[name] for row in rows], color=figures.COLOURS[0], linewidth=1)
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=7)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", dpi="figure")
     last = ", ".join(f"{name} {rows[-1][name]:.3g}" for name in names)
-    return _tag(buffer, "png", f"terms of the loss by step, at the end {last}", 640)
-
-
-def _tag(buffer: io.BytesIO, kind: str, told: str, width: int) -> str:
-    content = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img alt="{html.escape(told)}" width="{width}" src="data:image/{kind};base64,{content}">'
-    )
+    text = f"terms of the loss by step, at the end {last}"
+    return figures.image_tag(buffer.getvalue(), "png", text, 640)
