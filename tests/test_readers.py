@@ -58,7 +58,7 @@ def test_splits_by_scene_read_nothing_and_share_nothing(scene, tmp_path):
     (tmp_path / "b.h5").rename(tmp_path / "a.h5")
     assert [pair.name for pair in judged_on] == ["a_6", "a_7", "a_8"] and train_on[-1].name == "a_4"
     for wrong in ({"held_out": 1.0}, {"held_out": 0.5, "gap": 5}, {"gap": -1}):
-        with pytest.raises(ValueError, match=r"held_out must lie|cannot be split"):
+        with pytest.raises(ValueError, match=r"held_out between 0 and 1|cannot be split"):
             data.split_scenes(samples, **wrong)
 
 
@@ -116,7 +116,7 @@ def broken(scene, **changes):
         (
             {"pan": np.ones((1, 128, 128))},
             "WV3",
-            "PAN is 128 x 128 and MS 64 x 64 pixels, WV3 has a ratio of 4",
+            "PAN is 128 x 128 and MS 64 x 64 pixels, a ratio of 2 x 2, but WV3 has 4",
         ),
         ({"truth": np.ones((8, 64, 64))}, "WV3", "the truth is"),
         (
@@ -131,7 +131,7 @@ def broken(scene, **changes):
             "values up to .* only: give digital numbers",
         ),
         ({"pan": np.zeros((1, 0, 0))}, "WV3", "expected 1 bands"),
-        ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "expected numbers"),
+        ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "PAN holds str32, expected digital numbers"),
         ({"pan": None}, "WV3", "has no PAN"),
         ({}, "WV9", "WV9"),
     ],

@@ -162,18 +162,8 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
     path = folder / "truth.tif"
     if path.is_file():
         pair.truth, _ = grids.read_raster(path, "the truth")
-        check_fused_shape(str(path), pair.truth, pair)
+        pair_checks.full_size(str(path), pair.truth, pair)
     return pair
-
-
-def check_fused_shape(what: str, image: torch.Tensor, pair: Pair) -> None:
-    """Refuse an image that has not MS's bands on PAN's grid (ValueError)."""
-    expected = (pair.bands, *pair.pan.shape[-2:])
-    if tuple(image.shape) != expected:
-        raise ValueError(
-            f"{what} is {tuple(image.shape)}, expected {expected} (bands, PAN height, PAN width): "
-            "make it anew from this pair"
-        )
 
 
 def write_pair(
@@ -240,7 +230,7 @@ def write_fused(
         ValueError: another shape than PAN's grid and MS's bands, or pixels that are NaN or
             infinite.
     """
-    check_fused_shape("fused image", fused, pair)
+    pair_checks.full_size("fused image", fused, pair)
     bad = ~torch.isfinite(fused).all(0) & pair.valid_pixels.to(fused.device)
     if bad.any():
         raise ValueError(

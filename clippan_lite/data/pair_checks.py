@@ -6,6 +6,7 @@ Each check raises one line: what was expected, what was found and what to do.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +35,7 @@ def bands(pan: int, ms: int, sensor: sensors.Sensor) -> None:
         )
 
 
-def sizes(pan: tuple[int, int], ms: tuple[int, int], sensor: sensors.Sensor) -> None:
+def sizes(pan: Sequence[int], ms: Sequence[int], sensor: sensors.Sensor) -> None:
     """Check that PAN is larger than MS by the sensor's ratio; both as (height, width).
 
     Raises:
@@ -49,6 +50,20 @@ def sizes(pan: tuple[int, int], ms: tuple[int, int], sensor: sensors.Sensor) -> 
         raise ValueError(
             f"PAN is {pan[0]} x {pan[1]} and MS {ms[0]} x {ms[1]} pixels, a ratio of "
             f"{found[0]:.4g} x {found[1]:.4g}, but {sensor.name} has {sensor.ratio}: {advice}"
+        )
+
+
+def full_size(what: str, image: torch.Tensor, pair: Pair) -> None:
+    """Check that an image has MS's bands on PAN's grid.
+
+    Raises:
+        ValueError: another shape.
+    """
+    expected = (pair.bands, *pair.pan.shape[-2:])
+    if tuple(image.shape) != expected:
+        raise ValueError(
+            f"{what} is {tuple(image.shape)}, expected {expected} (bands, PAN height, PAN width): "
+            "make it anew from this pair"
         )
 
 
