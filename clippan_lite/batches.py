@@ -131,6 +131,7 @@ class Batches:
         self.scenes = [Scene(pair, config, self.scales, teacher, device) for pair in pairs]
         self.is_guided = any(term.needs == "supervisor" for term in terms)
         if supervisor is not None and self.is_guided:
+            supervisor.to(device)
             for scene in self.scenes:
                 scene.follow(supervisor, config, len(range(self.count)[part]))
 

@@ -173,7 +173,7 @@ class Processes:
         norms = torch.tensor([name.startswith("grad ") for name in row], device=values.device)
         total = self.accelerator.reduce(torch.where(norms, values.square(), values), "sum")
         mean = torch.where(norms, total.clamp(min=0).sqrt(), total) / self.count
-        return dict(zip(row, mean.tolist(), strict=True))
+        return {**dict(zip(row, mean.tolist(), strict=True)), "step": row["step"]}
 
     def any(self, stop: bool) -> bool:
         """Whether one of the processes wants to stop: then all stop."""

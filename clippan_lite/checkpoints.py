@@ -181,7 +181,10 @@ def _load_network(
     weights, facts = _load(path)
     try:
         shape = (facts["bands"], facts["ratio"], facts["convention"])
-        return weights, TrainConfig(**facts["config"]), shape
+        settings = facts["config"]
+        # A loss of one's own may not be registered where the network is used.
+        known = {name: w for name, w in settings["weights"].items() if name in TrainConfig.terms}
+        return weights, TrainConfig(**{**settings, "weights": known}), shape
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path.name} holds no fusion network of this version ({error}): train again"

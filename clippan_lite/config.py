@@ -90,6 +90,10 @@ class Settings:
         return tuple(rule.name for rule in fields(cls))
 
 
+#: How the weight of a term is declared, whatever its name.
+WEIGHT: Field[float] = setting(0.0, "weight of a term of the loss", least=0)
+
+
 @dataclass(frozen=True)
 class StageSettings(Settings):
     """Settings of a training stage: fields, and a weight for each term of its loss."""
@@ -106,7 +110,7 @@ class StageSettings(Settings):
         super().__post_init__()
         for name, weight in self.weights.items():
             self.terms.check(name)
-            check_bounds(f"the weight {name}", weight, 0)
+            check(f"the weight {name}", weight, WEIGHT)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

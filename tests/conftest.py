@@ -11,7 +11,7 @@ torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real image pairs, see README; tests that need it are skipped out loud without it."""
+    """Folder of real image pairs, see README; without it, tests that need it are skipped aloud."""
     folder = os.environ.get("CLIPPAN_TEST_DATA")
     if not folder:
         pytest.skip("real image pairs not found: set CLIPPAN_TEST_DATA to their folder")
@@ -21,7 +21,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def random_clip():
-    """The bundled architecture with random weights: gradients and shapes do not depend on training."""
+    """The bundled architecture with random weights: gradients and shapes need no training."""
     from clippan_lite.clip import load_clip
 
     torch.manual_seed(0)
@@ -34,3 +34,54 @@ def small_pair():
     from clippan_lite.data.synthetic import make_scene
 
     return make_scene(seed=3, size=256, sensor="WV2")
+
+
+@pytest.fixture
+def supervisor(random_clip, small_pair):
+    """A fresh, trainable supervisor around the random CLIP."""
+    from clippan_lite import prompts
+    from clippan_lite.adapter import Supervisor
+
+    torch.manual_seed(1)
+    rgb = small_pair.sensor.rgb
+    supervisor = Supervisor(random_clip, prompts.get("wald"), small_pair.bands, rgb)
+    supervisor.calibrate(small_pair)
+    return supervisor
+
+
+@pytest.fixture(scope="session")
+def adapted(random_clip, small_pair):
+    """What two steps of Stage I make of the random CLIP, frozen as for Stage II."""
+    from clippan_lite import adaptation, prompts
+    from clippan_lite.config import AdaptConfig
+
+    config = AdaptConfig(steps=2, batch=2)
+    wald = prompts.get("wald")
+    return adaptation.adapt(small_pair, random_clip, wald, config, progress=False)[0]
+
+
+@pytest.fixture(scope="session")
+def batch_of():
+    """Makes a batch of Stage II: random crops of a pair."""
+    from clippan_lite import losses
+    from clippan_lite.data import Patches
+
+    def cut(pair, size=64, count=2, seed=0, extra=None, **more):
+        patches = Patches(pair, size, extra=extra)
+        crops = patches.sample(count, torch.Generator().manual_seed(seed))
+        images = {name: crops[name] for name in ("ms", "pan", "exp", *(extra or {}))}
+        kind = {"sensor": pair.sensor, "convention": pair.convention}
+        return losses.Batch(**images, **kind, places=crops["place"], **more)
+
+    return cut
+
+
+@pytest.fixture
+def registry():
+    """The terms of Stage II; those that a test adds or replaces are put back."""
+    from clippan_lite import losses
+
+    before = dict(losses.TERMS)
+    yield losses.TERMS
+    losses.TERMS.clear()
+    losses.TERMS.update(before)

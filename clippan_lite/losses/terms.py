@@ -118,12 +118,21 @@ class Terms(dict[str, Term]):
         Args:
             settings: has an attribute for every keyword-only parameter of the functions.
             names: which terms.
+
+        Raises:
+            ValueError: a function declares a parameter that is no setting.
         """
         return {name: self._bound(name, settings) for name in self if name in names}
 
     def _bound(self, name: str, settings: object) -> Term:
         parameters = inspect.signature(self[name].function).parameters.values()
         declared = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        for key in declared:
+            if not hasattr(settings, key):
+                raise ValueError(
+                    f"the loss term {name!r} takes {key!r} by keyword, which is no setting of "
+                    f"{type(settings).__name__}; let it stand before the *, or use a setting's name"
+                )
         values = {key: getattr(settings, key) for key in declared}
         return replace(self[name], function=functools.partial(self[name].function, **values))
 
@@ -158,6 +167,9 @@ def backward(
         Scalars without gradients, on the device: ``loss``, the unweighted terms by name, and
         ``grad NAME``, the L2 norm of each term's gradient at the image. And scale -> the weighted
         sum of all gradients at the image.
+
+    Raises:
+        ValueError: a term that does not depend on the fused image. The message names it.
     """
     values, norms = {}, {}
     pulls: dict[Tensor, Tensor] = {}
@@ -165,7 +177,9 @@ def backward(
         image, batch = images[term.scale], batches[term.scale]
         leaves = [image, *(batch.to_pan.parameters() if batch.to_pan else ())]
         value = term.function(image, batch)
-        gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+        gradients: Sequence[Tensor | None] = [None]
+        if value.requires_grad:
+            gradients = torch.autograd.grad(value, leaves, allow_unused=True)
         if gradients[0] is None:
             raise ValueError(f"the loss term {name!r} does not depend on the fused image")
         values[name] = value.detach()
@@ -187,15 +201,14 @@ def balanced(
 
     Args:
         weights: name -> weight.
-        history: rows so far. The mean gradient norms of the last ``span`` rows count. Without a row
-            the weights stay as they are.
+        history: rows so far. The mean gradient norms of the last ``span`` rows count, and the first
+            term is theirs. Without a row the weights stay as they are.
         span: rows.
     """
     rows = history[-span:]
-    norms = {}
-    for name in weights:
-        if rows and f"grad {name}" in rows[0]:
-            norms[name] = sum(row[f"grad {name}"] for row in rows)
+    columns = rows[0] if rows else {}
+    names = [name.removeprefix("grad ") for name in columns if name.startswith("grad ")]
+    norms = {name: sum(row[f"grad {name}"] for row in rows) for name in names}
     first = next((norm for norm in norms.values() if norm > 0), 1.0)
     scale = {name: first / norm for name, norm in norms.items() if norm > 0}
     return {name: weight * scale.get(name, 1.0) for name, weight in weights.items()}
