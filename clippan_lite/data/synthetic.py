@@ -1,17 +1,19 @@
 """Synthetic overhead scenes with full-resolution truth: a landscape of materials, seen by a sensor.
 
-Two steps, so that one landscape can be looked at by several sensors:
+There are two steps, so that several sensors can look at one landscape:
 
-1. :func:`make_landscape` draws land use (fields, forest, houses, industry, water, roads, bare soil) on PAN's grid and
-   says for each pixel which two materials it mixes, in what proportion and how brightly it is lit.
-2. :func:`observe` integrates the materials' reflectance over the sensor's bands, and :func:`make_scene` adds the MTF,
-   noise and quantisation, and returns PAN, MS **and** the full-resolution truth.
+1. :func:`make_landscape` draws land use (fields, forest, houses, industry, water, roads, bare soil)
+   on PAN's grid. Each pixel mixes two materials, in some proportion and under some light.
+2. :func:`observe` integrates the materials' reflectance over the sensor's bands. :func:`make_scene`
+   adds the MTF, noise and quantisation, and returns PAN, MS **and** the full-resolution truth.
 """
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,22 +22,28 @@ from rasterio.crs import CRS
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from clippan_lite.data import Pair
 from clippan_lite.data.materials import MATERIALS, reflectance
+from clippan_lite.data.pair import Pair
 from clippan_lite.physics import degrade, sensors
 
 LANDUSE = ("field", "forest", "houses", "industry", "water", "road", "soil")
 _M = {name: i for i, name in enumerate(MATERIALS)}
 _L = {name: i for i, name in enumerate(LANDUSE)}
-_SUN = (-0.7, -0.7)  # direction shadows fall, in (row, column)
+_SUN = (-0.7, -0.7)  # direction that shadows point away from, (row, column)
+_PAINTS = ["red car", "metal roof", "blue roof"]  # of cars
+_ROOFS = {
+    "houses": ["red roof", "red roof", "grey roof", "dark soil", "metal roof"],
+    "industry": ["metal roof", "grey roof", "blue roof", "concrete", "metal roof"],
+}
 
 
 @dataclass
 class Landscape:
     """What is on the ground, ``(H, W)`` arrays on PAN's grid.
 
-    ``first`` and ``second`` index :data:`MATERIALS`, ``mix`` in [0, 1] is the share of ``second``, ``light`` multiplies
-    the reflectance (1 is full sun on flat ground, shadows about 0.35), ``landuse`` indexes :data:`LANDUSE`.
+    ``first`` and ``second`` index :data:`MATERIALS`, and ``mix`` in [0, 1] is the share of
+    ``second``. ``light`` multiplies the reflectance: 1 is full sun on flat ground, shadows have
+    about 0.35. ``landuse`` indexes :data:`LANDUSE`. ``land[window]`` is a part of the same arrays.
     """
 
     first: np.ndarray
@@ -44,21 +52,46 @@ class Landscape:
     light: np.ndarray
     landuse: np.ndarray
 
+    @classmethod
+    def blank(cls, size: int) -> Landscape:
+        """A square of ``size`` pixels, evenly lit, where everything else is 0."""
+        index, number = np.zeros((size, size), np.int16), np.zeros((size, size), np.float32)
+        return cls(index, index.copy(), number, number + 1, index.copy())
+
+    def __getitem__(self, window: tuple[slice, slice]) -> Landscape:
+        maps = (self.first, self.second, self.mix, self.light, self.landuse)
+        return Landscape(*(values[window] for values in maps))
+
+    def paint(
+        self,
+        where: np.ndarray,
+        first: str,
+        second: str,
+        mix: float | np.ndarray,
+        light: float | np.ndarray | None = None,
+    ) -> None:
+        """Put two materials at the pixels ``where`` ``(H, W)`` bool.
+
+        ``mix`` and ``light`` are one number or ``(H, W)``; without ``light`` it stays as it is.
+        """
+        self.first[where], self.second[where] = _M[first], _M[second]
+        self.mix[where] = np.broadcast_to(mix, where.shape)[where]
+        if light is not None:
+            self.light[where] = np.broadcast_to(light, where.shape)[where]
+
 
 def noise_field(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
-    """Smooth random field of unit variance and zero mean, ``(size, size)``, features about ``scale`` pixels wide."""
+    """Smooth random field ``(size, size)``, features about ``scale`` pixels wide.
+
+    It has zero mean and unit variance.
+    """
     coarse = max(4, int(np.ceil(size / scale)) + 3)
     grid = rng.standard_normal((coarse, coarse)).astype(np.float32)
-    # Cubic zoom of a coarse grid: its cost does not grow with scale, unlike a Gaussian filter of that width.
-    offset = rng.uniform(0, 1, 2)
+    # Cubic zoom of a coarse grid: its cost does not grow with scale, as a Gaussian filter's would.
     step = (coarse - 3.0) / size
-    rows, cols = (
-        np.arange(size) * step + 1 + offset[0] * 0.5,
-        np.arange(size) * step + 1 + offset[1] * 0.5,
-    )
-    field = ndimage.map_coordinates(
-        grid, np.meshgrid(rows, cols, indexing="ij"), order=3, mode="nearest"
-    )
+    axes = [np.arange(size) * step + 1 + offset * 0.5 for offset in rng.uniform(0, 1, 2)]
+    places = np.meshgrid(*axes, indexing="ij")
+    field = ndimage.map_coordinates(grid, places, order=3, mode="nearest")
     return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
 
 
@@ -69,36 +102,48 @@ def parcels(rng: np.random.Generator, size: int, cell: float) -> tuple[np.ndarra
     cols = cols + noise_field(rng, size, cell * 1.5) * cell * 0.10
     count = max(6, int((size / cell) ** 2) + 4)
     seeds = rng.uniform(-0.15 * size, 1.15 * size, (count, 2))
-    distance, index = cKDTree(seeds).query(
-        np.stack([rows, cols], -1).reshape(-1, 2), k=2, workers=-1
-    )
+    places = np.stack([rows, cols], -1).reshape(-1, 2)
+    distance, index = cKDTree(seeds).query(places, k=2, workers=-1)
     border = (distance[:, 1] - distance[:, 0]).reshape(size, size).astype(np.float32)
     return index[:, 0].reshape(size, size), border, count
+
+
+def _turned(rows: np.ndarray, cols: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates along and across a direction."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return rows * cos + cols * sin, -rows * sin + cols * cos
 
 
 def box_at(
     land: Landscape, row: float, col: float, half: tuple[float, float], angle: float
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray] | None:
-    """Window, mask and ridge coordinate in [-1, 1] of a rotated rectangle; None when it is off the map."""
+    """Window, mask and ridge coordinate in [-1, 1] of a rotated rectangle; None off the map."""
     size = land.first.shape[0]
     reach = int(np.hypot(*half)) + 2
-    r0, r1, c0, c1 = int(row) - reach, int(row) + reach + 1, int(col) - reach, int(col) + reach + 1
-    if r0 < 0 or c0 < 0 or r1 > size or c1 > size:
+    top, left = int(row) - reach, int(col) - reach
+    bottom, right = int(row) + reach + 1, int(col) + reach + 1
+    if min(top, left) < 0 or max(bottom, right) > size:
         return None
-    rr, cc = np.mgrid[r0:r1, c0:c1]
-    u = (rr - row) * np.cos(angle) + (cc - col) * np.sin(angle)
-    v = -(rr - row) * np.sin(angle) + (cc - col) * np.cos(angle)
-    mask = (np.abs(u) <= half[0]) & (np.abs(v) <= half[1])
-    return (slice(r0, r1), slice(c0, c1)), mask, u / half[0]
+    window = (slice(top, bottom), slice(left, right))
+    rows, cols = np.mgrid[window]
+    u, v = _turned(rows - row, cols - col, angle)
+    return window, (np.abs(u) <= half[0]) & (np.abs(v) <= half[1]), u / half[0]
 
 
 def _building(
-    land: Landscape, rng: np.random.Generator, place, half, angle, roof: str, gable: bool
+    land: Landscape,
+    rng: np.random.Generator,
+    place: tuple[float, float],
+    half: tuple[float, float],
+    angle: float,
+    roof: str,
+    gable: bool = False,
 ) -> None:
-    """Paint one building with its shadow."""
+    """Paint one building, or car, with its shadow."""
+    row, col = place
     height = rng.uniform(2, 4) if gable else rng.uniform(2, 6)
-    shadow = box_at(land, place[0] - _SUN[0] * height, place[1] - _SUN[1] * height, half, angle)
-    body = box_at(land, *place, half, angle)
+    shadow = box_at(land, row - _SUN[0] * height, col - _SUN[1] * height, half, angle)
+    body = box_at(land, row, col, half, angle)
     if body is None or shadow is None:
         return
     window, mask, _ = shadow
@@ -106,148 +151,120 @@ def _building(
     window, mask, ridge = body
     # A gable roof has a sunlit and a shaded side: the sharpest line of a town seen from above.
     side = np.where(ridge * np.cos(angle) > 0, 0.78, 1.12) if gable else 1.0
-    land.first[window][mask] = _M[roof]
-    land.second[window][mask] = _M["grey roof"]
-    land.mix[window][mask] = rng.uniform(0, 0.35)
-    land.light[window][mask] = (np.broadcast_to(side, mask.shape) * rng.uniform(0.85, 1.1))[mask]
+    mix = rng.uniform(0, 0.35)
+    land[window].paint(mask, roof, "grey roof", mix, side * rng.uniform(0.85, 1.1))
 
 
 def _each(
     index_map: np.ndarray, where: np.ndarray
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Of every parcel: the window that holds it, and which pixels of the window are its own."""
-    windows = ndimage.find_objects(
-        np.where(where, index_map + 1, 0)
-    )  # or cost would grow with the square of the area
+    """Of every parcel: the window that holds it, and which pixels of the window belong to it."""
+    # Windows, or the cost would grow with the square of the area.
+    windows = ndimage.find_objects(np.where(where, index_map + 1, 0))
     for index, window in enumerate(windows):
         if window is not None:
             yield window, where[window] & (index_map[window] == index)
 
 
 def _trees(
-    land: Landscape, rng: np.random.Generator, places: np.ndarray, count: int, radius=(1.5, 4.0)
+    land: Landscape,
+    rng: np.random.Generator,
+    places: np.ndarray,
+    count: int,
+    radius: tuple[float, float],
 ) -> None:
-    """Scatter single round crowns, lit from one side, with shadows, on some of the ``places`` ``(N, 2)``."""
-    if not len(places):
-        return
-    for row, col in places[rng.integers(0, len(places), count)]:
+    """Scatter round crowns, lit from one side, with shadows, on some of the places ``(N, 2)``."""
+    for row, col in places[rng.integers(0, len(places), count)] if len(places) else ():
         r = rng.uniform(*radius)
-        for dr, dc, crown in ((-_SUN[0] * r, -_SUN[1] * r, False), (0, 0, True)):
-            box = box_at(land, row + dr, col + dc, (r, r), 0.0)
-            if box is None:
-                continue
-            window = box[0]
-            rr, cc = np.mgrid[window[0], window[1]]
-            rr, cc = rr - (row + dr), cc - (col + dc)
-            disc = rr**2 + cc**2 <= r * r
-            if crown:
-                land.first[window][disc] = _M["forest"]
-                land.second[window][disc] = _M["grass"]
-                land.mix[window][disc] = rng.uniform(0, 0.5)
-                land.light[window][disc] = (1.0 + 0.4 * (rr * _SUN[0] + cc * _SUN[1]) / r)[disc]
-            else:
-                land.light[window][disc] *= 0.55
+        shadow = box_at(land, row - _SUN[0] * r, col - _SUN[1] * r, (r, r), 0.0)
+        if shadow is not None:
+            disc, _, _ = _disc(shadow[0], row - _SUN[0] * r, col - _SUN[1] * r, r)
+            land.light[shadow[0]][disc] *= 0.55
+        crown = box_at(land, row, col, (r, r), 0.0)
+        if crown is not None:
+            disc, down, right = _disc(crown[0], row, col, r)
+            mix = rng.uniform(0, 0.5)
+            light = 1.0 + 0.4 * (down * _SUN[0] + right * _SUN[1]) / r
+            land[crown[0]].paint(disc, "forest", "grass", mix, light)
+
+
+def _disc(
+    window: tuple[slice, slice], row: float, col: float, r: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mask of a disc in a window, and pixels from its centre (down, right)."""
+    rows, cols = np.mgrid[window]
+    down, right = rows - row, cols - col
+    return down**2 + right**2 <= r * r, down, right
 
 
 def _paint_fields(
     land: Landscape, rng: np.random.Generator, where: np.ndarray, parcel: np.ndarray
 ) -> None:
     """Crops, stubble, grass and soil, one mixture a parcel, with tillage rows."""
-    size = land.first.shape[0]
-    rows, cols = np.mgrid[0:size, 0:size]
-    patchy = noise_field(rng, size, 30)
+    patchy = noise_field(rng, len(where), 30)
     for window, here in _each(parcel, where):
         first, second = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], 2)
         angle, period = rng.uniform(0, np.pi), rng.uniform(3, 9)
-        along = rows[window][here] * np.cos(angle) + cols[window][here] * np.sin(angle)
+        along, _ = _turned(*np.mgrid[window], angle)
         stripes = np.sin(along * 2 * np.pi / period)
-        land.first[window][here], land.second[window][here] = _M[first], _M[second]
-        land.mix[window][here] = np.clip(
-            rng.uniform(0, 0.5) + 0.12 * patchy[window][here] + 0.10 * stripes, 0, 1
-        )
-        land.light[window][here] = 1 + 0.05 * stripes * rng.uniform(0, 1.2)
+        mix = np.clip(rng.uniform(0, 0.5) + 0.12 * patchy[window] + 0.10 * stripes, 0, 1)
+        land[window].paint(here, first, second, mix, 1 + 0.05 * stripes * rng.uniform(0, 1.2))
 
 
 def _paint_town(
-    land: Landscape, rng: np.random.Generator, where: np.ndarray, index_map: np.ndarray, kind: str
+    land: Landscape, rng: np.random.Generator, where: np.ndarray, parcel: np.ndarray, kind: str
 ) -> None:
-    """Houses with gardens, or industry with big flat roofs and car parks, along a street grid turned per parcel."""
-    size = land.first.shape[0]
+    """Houses with gardens, or industry with big flat roofs and car parks, along a street grid.
+
+    The street grid is turned in each parcel.
+    """
     houses = kind == "houses"
-    land.first[where] = _M["grass" if houses else "concrete"]
-    land.second[where] = _M["soil" if houses else "asphalt"]
-    land.mix[where] = np.clip(0.35 + 0.25 * noise_field(rng, size, 10), 0, 1)[where]
-    rows, cols = np.mgrid[0:size, 0:size]
+    ground = ("grass", "soil") if houses else ("concrete", "asphalt")
+    land.paint(where, *ground, np.clip(0.35 + 0.25 * noise_field(rng, len(where), 10), 0, 1))
     pitch = rng.uniform(30, 38) if houses else rng.uniform(60, 85)
-    for window, here in _each(index_map, where):
+    # Of buildings: where they stand between two streets, and half their sides in units.
+    sides = (0.32, 0.78) if houses else (0.57,)
+    unit, widths, lengths = (
+        (1, (3.0, 4.6), (3.2, 5.5)) if houses else (pitch, (0.2, 0.36), (0.2, 0.38))
+    )
+    for window, here in _each(parcel, where):
         angle = rng.uniform(0, np.pi / 2)
-        u = rows[window] * np.cos(angle) + cols[window] * np.sin(angle)
-        v = -rows[window] * np.sin(angle) + cols[window] * np.cos(angle)
+        u, v = _turned(*np.mgrid[window], angle)
         street = here & ((u % pitch < 5) | (v % (pitch * 3) < 5))
-        ground = land.first[window]
-        ground[street], land.second[window][street], land.mix[window][street] = (
-            _M["asphalt"],
-            _M["concrete"],
-            0.15,
-        )
-        land.landuse[window][street] = _L["road"]
-        top, left = corner = (window[0].start, window[1].start)
+        part = land[window]
+        part.paint(street, "asphalt", "concrete", 0.15)
+        part.landuse[street] = _L["road"]
+        corner = (window[0].start, window[1].start)
         lot = here & ~street
-        lots_u = np.arange(np.floor(u[here].min() / pitch), np.ceil(u[here].max() / pitch) + 1)
+        blocks = np.arange(np.floor(u[here].min() / pitch), np.ceil(u[here].max() / pitch) + 1)
         step = rng.uniform(11, 15) if houses else pitch
-        for iu in lots_u:
-            for v_mid in np.arange(v[here].min(), v[here].max(), step):
-                sides = (0.32, 0.78) if houses else (0.57,)
-                for side in sides:
-                    uu = (iu + side) * pitch + rng.uniform(-1, 1)
-                    vv = v_mid + rng.uniform(-1.5, 1.5)
-                    row, col = (
-                        uu * np.cos(angle) - vv * np.sin(angle),
-                        uu * np.sin(angle) + vv * np.cos(angle),
-                    )
-                    r, c = int(row) - top, int(col) - left
-                    inside = (
-                        min(row, col, r, c) >= 0 and r < len(lot) and c < lot.shape[1] and lot[r, c]
-                    )
-                    if not inside or rng.random() < 0.12:
-                        continue
-                    if houses:
-                        half = (rng.uniform(3.0, 4.6), rng.uniform(3.2, 5.5))
-                        roof = rng.choice(
-                            ["red roof", "red roof", "grey roof", "dark soil", "metal roof"]
-                        )
-                    else:
-                        half = (rng.uniform(0.2, 0.36) * pitch, rng.uniform(0.2, 0.38) * pitch)
-                        roof = rng.choice(
-                            ["metal roof", "grey roof", "blue roof", "concrete", "metal roof"]
-                        )
-                    _building(land, rng, (row, col), half, angle, roof, gable=houses)
-        free = np.argwhere(here & (ground == _M["grass"])) + corner
+        middles = np.arange(v[here].min(), v[here].max(), step)
+        for block, middle, side in itertools.product(blocks, middles, sides):
+            along = (block + side) * pitch + rng.uniform(-1, 1)
+            across = middle + rng.uniform(-1.5, 1.5)
+            place = _turned(along, across, -angle)
+            r, c = int(place[0]) - corner[0], int(place[1]) - corner[1]
+            inside = min(*place, r, c) >= 0 and r < lot.shape[0] and c < lot.shape[1]
+            if not (inside and lot[r, c]) or rng.random() < 0.12:
+                continue
+            half = (rng.uniform(*widths) * unit, rng.uniform(*lengths) * unit)
+            _building(land, rng, place, half, angle, rng.choice(_ROOFS[kind]), gable=houses)
         if houses:
+            free = np.argwhere(here & (part.first == _M["grass"])) + corner
             _trees(land, rng, free, len(free) // 260, (1.2, 3.0))
-        lanes = (
-            np.argwhere(here & ((ground == _M["asphalt"]) | (ground == _M["concrete"]))) + corner
-        )
-        for row, col in lanes[rng.integers(0, len(lanes), len(lanes) // 180)] if len(lanes) else ():
-            _building(
-                land,
-                rng,
-                (row, col),
-                (1.0, 2.0),
-                angle,
-                rng.choice(["red car", "metal roof", "blue roof"]),
-                False,
-            )
+        paved = np.isin(part.first, [_M["asphalt"], _M["concrete"]])
+        lanes = np.argwhere(here & paved) + corner
+        for place in lanes[rng.integers(0, len(lanes), len(lanes) // 180)] if len(lanes) else ():
+            _building(land, rng, place, (1.0, 2.0), angle, rng.choice(_PAINTS))
 
 
 def _paint_forest(land: Landscape, rng: np.random.Generator, where: np.ndarray) -> None:
     """Closed canopy: crowns lit from one side are the slope of a bumpy surface."""
-    size = land.first.shape[0]
+    size = len(where)
     bumps = noise_field(rng, size, 4) + 0.6 * noise_field(rng, size, 7)
     slope = np.gradient(bumps, axis=0) * _SUN[0] + np.gradient(bumps, axis=1) * _SUN[1]
-    land.first[where], land.second[where] = _M["forest"], _M["grass"]
-    land.mix[where] = np.clip(0.2 + 0.2 * noise_field(rng, size, 12), 0, 1)[where]
-    land.light[where] = np.clip(1.0 + 0.55 * slope, 0.35, 1.8)[where]
+    mix = np.clip(0.2 + 0.2 * noise_field(rng, size, 12), 0, 1)
+    land.paint(where, "forest", "grass", mix, np.clip(1.0 + 0.55 * slope, 0.35, 1.8))
 
 
 def paint_band(land: Landscape, rng: np.random.Generator, width: float, kind: str) -> None:
@@ -255,25 +272,19 @@ def paint_band(land: Landscape, rng: np.random.Generator, width: float, kind: st
     size = land.first.shape[0]
     rows, cols = np.mgrid[0:size, 0:size].astype(np.float32)
     angle, offset = rng.uniform(0, np.pi), rng.uniform(0.25, 0.75) * size
-    along = rows * np.cos(angle) + cols * np.sin(angle)
-    across = (
-        -(rows - size / 2) * np.sin(angle) + (cols - size / 2) * np.cos(angle) - (offset - size / 2)
-    )
+    along, _ = _turned(rows, cols, angle)
+    _, across = _turned(rows - size / 2, cols - size / 2, angle)
+    across = across - (offset - size / 2)
     bend = 0.04 if kind == "road" else 0.10
-    across = across + bend * size * np.sin(
-        along * 2 * np.pi / (size * rng.uniform(0.7, 1.5)) + rng.uniform(0, 6)
-    )
-    band = np.abs(across) < width
+    waves = along * 2 * np.pi / (size * rng.uniform(0.7, 1.5)) + rng.uniform(0, 6)
+    distance = np.abs(across + bend * size * np.sin(waves))
+    band = distance < width
     if kind == "road":
-        land.first[band], land.second[band], land.mix[band] = _M["asphalt"], _M["concrete"], 0.2
-        line = np.abs(across) < 0.6
-        land.mix[line], land.light[band] = 0.9, 1.0
+        land.paint(band, "asphalt", "concrete", np.where(distance < 0.6, 0.9, 0.2), 1.0)
         land.landuse[band] = _L["road"]
     else:
-        bank = np.abs(across) < width * 1.25
-        land.first[bank], land.second[bank], land.mix[bank] = _M["sand"], _M["grass"], 0.4
-        land.first[band], land.second[band] = _M["water"], _M["algae"]
-        land.mix[band], land.light[band] = 0.3, 1.0
+        land.paint(distance < width * 1.25, "sand", "grass", 0.4)
+        land.paint(band, "water", "algae", 0.3, 1.0)
         land.landuse[band] = _L["water"]
 
 
@@ -290,14 +301,7 @@ def make_landscape(seed: int, size: int = 512) -> Landscape:
     if size < 64:
         raise ValueError(f"size must be at least 64 PAN pixels, found {size}; pass a larger size")
     rng = np.random.default_rng(seed)
-    blank = np.zeros((size, size), np.float32)
-    land = Landscape(
-        blank.astype(np.int16),
-        blank.astype(np.int16),
-        blank.copy(),
-        blank + 1,
-        blank.astype(np.int16),
-    )
+    land = Landscape.blank(size)
     parcel, border, count = parcels(rng, size, cell=rng.uniform(110, 170))
     share = rng.dirichlet([3, 2, 3.2, 1.6, 0.9, 0.9])
     uses = rng.choice(["field", "forest", "houses", "industry", "water", "soil"], count, p=share)
@@ -308,25 +312,21 @@ def make_landscape(seed: int, size: int = 512) -> Landscape:
     _paint_forest(land, rng, kind == _L["forest"])
     for use in ("houses", "industry"):
         _paint_town(land, rng, kind == _L[use], parcel, use)
-    lake = kind == _L["water"]
-    land.first[lake], land.second[lake] = _M["water"], _M["algae"]
-    land.mix[lake] = np.clip(0.3 + 0.3 * noise_field(rng, size, 60), 0, 1)[lake]
-    bare = kind == _L["soil"]
-    land.first[bare], land.second[bare] = _M["soil"], _M["sand"]
-    land.mix[bare] = np.clip(0.4 + 0.35 * noise_field(rng, size, 18), 0, 1)[bare]
-    land.light[bare] = (1 + 0.12 * noise_field(rng, size, 6))[bare]
-    hedge = (border < 3.5) & (kind != _L["water"])
-    land.first[hedge], land.second[hedge], land.mix[hedge] = _M["forest"], _M["grass"], 0.5
+    mix = np.clip(0.3 + 0.3 * noise_field(rng, size, 60), 0, 1)
+    land.paint(kind == _L["water"], "water", "algae", mix)
+    mix = np.clip(0.4 + 0.35 * noise_field(rng, size, 18), 0, 1)
+    light = 1 + 0.12 * noise_field(rng, size, 6)
+    land.paint(kind == _L["soil"], "soil", "sand", mix, light)
+    land.paint((border < 3.5) & (kind != _L["water"]), "forest", "grass", 0.5)  # hedges
     if rng.random() < 0.6:
         paint_band(land, rng, rng.uniform(5, 14), "river")
     for _ in range(1 + int(rng.random() < 0.5)):
         paint_band(land, rng, rng.uniform(3.5, 6), "road")
     open_ground = np.argwhere(np.isin(land.landuse, [_L["field"], _L["soil"]]))
     _trees(land, rng, open_ground, len(open_ground) // 5000, (2.0, 4.5))
-    # Relief and grain: nothing on the ground is perfectly even, water least uneven.
-    grain = 0.05 * rng.standard_normal((size, size)).astype(np.float32) + 0.05 * noise_field(
-        rng, size, 3
-    )
+    # Relief and grain: nothing on the ground is perfectly even, and water is the most even.
+    grain = 0.05 * rng.standard_normal((size, size)).astype(np.float32)
+    grain = grain + 0.05 * noise_field(rng, size, 3)
     calm = np.where(land.first == _M["water"], 0.25, 1.0)
     land.light *= 1 + calm * (grain + 0.04 * noise_field(rng, size, 90))
     land.light[:] = np.clip(land.light, 0.2, 2.0)
@@ -337,24 +337,28 @@ def observe(land: Landscape, sensor: sensors.Sensor) -> tuple[np.ndarray, np.nda
     """At-sensor reflectance before MTF and noise.
 
     Returns:
-        ``(C, H, W)`` bands and ``(1, H, W)`` panchromatic image, float32, about [0, 0.6]. Both carry the path radiance
-        of a clear sky, larger at short wavelengths.
+        ``(C, H, W)`` bands and ``(1, H, W)`` panchromatic image, float32, about [0, 0.6]. Both
+        carry the path radiance of a clear sky, larger at short wavelengths.
     """
-    centres, widths = np.array(sensor.wavelengths_nm, float), np.array(sensor.widths_nm, float)
     low, high = sensor.pan_nm
-    table = reflectance(np.append(centres, (low + high) / 2), np.append(widths, (high - low) * 0.9))
+    centres = _centres(sensor)
+    table = reflectance(centres, np.append(sensor.widths_nm, (high - low) * 0.9))
     image = table[land.first] * (1 - land.mix[..., None]) + table[land.second] * land.mix[..., None]
     image = image * land.light[..., None]
-    path = 0.06 * (np.append(centres, (low + high) / 2) / 450.0) ** -3
+    path = 0.06 * (centres / 450.0) ** -3
     image = np.moveaxis(image + path, -1, 0).astype(np.float32)
-    image = ndimage.gaussian_filter(
-        image, (0, 0.45, 0.45)
-    )  # detector footprint: no aliased single-pixel edges
+    # The detector's footprint: no aliased single-pixel edges.
+    image = ndimage.gaussian_filter(image, (0, 0.45, 0.45))
     return image[:-1], image[-1:]
 
 
+def _centres(sensor: sensors.Sensor) -> np.ndarray:
+    """Centre wavelengths of the bands and, last, of PAN, nm."""
+    return np.append(sensor.wavelengths_nm, sum(sensor.pan_nm) / 2)
+
+
 def traffic(land: Landscape, seed: int, count: int, step: float) -> Landscape:
-    """A copy of a landscape with cars on its roads, each ``step`` PAN pixels further along its road.
+    """A copy of a landscape with cars on its roads, each ``step`` PAN pixels further along.
 
     Args:
         land: the landscape; where it has no road, cars drive on asphalt and concrete.
@@ -362,25 +366,20 @@ def traffic(land: Landscape, seed: int, count: int, step: float) -> Landscape:
         count: cars.
         step: how far they have driven, PAN pixels.
     """
-    busy = replace(land, **{f.name: getattr(land, f.name).copy() for f in fields(land)})
+    busy = copy.deepcopy(land)
     places = np.argwhere(land.landuse == _L["road"])
     if not len(places):
-        places = np.argwhere((land.first == _M["asphalt"]) | (land.first == _M["concrete"]))
+        places = np.argwhere(np.isin(land.first, [_M["asphalt"], _M["concrete"]]))
     for i in range(count if len(places) else 0):
-        rng = np.random.default_rng(
-            [seed, 2, i]
-        )  # of its own: a car that leaves the map must not change the others
+        # Random numbers of its own: a car that leaves the map must not change the others.
+        rng = np.random.default_rng([seed, 2, i])
         place = places[rng.integers(len(places))]
         near = places[np.abs(places - place).max(1) <= 12] - place
-        along = np.linalg.eigh(near.T @ near)[1][
-            :, -1
-        ]  # the road's direction here: (row, column), either way
-        along, paint = (
-            along * rng.choice([-1, 1]),
-            rng.choice(["red car", "metal roof", "blue roof"]),
-        )
+        along = np.linalg.eigh(near.T @ near)[1][:, -1]  # the road here (row, column), either way
+        along = along * rng.choice([-1, 1])
+        paint = rng.choice(_PAINTS)
         angle = np.arctan2(-along[0], along[1])  # `box_at` is longest along (-sin, cos)
-        _building(busy, rng, tuple(place + step * along), (1.5, 3.5), angle, paint, False)
+        _building(busy, rng, place + step * along, (1.5, 3.5), angle, paint)
     return busy
 
 
@@ -404,18 +403,19 @@ def make_scene(
         sensor: sensor or its name (:mod:`clippan_lite.physics.sensors`).
         convention: ``"benchmark"`` or ``"geo"``, see :mod:`clippan_lite.physics.degrade`.
         snr: mean signal divided by the standard deviation of the noise in MS; PAN has the same.
-        haze: share of the ground's light that the air takes away, and gives back as its own, bluish, in [0, 1).
-        shift: PAN pixels (down, right) that MS lies off PAN, as in :mod:`clippan_lite.data.registration`; up to 16.
+        haze: share of the ground's light that the air replaces by its own, bluish light, in [0, 1).
+        shift: PAN pixels (down, right) that MS lies off PAN, as in
+            :mod:`clippan_lite.data.registration`; up to 16.
         cars: moving cars; PAN sees them earlier than MS does.
         speed: PAN pixels that they drive between the two.
         saturated: share of PAN that is as bright as the sensor can tell, in [0, 0.5].
 
     Returns:
-        Pair: DN; ``truth`` is the noise-free MS on PAN's grid, unquantised, where and when MS sees it, under the same
-        haze and as bright.
+        Pair: DN; ``truth`` is the noise-free MS on PAN's grid, unquantised, where and when MS sees
+        it, under the same haze and as bright.
 
     Raises:
-        ValueError: a size that is no multiple of the ratio, or a knob out of its range.
+        ValueError: a size that is no multiple of the ratio, or an argument out of its range.
     """
     sensor = sensors.get(sensor) if isinstance(sensor, str) else sensor
     for name, whole in (("seed", seed), ("size", size), ("cars", cars)):
@@ -423,8 +423,6 @@ def make_scene(
             raise ValueError(f"{name} must be a whole number, 0 or more, found {whole!r}")
     if size % sensor.ratio or not size:
         raise ValueError(f"size must be a multiple of the ratio {sensor.ratio}, found {size}")
-    if len(shift) != 2:
-        raise ValueError(f"expected a shift (down, right) in PAN pixels, found {shift!r}")
     limits = (
         ("haze", haze, 0.99),
         ("saturated", saturated, 0.5),
@@ -434,9 +432,10 @@ def make_scene(
     for name, value, most in limits:
         if not 0 <= value <= most:
             raise ValueError(f"{name} must be 0 to {most}, found {value}")
-    if max(map(abs, shift)) > 16 or snr <= 0:
+    if len(shift) != 2 or max(map(abs, shift)) > 16 or snr <= 0:
         raise ValueError(
-            f"expected a shift of at most 16 PAN pixels and an snr above 0, found {shift}, {snr}"
+            "expected a shift (down, right) of at most 16 PAN pixels and an snr above 0, "
+            f"found {shift} and {snr}"
         )
     land = make_landscape(seed, size)
     bands, pan = observe(land, sensor)
@@ -444,19 +443,17 @@ def make_scene(
         pan = observe(traffic(land, seed, cars, 0.0), sensor)[1]
         bands = observe(traffic(land, seed, cars, speed), sensor)[0]
     if haze:
-        low, high = sensor.pan_nm
-        air = 0.35 * (np.append(sensor.wavelengths_nm, (low + high) / 2) / 450.0) ** -1.3
-        bands, pan = (
-            image * (1 - haze) + haze * light[:, None, None].astype(np.float32)
-            for image, light in ((bands, air[:-1]), (pan, air[-1:]))
-        )
+        air = 0.35 * (_centres(sensor) / 450.0) ** -1.3
+        air = air[:, None, None].astype(np.float32)
+        bands = bands * (1 - haze) + haze * air[:-1]
+        pan = pan * (1 - haze) + haze * air[-1:]
     if any(shift):
         pan = ndimage.shift(pan, (0, -shift[0], -shift[1]), order=3, mode="nearest")
     peak = 2**sensor.bits - 1
     gain = 0.85 * peak / 0.62  # reflectance 0.62 (bright roof in sun) fills 85 % of the range
     if saturated:
         gain = peak / float(np.quantile(pan, 1 - saturated))
-    truth, pan = torch.from_numpy(bands * gain), torch.from_numpy(pan * gain)
+    truth = torch.from_numpy(bands * gain)
     rng = np.random.default_rng([seed, 1])
     ms = degrade.degrade(truth[None], sensor.mtf_ms, sensor.ratio, convention)[0]
 
@@ -466,13 +463,14 @@ def make_scene(
 
     return Pair(
         ms=digitise(ms),
-        pan=digitise(pan),
+        pan=digitise(torch.from_numpy(pan * gain)),
         sensor=sensor,
         name=f"synthetic_{sensor.name.lower()}_{seed}",
         convention=convention,
         truth=truth.clamp(0, peak),
         dtype="uint8" if sensor.bits <= 8 else "uint16",
-        # An invented place, so that results open in a GIS: half-metre pixels at the origin of UTM zone 31 N.
+        # An invented place, so that results open in a GIS: half-metre pixels at the origin of UTM
+        # zone 31 N.
         georef={
             "crs": CRS.from_epsg(32631),
             "transform": Affine(0.5, 0, 500_000, 0, -0.5, size * 0.5),
