@@ -176,6 +176,7 @@ def _sweep_options(sweep: ArgumentParser) -> None:
 
 def _chain(arguments: Namespace) -> int:
     from clippan_lite.course import chain
+    from clippan_lite.runtime import notebooks
 
     parameters: dict[str, object] = {}
     for name, value in arguments.parameters:
@@ -185,17 +186,17 @@ def _chain(arguments: Namespace) -> int:
     if bool(arguments.pan) != bool(arguments.ms):
         have, lack = ("--pan", "--ms") if arguments.pan else ("--ms", "--pan")
         raise ValueError(f"{have} is given without {lack}: a pair needs --pan, --ms and --sensor")
-    if arguments.pan and not (arguments.sensor or chain.SENSOR in parameters):
+    if arguments.pan and not (arguments.sensor or "sensor" in parameters):
         raise ValueError("a pair needs --sensor too: clippan-lite sensors lists the names")
-    for option, name in (("pan", chain.PAN), ("ms", chain.MS), ("sensor", chain.SENSOR)):
-        value = getattr(arguments, option)
+    for name in ("pan", "ms", "sensor"):
+        value = getattr(arguments, name)
         if value and name in parameters:
-            raise ValueError(f"--{option} and -p {name} are both given: give one of them")
+            raise ValueError(f"--{name} and -p {name} are both given: give one of them")
         if value:
             parameters[name] = value
     try:
         chain.run_chain(arguments.out, parameters, resume=arguments.resume)
-    except chain.NotebookFailed as error:
+    except notebooks.NotebookFailed as error:
         return _failed(error, 1)
     return 0
 
@@ -282,13 +283,13 @@ def _fuse(arguments: Namespace) -> int:
 
 
 def _sweep(arguments: Namespace) -> int:
-    from clippan_lite.experiments import sweep
+    from clippan_lite.experiments import study, sweep, tables
 
     names = ("workers", "scheduler", "direct", "device", "minutes")
     options = {name: getattr(arguments, name) for name in names}
-    table = sweep.run(sweep.read(arguments.study, arguments.full), arguments.out, **options)
-    rows, facts = sweep.load(table)
-    print("\n".join(sweep.summary(sweep.effects(rows, facts))))
+    table = sweep.run(study.read(arguments.study, arguments.full), arguments.out, **options)
+    rows, facts = tables.load(table)
+    print("\n".join(tables.summary(tables.effects(rows, facts))))
     if facts["points"]["missing"]:
         print("points are missing: the same command goes on", file=sys.stderr)
     return 1 if facts["points"]["failed"] or facts["points"]["missing"] else 0

@@ -120,7 +120,7 @@ def test_runs_in_order_with_parameters(folder, tmp_path, capsys):
         ({"rate": float("inf")}, "rate is inf, expected a finite number"),
         ({"bands": "3"}, "bands is 3, expected list"),
         ({"sensor": "KODAK"}, "unknown sensor 'KODAK'"),
-        ({"convention": "none"}, "convention 'none' is unknown"),
+        ({"convention": "none"}, "convention must be one of .*, found 'none'"),
         ({"pan": "p.tif"}, "give ms, sensor too"),
         ({"pan": "p.tif", "ms": "m.tif", "sensor": "KODAK"}, "unknown sensor"),
     ],
@@ -164,7 +164,7 @@ def test_resume(folder, tmp_path):
     out = tmp_path / "out"
     (folder / "02_second.py").write_text(HEADER + FAILING)
     with pytest.raises(
-        chain.NotebookFailed,
+        notebooks.NotebookFailed,
         match=r"^02_second failed: RuntimeError: the loss is NaN \(see .*ipynb\)$",
     ):
         run(folder, out, {"steps": 4})
@@ -228,14 +228,14 @@ def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path
         + "\n# %%\ndef read_pair():\n    raise ValueError('PAN is odd: turn it')\nread_pair()\n"
     )
     (folder / "01_first.py").write_text(HEADER + code)
-    with pytest.raises(chain.NotebookFailed, match=r"^PAN is odd: turn it$"):
+    with pytest.raises(notebooks.NotebookFailed, match=r"^PAN is odd: turn it$"):
         run(folder, tmp_path / "out")
 
 
 def test_a_dead_kernel_is_reported(folder, tmp_path):
     (folder / "01_first.py").write_text(HEADER + FIRST + "\n# %%\nos._exit(1)\n")
     with pytest.raises(
-        chain.NotebookFailed, match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb"
+        notebooks.NotebookFailed, match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb"
     ):
         run(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"

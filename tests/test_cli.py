@@ -8,6 +8,7 @@ import pytest
 from clippan_lite import cli
 from clippan_lite.course import chain
 from clippan_lite.physics import sensors
+from clippan_lite.runtime import notebooks
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -76,7 +77,7 @@ def test_chain_passes_everything_on(monkeypatch):
     [
         (ValueError("a\nb"), 2),
         (FileNotFoundError("no file"), 2),
-        (chain.NotebookFailed("02 failed"), 1),
+        (notebooks.NotebookFailed("02 failed"), 1),
     ],
 )
 def test_errors_are_one_line_with_an_exit_code(capsys, monkeypatch, error, code):

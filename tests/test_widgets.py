@@ -108,7 +108,7 @@ def test_a_typed_sentence_changes_what_the_supervisor_says(small_pair):
 
 def test_the_dashboard_stops_and_goes_on_to_the_same_network(small_pair, tmp_path, monkeypatch):
     monkeypatch.setattr(widgets, "REDRAW", 0.0)
-    config = TrainConfig(steps=8, batch=2, patch=64, direction=0.0)
+    config = TrainConfig(steps=8, batch=2, patch=64).changed(direction=0.0)
     box = widgets.dashboard(small_pair, config, folder=tmp_path, side=64)
     begin, halt, bar, told = box.children[0].children
     bar.observe(lambda change: change["new"] == 3 and halt.click(), "value")
@@ -126,7 +126,9 @@ def test_the_dashboard_stops_and_goes_on_to_the_same_network(small_pair, tmp_pat
 
 
 def test_a_dashboard_that_fails_says_so(small_pair, tmp_path):
-    box = widgets.dashboard(small_pair, TrainConfig(steps=8, direction=1.0), folder=tmp_path)
+    box = widgets.dashboard(
+        small_pair, TrainConfig(steps=8).changed(direction=1.0), folder=tmp_path
+    )
     box.children[0].children[0].click()
     box.thread.join(60)
     assert (

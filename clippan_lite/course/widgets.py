@@ -154,14 +154,14 @@ def sentences(
         prompt = prompts.get(prompt_set.value)
         prompt = replace(prompt, hrms=sentence.value.strip() or prompt.hrms)
         with torch.no_grad():
-            texts = supervisor.with_prompts(prompt).encode_texts()
+            guide = losses.Guide.of(supervisor.with_prompts(prompt))
             rows = [
-                (name, _likeness(images["hrms"], texts), f"{losses.direction(images, texts):.3f}")
+                (name, _likeness(images["hrms"], guide), f"{losses.direction(images, guide):.3f}")
                 for name, images in features.items()
             ]
         any_candidate = next(iter(features.values()))
         rows += [
-            (f"({kind.upper()})", _likeness(any_candidate[kind], texts), "")
+            (f"({kind.upper()})", _likeness(any_candidate[kind], guide), "")
             for kind in ("ms", "pan")
         ]
         table.value = _table(["fused image", "cos(image, sentence)", "L_d"], rows)
@@ -175,8 +175,9 @@ def sentences(
     return ipywidgets.VBox([prompt_set, sentence, table])
 
 
-def _likeness(images: torch.Tensor, texts: dict[str, torch.Tensor]) -> str:
-    return f"{(images @ texts['hrms'].T).mean():.3f}"
+def _likeness(images: torch.Tensor, guide: losses.Guide) -> str:
+    """Mean cosine between image features and the sentence of the fused image."""
+    return f"{(images @ guide.texts['hrms'].T).mean():.3f}"
 
 
 def dashboard(
