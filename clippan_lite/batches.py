@@ -117,10 +117,10 @@ class Batches:
         self,
         pairs: Sequence[Pair],
         config: TrainConfig,
-        supervisor: Supervisor | None,
-        teacher: Fusion | None,
-        device: str | torch.device,
-        part: slice,
+        supervisor: Supervisor | None = None,
+        teacher: Fusion | None = None,
+        device: str | torch.device = "cpu",
+        part: slice = slice(None),
     ):
         self.count, self.part = config.batch, part
         self.generator = torch.Generator().manual_seed(config.seed)

@@ -59,6 +59,7 @@ import torch
 from clippan_lite import adaptation, classical, losses, prompts
 from clippan_lite.adapter import Supervisor
 from clippan_lite.course import figures, plotting, widgets
+from clippan_lite.course.listing import listing
 from clippan_lite.experiments import probes, statistics, steps
 from clippan_lite.metrics import faults
 
@@ -147,7 +148,7 @@ print((cosines @ cosines.T).cpu().numpy().round(2))
 #
 # ## Training
 #
-# $L_{s1} = L_{inter} + 0.3\,L_{intra} + L_{fusion} + 10\,L_{direction}$ (`losses.stage_one`; the paper has the first three, each with weight 1):
+# $L_{s1} = L_{inter} + 0.3\,L_{intra} + L_{fusion} + 10\,L_{direction}$ (`losses.ADAPT_TERMS`; the paper has the first three, each with weight 1):
 #
 # * `inter` (InterMCL, `losses.inter_mcl`): each image type against the sentences, **by type**: cross entropy of $\cos(f, t) / 0.07$, both ways. Targets by batch index, as in
 #   ordinary CLIP training, would make it $\ln B$ for any batch of $B$ images, since all images of a type share one sentence;
@@ -157,7 +158,25 @@ print((cosines @ cosines.T).cpu().numpy().round(2))
 #   point. Its formula is in notebook 03. `drift`, how far the adapted sentences went from CLIP's own, is only watched.
 #
 # There is no true HRMS at this scale. Three classical methods make the examples, a random one for each crop, so that no
-# single method's look is learned (the paper takes BDSD alone: `adapt_examples="BDSD"`, `adapt_direction=0`).
+# single method's look is learned (the paper takes BDSD alone: `adapt_recipe="paper"`).
+#
+# This is the whole loop, as it is installed (`adaptation.adapt`):
+
+# %%
+listing(adaptation.adapt, first="for step in steps:", last="return")
+
+# %% [markdown]
+# Line by line:
+#
+# | line | what happens |
+# |---|---|
+# | `stage_one_views` | crops of the same places as MS, PAN and HRMS |
+# | `supervisor.encode` | each goes through its stem, the frozen CLIP and its adapter |
+# | `losses.Guide.of` | the three sentences go through CLIP and the text adapters |
+# | `term.function` | the five terms, from the features and the sentences alone |
+# | `losses.weighted_sum` | their sum with the weights of the recipe |
+# | `loss.backward`, `optimiser.step` | stems and adapters learn; CLIP has no trainable weights |
+# | `read_row`, `steps.finish` | the terms become a row of the history; progress bar and Ctrl-C |
 
 # %%
 supervisor, history = adaptation.adapt(pair, clip_model, sentences, setup.adapt_config, setup.on)

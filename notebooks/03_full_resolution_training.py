@@ -54,10 +54,11 @@ seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
-import torch
 
-from clippan_lite import data, fusion, losses, training
+from clippan_lite import batches, fusion, losses, training
+from clippan_lite.config import TrainConfig
 from clippan_lite.course import figures, imagery, plotting, widgets
+from clippan_lite.course.listing import listing
 from clippan_lite.data import geotiff
 from clippan_lite.experiments import probes, steps
 from clippan_lite.physics import degrade
@@ -97,13 +98,13 @@ supervisor = steps.get_supervisor(setup, pair, clip_model)
 # %% [markdown]
 # ## The losses
 #
-# $L_{s2} = L_{spec} + L_{spat} + L_{QNR} + L_{ship} + L_d$ (`losses.stage_two`), each with a weight of its own:
+# $L_{s2} = L_{spec} + L_{spat} + L_{QNR} + L_{ship} + L_d$ (`losses.TERMS`), each with a weight of its own:
 #
 # * `spec` (`losses.spectral`): the output, blurred by the MTF and decimated, must be MS again: mean squared error (MSE) + 1 - SSIM of the two;
 # * `spat` (`losses.spatial`): $\phi$(output), a learned 1x1 mix of the bands, must be PAN: MSE + 1 - SSIM;
 # * `qnr` (`losses.quality`): $1 - (1 - D_\lambda)(1 - D_s)$, the metric itself; notebook 04 explains it;
 # * `ship` (`losses.pseudo`): L1 to the output of a teacher trained at reduced resolution (not used on this page);
-# * `direction` (`losses.language`): $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
+# * `direction` (`losses.direction_in_crops`): $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
 #   T_{PAN}))$.
 #
 # The paper weighs all by 1. Here `qnr` and `direction` get .03: the norms printed below the next figure show how much harder they pull at the
@@ -115,20 +116,13 @@ supervisor = steps.get_supervisor(setup, pair, clip_model)
 # network. A network's last layer starts at zero here, so that untrained it returns EXP; gradients would stop at that layer, so what follows looks at the image: the gradient of each term at EXP.
 
 # %% tags=["nbval-check-output"]
-patches = data.Patches(pair, 128, device=setup.on)
-batch = patches.sample(1, torch.Generator().manual_seed(2))
-to_pan = training.fit_to_pan(pair).to(setup.on)
-texts = supervisor.encode_texts()
-weights = {"spec": 1, "spat": 1, "qnr": 1, "ship": 0, "direction": 1}
+one_patch = TrainConfig(batch=1, stride=1, crops_in_turn=1, seed=2)
+batch = batches.Batches([pair], one_patch, supervisor, device=setup.on).draw(step=0)["full"]
 gradients = {}
-for term in ("spec", "spat", "qnr", "direction"):
-    fused = batch["exp"].clone().requires_grad_()
-    only = dict.fromkeys(weights, 0) | {term: 1}
-    value = losses.stage_two(
-        fused, batch, pair.sensor, to_pan, only, supervisor, texts, pair.convention
-    )[term]
-    value.backward()
-    gradients[term] = fused.grad[0]
+for name in ("spec", "spat", "qnr", "direction"):
+    fused = batch.exp.clone().requires_grad_()
+    losses.TERMS[name].function(fused, batch).backward()
+    gradients[name] = fused.grad[0]
 print(
     "every term reaches every band:",
     all((g.abs().amax(dim=(1, 2)) > 0).all().item() for g in gradients.values()),
@@ -137,9 +131,8 @@ print(
 # %%
 for term, gradient in gradients.items():
     print(f"{term:>10}: gradient norm at the fused image {gradient.norm():.4f}")
-pictures = {
-    "EXP": imagery.picture(batch["exp"][0].cpu(), rgb, imagery.limits(batch["exp"][0].cpu(), rgb))
-}
+exp = batch.exp[0].cpu()
+pictures = {"EXP": imagery.picture(exp, rgb, imagery.limits(exp, rgb))}
 for term, gradient in gradients.items():
     size = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
     pictures[term] = imagery.picture(size, [0], imagery.limits(size, [0]))
@@ -161,7 +154,29 @@ figures.show(
 #
 # ## Training
 #
-# The same loop, once without and once with $L_d$, for each seed. The paper's tables lack such a control for $L_d$
+# This is the whole loop, as it is installed (`training.train`):
+
+# %%
+listing(training.train, first="for step in steps:", last="state.remove")
+
+# %% [markdown]
+# Line by line:
+#
+# | line | what happens |
+# |---|---|
+# | `batches.draw` | random patches of MS, PAN and EXP; one scale down, too, if the term `reduced` has a weight |
+# | `forward` | the network fuses the patches |
+# | `images = ...` | the fused images, cut off from the network: here the terms of the loss meet |
+# | `losses.balanced` | weights scaled by how hard each term pulls, if the setting `balance` asks for it |
+# | `losses.backward` | each term, and its gradient at the fused image; the weighted gradients are added up |
+# | `read_row` | the loss, the terms and the gradients' norms become one row of the history; a number that is not finite stops the training here |
+# | `torch.autograd.backward` | the sum of the gradients goes back through the network |
+# | `average_gradients` | several processes share a batch and agree on a gradient; a lone one does nothing here |
+# | `optimiser.step`, `schedule.step` | Adam moves the weights; the learning rate follows its cosine |
+# | `steps.finish` | the progress bar, your callbacks, and Ctrl-C |
+# | `state.finish` | the state is kept now and then, so that a stopped training goes on |
+#
+# A term is a function of the fused image and the batch, and `losses.TERMS` names them all. Now the same loop runs once without and once with $L_d$, for each seed. The paper's tables lack such a control for $L_d$
 # beside $L_{ship}$; ours has the same seed on both sides, so the difference can be paired.
 
 # %%
@@ -284,8 +299,8 @@ print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/03_full_resolution_training_solutions.ipynb`.
 #
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(x, batch["pan"], to_pan)` of EXP
-# itself, `x = batch["exp"]`. *Expected:* `spectral` has almost nothing against it (.01), `spatial` twenty times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch)` and `losses.spatial(x, batch)` of EXP
+# itself, `x = batch.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None

@@ -21,25 +21,25 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import data, losses, training
+from clippan_lite import batches, losses, training
+from clippan_lite.config import TrainConfig
 from clippan_lite.experiments import steps
 
 setup = steps.Setup()
 pair = steps.get_pair(setup)
-patches = data.Patches(pair, 128, device=setup.on)
-batch = patches.sample(1, torch.Generator().manual_seed(2))
-to_pan = training.fit_to_pan(pair).to(setup.on)
+one_patch = TrainConfig(batch=1, stride=1, crops_in_turn=1, seed=2)
+batch = batches.Batches([pair], one_patch, device=setup.on).draw(step=0)["full"]
 
 # %% [markdown]
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch["ms"], pair.sensor, pair.convention)` and `losses.spatial(x, batch["pan"], to_pan)` of EXP
-# itself, `x = batch["exp"]`. *Expected:* `spectral` has almost nothing against it (.01), `spatial` twenty times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch)` and `losses.spatial(x, batch)` of EXP
+# itself, `x = batch.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None
 # begin solution
 with torch.no_grad():
-    spectral = losses.spectral(batch["exp"], batch["ms"], pair.sensor, pair.convention).item()
-    spatial = losses.spatial(batch["exp"], batch["pan"], to_pan).item()
+    spectral = losses.spectral(batch.exp, batch).item()
+    spatial = losses.spatial(batch.exp, batch).item()
 # end solution
 print("EXP: spectral", spectral, "| spatial", spatial)
 
