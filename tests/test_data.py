@@ -46,7 +46,7 @@ def test_a_pair_without_nodata_is_its_own_largest_part():
     ("width", "size"), [(1280, 64), (512, 64), (320, 64), (200, 64), (256, 64), (512, 128)]
 )
 def test_held_out_crops_lie_behind_a_gap_and_are_whole(width, size):
-    """A split by block: no pixel of a held-out crop, nor the filter's reach around it, is in a training crop."""
+    """No pixel of a held-out crop, nor the filter's reach around it, is in a training crop."""
     columns = torch.arange(width).float().expand(1, width, width) + 1
     pair = data.Pair(
         ms=columns[:, ::4, ::4].repeat(4, 1, 1).contiguous(),

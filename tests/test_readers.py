@@ -131,7 +131,7 @@ def broken(scene, **changes):
             "values up to .* only: give digital numbers",
         ),
         ({"pan": np.zeros((1, 0, 0))}, "WV3", "expected 1 bands"),
-        ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "PAN holds str32, expected digital numbers"),
+        ({"pan": np.array([["a"] * 256] * 256)}, "WV3", "PAN holds str32, expected digital num"),
         ({"pan": None}, "WV3", "has no PAN"),
         ({}, "WV9", "WV9"),
     ],

@@ -8,11 +8,12 @@ from rasterio.transform import Affine, from_origin
 
 from clippan_lite.data import Pair, geotiff, registration, synthetic
 from clippan_lite.data.registration import Shift, correct, estimate
-from clippan_lite.experiments import steps
+from clippan_lite.experiments import Experiment, Run
 from clippan_lite.physics import sensors
 
-# Best PAN sampling offset (down, right) from the area-aligned centre, in steps of 0.25 PAN pixel, found by others with
-# another method. An offset o means that MS lies 0.5 - o off PAN by the benchmark convention.
+# Best PAN sampling offset (down, right) from the area-aligned centre, in steps of 0.25 PAN pixel,
+# found by others with another method. An offset o means that MS lies 0.5 - o off PAN by the
+# benchmark convention.
 PEERS = {
     "gf2_train_0": (-1.5, 0.0),
     "gf2_train_1": (-1.25, -0.25),
@@ -64,7 +65,7 @@ def test_known_fractions_are_found(sensor, convention, seed, shift):
 
 
 def test_signs_by_hand():
-    """MS sampled here at PAN's rows 4 i + 2, from an image whose content PAN shows 3 rows higher and 1 column right."""
+    """MS is sampled at rows 4 i + 2 of an image that PAN shows 3 rows higher and 1 column right."""
     rng = np.random.default_rng(0)
     ground = torch.from_numpy(
         rng.random((1, 320, 320)).cumsum(1) % 7 + rng.random((1, 320, 320)).cumsum(2) % 5
@@ -204,7 +205,7 @@ def test_whole_pixels_are_lossless(town):
 
 @pytest.mark.parametrize("cycles", [0.05, 0.25, 0.45])
 def test_fractions_keep_the_image_sharp(town, cycles):
-    """Waves up to 0.9 of PAN's Nyquist frequency arrive where they belong, with 1 % error at most."""
+    """Waves up to 0.9 of PAN's Nyquist frequency arrive where they belong, to 1 %."""
 
     def wave(down, right):
         y, x = np.mgrid[:512, :512]
@@ -251,7 +252,7 @@ def test_fused_images_lie_where_ms_says(town, convention, half):
         "ms_transform": from_origin(99.0, 902.0, 2.0, 2.0),
     }
     mended = correct(replace(town, convention=convention, georef=georef), Shift(2.0, 1.0, 1.0))
-    # Centre of MS pixel 0: (100, 901). PAN pixels with that centre: between 1 and 2 by "geo", 2 by "benchmark".
+    # Centre of MS pixel 0: (100, 901). Between PAN pixels 1 and 2 by "geo", 2 by "benchmark".
     assert mended.georef["transform"] == Affine(0.5, 0, 99.0 - half, 0, -0.5, 902.0 + half)
     assert mended.georef["ms_transform"] == georef["ms_transform"]
     assert correct(replace(town, georef={}), Shift(2.0, 1.0, 1.0)).georef == {}
@@ -269,7 +270,8 @@ def test_reading_prints_the_shift_and_what_to_do(files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == (
         "Registration: MS lies 1.60 down, 0.80 left of PAN (PAN pixels; benchmark convention), "
-        "multiple correlation 1.00; register (--register, in notebooks -p register true) shifts PAN onto MS"
+        "multiple correlation 1.00; register (--register, in notebooks -p register true) shifts PAN "
+        "onto MS"
     )
     assert pair.pan_shift == (0, 0) and pair.valid is None
 
@@ -309,28 +311,24 @@ def test_pairs_that_do_not_tell_are_not_registered(town, tmp_path):
             geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
 
 
-def test_steps_register_and_keep_products_apart(files, tmp_path):
-    plain = steps.Setup(run_dir=str(tmp_path), pan=str(files[0]), ms=str(files[1]), sensor="IKONOS")
-    registered = replace(plain, register=True)
-    registered.check()
-    assert steps.get_pair(plain).pan_shift == (0, 0)
-    assert steps.get_pair(registered).pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
-    assert steps.supervisor_path(plain) != steps.supervisor_path(registered)
-    assert steps.network_path(plain, False, 0, "full") != steps.network_path(
-        registered, False, 0, "full"
+def test_runs_register_and_keep_products_apart(files, tmp_path):
+    given = {"pan": str(files[0]), "ms": str(files[1]), "sensor": "IKONOS"}
+    plain, registered = (
+        Run(Experiment.of({**given, "register": register}), tmp_path) for register in (False, True)
     )
+    registered.experiment.check()
+    assert plain.pair.pan_shift == (0, 0)
+    assert registered.pair.pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
+    assert plain.supervisor_path != registered.supervisor_path
+    assert plain.network_path(False) != registered.network_path(False)
 
 
 def test_the_synthetic_scene_needs_no_shift(tmp_path):
-    setup = steps.Setup(run_dir=str(tmp_path), scene_size=256, register=True)
     for _ in range(2):  # made, then loaded
-        pair = steps.get_pair(setup)
-        assert (
-            pair.name == "synthetic_wv2_0_registered"
-            and pair.pan_shift == (0, 0)
-            and pair.valid is None
-        )
-    assert torch.equal(pair.pan, steps.get_pair(replace(setup, register=False)).pan)
+        pair = Run(Experiment(size=256, register=True), tmp_path).pair
+        assert pair.name == "synthetic_wv2_0_registered" and pair.pan_shift == (0, 0)
+        assert pair.valid is None
+    assert torch.equal(pair.pan, Run(Experiment(size=256), tmp_path).pair.pan)
 
 
 @pytest.mark.real

@@ -1,7 +1,8 @@
-"""Pairs of PAN and MS images: what one is, where it comes from, and whether its files fit together.
+"""Pairs of PAN and MS images: what a pair is, where it comes from, and whether its files fit.
 
-Begin with :class:`Pair` (``pair``) and :func:`clippan_lite.data.geotiff.read_pair`. This wing may import ``physics`` and
-``runtime``. Only ``pair`` and ``patches`` are loaded here: the readers need rasterio or h5py.
+Begin with :class:`Pair` (``pair``) and :func:`clippan_lite.data.geotiff.read_pair`. This wing may
+import ``physics`` and ``runtime``. Only ``pair`` and ``patches`` are loaded here, because the
+readers need rasterio or h5py.
 """
 
 from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes, with_bands

@@ -1,6 +1,7 @@
 """Materials of the synthetic scenes and their reflectance.
 
-The spectra are smooth curves drawn by us after the shape of typical library spectra: plausible, not measured.
+We drew the spectra as smooth curves after the shape of typical library spectra: plausible, not
+measured.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 WAVELENGTHS_NM = (400, 450, 500, 550, 600, 660, 700, 750, 830, 950, 1600, 2200)
-#: Reflectance in percent at WAVELENGTHS_NM (our own plausible curves; linear in between).
+#: Reflectance in percent at WAVELENGTHS_NM, linear in between.
 SPECTRA = {
     "grass": (3, 4, 5, 11, 7, 5, 14, 36, 44, 46, 24, 11),
     "crop": (2, 3, 4, 9, 5, 4, 12, 42, 54, 55, 26, 12),
@@ -33,9 +34,7 @@ MATERIALS = tuple(SPECTRA)
 def reflectance(centres_nm: np.ndarray, fwhm_nm: np.ndarray) -> np.ndarray:
     """Reflectance in [0, 1] of each material in Gaussian bands, ``(len(MATERIALS), bands)``."""
     wavelengths = np.arange(400, 2300, 5.0)
-    curves = (
-        np.stack([np.interp(wavelengths, WAVELENGTHS_NM, SPECTRA[name]) for name in MATERIALS])
-        / 100
-    )
+    percent = [np.interp(wavelengths, WAVELENGTHS_NM, SPECTRA[name]) for name in MATERIALS]
+    curves = np.stack(percent) / 100
     weights = np.exp(-4 * np.log(2) * ((wavelengths - centres_nm[:, None]) / fwhm_nm[:, None]) ** 2)
     return (curves @ (weights / weights.sum(1, keepdims=True)).T).astype(np.float32)

@@ -176,25 +176,26 @@ def _trees(
     """Scatter round crowns, lit from one side, with shadows, on some of the places ``(N, 2)``."""
     for row, col in places[rng.integers(0, len(places), count)] if len(places) else ():
         r = rng.uniform(*radius)
-        shadow = box_at(land, row - _SUN[0] * r, col - _SUN[1] * r, (r, r), 0.0)
+        shadow = _disc(land, row - _SUN[0] * r, col - _SUN[1] * r, r)
         if shadow is not None:
-            disc, _, _ = _disc(shadow[0], row - _SUN[0] * r, col - _SUN[1] * r, r)
-            land.light[shadow[0]][disc] *= 0.55
-        crown = box_at(land, row, col, (r, r), 0.0)
+            part, disc, _ = shadow
+            part.light[disc] *= 0.55
+        crown = _disc(land, row, col, r)
         if crown is not None:
-            disc, down, right = _disc(crown[0], row, col, r)
-            mix = rng.uniform(0, 0.5)
-            light = 1.0 + 0.4 * (down * _SUN[0] + right * _SUN[1]) / r
-            land[crown[0]].paint(disc, "forest", "grass", mix, light)
+            part, disc, sunward = crown
+            part.paint(disc, "forest", "grass", rng.uniform(0, 0.5), 1.0 + 0.4 * sunward / r)
 
 
 def _disc(
-    window: tuple[slice, slice], row: float, col: float, r: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mask of a disc in a window, and pixels from its centre (down, right)."""
-    rows, cols = np.mgrid[window]
+    land: Landscape, row: float, col: float, r: float
+) -> tuple[Landscape, np.ndarray, np.ndarray] | None:
+    """The part of a map around a disc, its mask, and pixels towards the sun; None off the map."""
+    box = box_at(land, row, col, (r, r), 0.0)
+    if box is None:
+        return None
+    rows, cols = np.mgrid[box[0]]
     down, right = rows - row, cols - col
-    return down**2 + right**2 <= r * r, down, right
+    return land[box[0]], down**2 + right**2 <= r * r, down * _SUN[0] + right * _SUN[1]
 
 
 def _paint_fields(
@@ -205,7 +206,8 @@ def _paint_fields(
     for window, here in _each(parcel, where):
         first, second = rng.choice(["crop", "grass", "stubble", "soil", "crop", "dark soil"], 2)
         angle, period = rng.uniform(0, np.pi), rng.uniform(3, 9)
-        along, _ = _turned(*np.mgrid[window], angle)
+        rows, cols = np.mgrid[window]
+        along, _ = _turned(rows, cols, angle)
         stripes = np.sin(along * 2 * np.pi / period)
         mix = np.clip(rng.uniform(0, 0.5) + 0.12 * patchy[window] + 0.10 * stripes, 0, 1)
         land[window].paint(here, first, second, mix, 1 + 0.05 * stripes * rng.uniform(0, 1.2))
@@ -229,7 +231,8 @@ def _paint_town(
     )
     for window, here in _each(parcel, where):
         angle = rng.uniform(0, np.pi / 2)
-        u, v = _turned(*np.mgrid[window], angle)
+        rows, cols = np.mgrid[window]
+        u, v = _turned(rows, cols, angle)
         street = here & ((u % pitch < 5) | (v % (pitch * 3) < 5))
         part = land[window]
         part.paint(street, "asphalt", "concrete", 0.15)
@@ -242,13 +245,14 @@ def _paint_town(
         for block, middle, side in itertools.product(blocks, middles, sides):
             along = (block + side) * pitch + rng.uniform(-1, 1)
             across = middle + rng.uniform(-1.5, 1.5)
-            place = _turned(along, across, -angle)
-            r, c = int(place[0]) - corner[0], int(place[1]) - corner[1]
-            inside = min(*place, r, c) >= 0 and r < lot.shape[0] and c < lot.shape[1]
+            row = along * np.cos(angle) - across * np.sin(angle)
+            col = along * np.sin(angle) + across * np.cos(angle)
+            r, c = int(row) - corner[0], int(col) - corner[1]
+            inside = min(row, col, r, c) >= 0 and r < lot.shape[0] and c < lot.shape[1]
             if not (inside and lot[r, c]) or rng.random() < 0.12:
                 continue
             half = (rng.uniform(*widths) * unit, rng.uniform(*lengths) * unit)
-            _building(land, rng, place, half, angle, rng.choice(_ROOFS[kind]), gable=houses)
+            _building(land, rng, (row, col), half, angle, rng.choice(_ROOFS[kind]), gable=houses)
         if houses:
             free = np.argwhere(here & (part.first == _M["grass"])) + corner
             _trees(land, rng, free, len(free) // 260, (1.2, 3.0))
@@ -280,7 +284,8 @@ def paint_band(land: Landscape, rng: np.random.Generator, width: float, kind: st
     distance = np.abs(across + bend * size * np.sin(waves))
     band = distance < width
     if kind == "road":
-        land.paint(band, "asphalt", "concrete", np.where(distance < 0.6, 0.9, 0.2), 1.0)
+        land.paint(band, "asphalt", "concrete", 0.2, 1.0)
+        land.mix[distance < 0.6] = 0.9  # the middle line; beside a road thinner than it, too
         land.landuse[band] = _L["road"]
     else:
         land.paint(distance < width * 1.25, "sand", "grass", 0.4)

@@ -135,10 +135,19 @@ def test_size_ratio(pair_files, images):
     geotiff.read_pair(*pair_files(ms=three, ms_profile={"transform": grid(2.0)}), "LANDSAT8")
 
 
-@pytest.mark.parametrize(("first", "expected"), [
-    (0.0, (0, 0, 0.0)), (-0.5, (0, 0, -0.5)), (5.0, (5, 0, 0.0)), (-1.0, (3, 1, 0.0)), (-4.5, (0, 1, -0.5)),
-    (7.6, (8, 0, -0.4)), (-8.2, (0, 2, -0.2)), (-400.0, (0, 100, 0.0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (0.0, (0, 0, 0.0)),
+        (-0.5, (0, 0, -0.5)),
+        (5.0, (5, 0, 0.0)),
+        (-1.0, (3, 1, 0.0)),
+        (-4.5, (0, 1, -0.5)),
+        (7.6, (8, 0, -0.4)),
+        (-8.2, (0, 2, -0.2)),
+        (-400.0, (0, 100, 0.0)),
+    ],
+)
 def test_where_both_files_begin(first, expected):
     """PAN pixel, MS pixel and the rest: as near as the grids allow, never before either file."""
     assert grids._first_common(first, 4) == pytest.approx(expected)
@@ -175,7 +184,7 @@ def test_grids(pair_files):
 
 @pytest.mark.parametrize(("right", "down"), [(2, 1), (-1, 2), (0.5, 0.5)])
 def test_geo_puts_ms_where_the_geotransforms_say(tmp_path, right, down, capsys):
-    """PAN's first pixel lies right of and below MS's corner: what it shows is moved there, and nothing else."""
+    """PAN starts right of and below MS's corner: its content is moved there, and nothing else."""
     pair = make_scene(seed=1, size=512, sensor="IKONOS", convention="geo")
     frequencies = np.meshgrid(np.fft.fftfreq(512), np.fft.fftfreq(512), indexing="ij")
     phase = np.exp(2j * np.pi * (down * frequencies[0] + right * frequencies[1]))
@@ -192,8 +201,8 @@ def test_geo_puts_ms_where_the_geotransforms_say(tmp_path, right, down, capsys):
     placed = geotiff.read_pair(*files, "IKONOS", convention="geo")
     assert placed.pan_shift == (down, right) and placed.name == tmp_path.name
     assert placed.georef["transform"].almost_equals(grid(1.0))
-    line = f"MS starts ({-right:.2f}, {-down:.2f}) PAN pixels (right, down) off PAN: PAN is shifted onto it."
-    assert line in capsys.readouterr().out
+    line = f"MS starts ({-right:.2f}, {-down:.2f}) PAN pixels (right, down) off PAN: "
+    assert f"{line}PAN is shifted onto it." in capsys.readouterr().out
     as_is = geotiff.read_pair(*files, "IKONOS")
     assert torch.equal(as_is.pan, torch.from_numpy(pan.astype("float32"))) and as_is.pan_shift == (
         0.0,

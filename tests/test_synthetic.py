@@ -122,7 +122,7 @@ def test_saturation_is_the_share_asked_for():
         ({"shift": (1,)}, r"expected a shift \(down, right\)"),
         ({"size": 64.0}, "size must be a whole number"),
         ({"seed": 1.5}, "seed must be a whole number, 0 or more, found 1.5"),
-        ({"shift": (20, 0)}, "shift of at most 16 PAN pixels"),
+        ({"shift": (20, 0)}, r"shift \(down, right\) of at most 16 PAN pixels"),
         ({"snr": 0}, "snr above 0"),
     ],
 )
