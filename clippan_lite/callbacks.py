@@ -110,7 +110,8 @@ def read_row(step: int, values: Mapping[str, torch.Tensor]) -> Row:
 
 def check_row(step: int, row: Mapping[str, float]) -> None:
     """Refuse a row with a number that is not finite (FloatingPointError)."""
-    for name, value in row.items():
+    parts = {name: value for name, value in row.items() if name != "loss"}
+    for name, value in {**parts, **row}.items():  # the sum comes last: a part of it says more
         if not math.isfinite(value):
             what = f"loss term {name!r}"
             if name.startswith("grad "):

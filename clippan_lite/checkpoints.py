@@ -57,7 +57,8 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
             f"{path.name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP"
         )
     config = AdaptConfig(**facts["config"])
-    prompts = PromptSet(**facts["prompts"])
+    antonyms = tuple(tuple(words) for words in facts["prompts"]["antonyms"])  # JSON made lists
+    prompts = PromptSet(**{**facts["prompts"], "antonyms": antonyms})
     rgb = tuple(facts["rgb"])
     shares = (config.image_share, config.text_share)
     supervisor = Supervisor(clip, prompts, facts["bands"], rgb, *shares)

@@ -452,7 +452,7 @@ def test_l_rho_reaches_every_band_and_parameter(small_pair, batch_of):
 
 # ---------------------------------------------------------------- at the truth
 
-#: Terms that a synthetic scene's truth does not lower to 0: they judge by other images.
+#: Terms that can be asked what they say of a synthetic scene's truth.
 TRUE_LOSSES = ("spec", "spat", "rho", "ds", "qnr", "truth", "direction", "words")
 
 
@@ -464,8 +464,8 @@ def at_truth_and_exp(small_pair):
 
     config = AdaptConfig(steps=10, batch=4)
     supervisor, _ = adaptation.adapt(small_pair, load_clip(), None, config, progress=False)
-    ms, pan, truth = (x[None] / small_pair.scale for x in (small_pair.ms, small_pair.pan,
-                                                           small_pair.truth))  # fmt: skip
+    images = (small_pair.ms, small_pair.pan, small_pair.truth)
+    ms, pan, truth = (image[None] / small_pair.scale for image in images)
     exp = degrade.upsample(ms, small_pair.ratio, small_pair.convention)
     batch = Batch(
         ms,

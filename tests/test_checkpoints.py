@@ -1,0 +1,194 @@
+"""What a training made, and from where a stopped one goes on."""
+
+import dataclasses
+import errno
+import json
+import signal
+
+import pytest
+import torch
+
+from clippan_lite import backbones, checkpoints, fusion, losses, training
+from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.data.synthetic import make_scene
+
+QUICK = TrainConfig(steps=12, batch=2, patch=64).changed(direction=0.0, qnr=0.0)
+
+
+def flat(network):
+    return torch.cat([p.flatten() for p in network.parameters()])
+
+
+def press_stop(at):
+    """A callback that presses Ctrl-C in one step."""
+
+    def press(step, network, row):
+        if step == at:
+            signal.raise_signal(signal.SIGINT)
+
+    return press
+
+
+# ---------------------------------------------------------------- networks and supervisors
+
+
+def test_network_checkpoint_roundtrip(small_pair, tmp_path):
+    network, history = training.train(small_pair, QUICK, progress=False)
+    checkpoints.save_network(tmp_path / "n.safetensors", network, QUICK)
+    checkpoints.write_history(tmp_path / "n.csv", history)
+    again = checkpoints.load_network(tmp_path / "n.safetensors")
+    assert torch.equal(fusion.fuse(small_pair, network), fusion.fuse(small_pair, again))
+    assert len((tmp_path / "n.csv").read_text().splitlines()) == QUICK.steps + 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["n.csv", "n.json", "n.safetensors"]
+    with pytest.raises(FileNotFoundError, match="train first"):
+        checkpoints.load_network(tmp_path / "missing.safetensors")
+
+
+def test_a_network_trained_with_a_loss_of_ones_own_is_loaded_without_it(tmp_path, registry):
+    losses.register("edges")(lambda fused, batch: fused.mean())
+    network, path = backbones.create("fusionnet", 8), tmp_path / "n.safetensors"
+    checkpoints.save_network(path, network, QUICK.changed(edges=0.1))
+    del registry["edges"]
+    assert torch.equal(flat(checkpoints.load_network(path)), flat(network))
+
+
+def test_a_network_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "n.safetensors"
+    checkpoints.save_network(path, backbones.create("fusionnet", 8), QUICK)
+    facts = json.loads(path.with_suffix(".json").read_text())
+    for change in ({"config": {"steps": 1}}, {"config": {"weights": {}, "turns": 2}}):
+        path.with_suffix(".json").write_text(json.dumps(facts | change))
+        with pytest.raises(ValueError, match="holds no fusion network of this version"):
+            checkpoints.load_network(path)
+
+
+def test_a_supervisor_of_another_clip_is_refused(random_clip, adapted, tmp_path):
+    path = tmp_path / "s.safetensors"
+    checkpoints.save_supervisor(path, adapted, AdaptConfig(steps=15), "WV2")
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert facts["config"]["steps"] == 15
+    path.with_suffix(".json").write_text(json.dumps(facts | {"clip": "another"}))
+    with pytest.raises(ValueError, match="adapted around another"):
+        checkpoints.load_supervisor(path, random_clip)
+
+
+def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):
+    network, _ = training.train(small_pair, QUICK, progress=False)
+    path = tmp_path / "first.safetensors"
+    checkpoints.save_network(path, network, QUICK)
+    from_it = QUICK.changed(steps=0, start=str(path))
+    again, _ = training.train(small_pair, from_it, progress=False)
+    assert torch.equal(flat(network), flat(again))
+    message = r"first.safetensors holds fusionnet for 8 bands, ratio 4, .* wanted pnn for"
+    with pytest.raises(ValueError, match=message):
+        training.train(small_pair, from_it.changed(backbone="pnn"), progress=False)
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a network"):
+        training.train(small_pair, QUICK.changed(start="nowhere"), progress=False)
+    bundled = QUICK.changed(steps=0, start="bundled", backbone="pnn")
+    training.train(small_pair, bundled, progress=False)
+    said = "no bundled weights of pnn for 8 bands, ratio 4: begins at EXP"
+    assert said in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- stop and go on
+
+
+def test_interrupted_training_goes_on_to_the_very_same_weights(small_pair, tmp_path):
+    config = TrainConfig(steps=6, batch=2, patch=64).changed(direction=0.0)
+    state = tmp_path / "state.safetensors"
+    whole, rows = training.train(small_pair, config, progress=False)
+
+    def train(*callbacks):
+        return training.train(
+            small_pair, config, progress=False, checkpoint=state, callbacks=callbacks
+        )
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 3"):
+        train(press_stop(2))
+    assert signal.getsignal(signal.SIGINT) is before
+    steps = []
+    again, rows_again = train(lambda step, *_: steps.append(step))
+    assert steps == [3, 4, 5]
+    assert torch.equal(flat(whole), flat(again)) and rows == rows_again
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 2"):
+        train(lambda step, network, row: row["loss"] > 0 and step > 0)
+    again, rows_again = train()
+    assert torch.equal(flat(whole), flat(again))
+    assert rows == rows_again
+    assert not state.exists()
+
+
+def test_going_on_with_l_d_and_without_l_spat(small_pair, adapted, tmp_path):
+    """Features are encoded anew, in other batches; phi has no gradient and no moments."""
+    config = TrainConfig(steps=6, batch=2, patch=64).changed(spat=0.0)
+    state = tmp_path / "state.safetensors"
+    whole, _ = training.train(small_pair, config, adapted, progress=False)
+    stopping = {"checkpoint": str(state), "every": 2, "callbacks": [press_stop(3)]}
+    with pytest.raises(KeyboardInterrupt):
+        training.train(small_pair, config, adapted, progress=False, **stopping)
+    again, rows = training.train(small_pair, config, adapted, progress=False, checkpoint=state)
+    assert len(rows) == 6
+    torch.testing.assert_close(flat(again), flat(whole), atol=1e-5, rtol=1e-4)
+
+
+def test_several_scenes_go_on_to_the_very_same_weights(small_pair, tmp_path):
+    pairs = [small_pair, make_scene(seed=9, size=256, sensor="WV3")]
+    config, kept = QUICK.changed(steps=6), tmp_path / "state.safetensors"
+    whole, _ = training.train(pairs, config, progress=False)
+    stopping = {"checkpoint": kept, "callbacks": [press_stop(3)]}
+    with pytest.raises(KeyboardInterrupt):
+        training.train(pairs, config, progress=False, **stopping)
+    resumed, _ = training.train(pairs, config, progress=False, checkpoint=kept)
+    assert torch.equal(flat(whole), flat(resumed))
+
+
+def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
+    state = tmp_path / "state.safetensors"
+    config = QUICK.changed(steps=4)
+
+    def train(pair=small_pair, config=config, callbacks=()):
+        options = {"checkpoint": state, "every": 1, "callbacks": callbacks}
+        return training.train(pair, config, progress=False, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[press_stop(0)])
+    with pytest.raises(ValueError, match=r"is of other settings \(config\)"):
+        train(config=config.changed(lr=1e-3))
+    with pytest.raises(ValueError, match=r"is of other settings \(config\)"):
+        train(config=config.changed(spat=0.5))
+    with pytest.raises(ValueError, match=r"is of other settings \(data\)"):
+        train(pair=dataclasses.replace(small_pair, ms=small_pair.ms + 1))
+    with pytest.raises(ValueError, match=r"is of other settings \(scenes\)"):
+        train(pair=dataclasses.replace(small_pair, convention="geo"))
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ValueError, match="holds no state of a training"):
+        train()
+
+
+def test_full_disk_leaves_the_state_before(small_pair, tmp_path, monkeypatch):
+    state, config = tmp_path / "state.safetensors", QUICK.changed(steps=3, batch=1)
+    write, calls = checkpoints.save_file, []
+
+    def full(tensors, path, *more):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(tensors, path, *more)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    message = r"after step 2 could not be written to .*No space left.*the one before it is kept"
+    with pytest.raises(OSError, match=message):
+        training.train(small_pair, config, progress=False, checkpoint=state, every=1)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+    _, history = training.train(small_pair, config, progress=False, checkpoint=state)
+    assert len(history) == 3
+
+
+def test_a_place_or_a_pace_that_cannot_be_is_refused(small_pair, tmp_path):
+    with pytest.raises(ValueError, match="is a folder: give a file in it"):
+        training.train(small_pair, QUICK, progress=False, checkpoint=tmp_path)
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(ValueError, match="every must be at least 1, found 0"):
+        training.train(small_pair, QUICK, progress=False, checkpoint=state, every=0)

@@ -1,0 +1,21 @@
+"""Fusing a pair in memory."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from clippan_lite import backbones, fusion
+
+
+def test_fuse_refuses_another_sensor(small_pair):
+    with pytest.raises(ValueError, match="the network takes 4 bands"):
+        fusion.fuse(small_pair, backbones.create("fusionnet", 4))
+
+
+def test_fuse_keeps_nodata(small_pair):
+    holed = dataclasses.replace(small_pair, valid=torch.ones(256, 256, dtype=torch.bool))
+    holed.valid[:64] = False
+    fused = fusion.fuse(holed, backbones.create("fusionnet", 8))
+    assert fused[:, :64].abs().max() == 0
+    assert fused[:, 64:].min() >= 0
