@@ -1,4 +1,4 @@
-"""The table of claims: its rule, its arms, and that the README shows the one of the recorded tables."""
+"""The table of claims: its rule, its arms, and that the README shows the recorded one."""
 
 import csv
 import json
@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from clippan_lite.experiments import claims, sweep
+from clippan_lite.experiments import claims, tables
 from clippan_lite.runtime import notebooks
 
 RESULTS = claims.results_folder()
@@ -93,7 +93,7 @@ def test_a_study_that_was_not_measured_says_so(tmp_path):
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.csv")), ids=lambda p: p.stem)
 def test_recorded_tables_say_where_they_come_from(path):
-    rows, facts = sweep.load(path)
+    rows, facts = tables.load(path)
     made = facts["provenance"]
     assert (
         made["device"]
@@ -101,6 +101,7 @@ def test_recorded_tables_say_where_they_come_from(path):
         and made["versions"]["torch"]
         and made["date"]
         and made["data"]
+        and made["note"]
     )
     assert len(rows) == facts["points"]["finished"] > 0 and facts["points"]["failed"] == 0
     arms = tomllib.loads((STUDIES / f"{path.stem}.toml").read_text(encoding="utf-8"))["arms"]

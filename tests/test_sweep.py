@@ -4,14 +4,13 @@ import os
 import re
 import signal
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clippan_lite import cli
-from clippan_lite.experiments import study, sweep, sweep_tables
+from clippan_lite.experiments import measurement, scenes, statistics, study, sweep, tables
 from clippan_lite.runtime import files, notebooks, workers
 
 STUDY = """
@@ -19,7 +18,7 @@ title = "Losses"
 question = "Is it the language?"
 
 [fixed]
-size = 128
+size = 256
 spec = 1
 
 [quick.grid]
@@ -60,8 +59,8 @@ def toml(tmp_path):
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
     """Points that were measured; nothing is trained. Runs begin in an empty folder."""
-    monkeypatch.setattr(study, "source_hash", lambda: "code")
-    monkeypatch.setattr(study, "data_hash", lambda point: f"data of {point.scene}")
+    monkeypatch.setattr(measurement, "source_hash", lambda: "code")
+    monkeypatch.setattr(measurement, "data_hash", lambda point: f"data of {point.scene}")
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return []
@@ -70,41 +69,44 @@ def calls(monkeypatch, tmp_path):
 def measuring(calls):
     def measure(point):
         calls.append(point)
+        l_d = point.train.weight("direction")
         row = {
-            "PSNR": 30 + point.seed / 3 + point.direction,
-            "ERGAS": 3 - point.direction / 7,
+            "PSNR": 30 + point.train.seed / 3 + l_d,
+            "ERGAS": 3 - l_d / 7,
             "minutes": 0.25,
         }
-        return row | ({"type accuracy": 0.5} if point.direction else {})
+        return row | ({"type accuracy": 0.5} if l_d else {})
 
     return measure
 
 
 def run(path, calls, out=None, full=False, **options):
     options = {"direct": True, "device": "cpu", "measure": measuring(calls), **options}
-    return sweep.run(sweep.read(path, full), out, **options)
+    return sweep.run(study.read(path, full), out, **options)
 
 
 def counts(table):
-    return tuple(sweep.load(table)[1]["points"][name] for name in ("finished", "failed", "missing"))
+    return tuple(
+        tables.load(table)[1]["points"][name] for name in ("finished", "failed", "missing")
+    )
 
 
 def test_grid_and_arms_expand(toml):
-    quick, full = sweep.read(toml), sweep.read(toml, full=True)
+    quick, full = study.read(toml), study.read(toml, full=True)
     assert (quick.name, quick.form, quick.title, full.form) == ("losses", "quick", "Losses", "full")
     assert (
         quick.axes == {"scene": ["synthetic:1", "synthetic:2"], "seed": [0, 1, 2]}
         and len(quick.points) == 12
     )
-    assert quick.fixed == {"size": 128, "spec": 1.0} and isinstance(quick.fixed["spec"], float)
+    assert quick.fixed == {"size": 256, "spec": 1.0} and isinstance(quick.fixed["spec"], float)
     assert quick.against == {"with L_d": "plain"}
     assert quick.points[:3] == [
-        ("plain", {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 0.0}),
+        ("plain", {"size": 256, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 0.0}),
         (
             "with L_d",
-            {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 1.0},
+            {"size": 256, "spec": 1.0, "scene": "synthetic:1", "seed": 0, "direction": 1.0},
         ),
-        ("plain", {"size": 128, "spec": 1.0, "scene": "synthetic:1", "seed": 1, "direction": 0.0}),
+        ("plain", {"size": 256, "spec": 1.0, "scene": "synthetic:1", "seed": 1, "direction": 0.0}),
     ]
     assert [p["steps"] for _, p in full.points] == [7, 7]
 
@@ -112,8 +114,8 @@ def test_grid_and_arms_expand(toml):
 def test_a_study_needs_neither_arms_nor_grid(tmp_path):
     path = tmp_path / "one.toml"
     path.write_text('title = "a"\nquestion = "b"\n[quick]\n[full.grid]\nseed = [0, 1]\n')
-    assert sweep.read(path).points == [("", {})]
-    assert sweep.read(path, full=True).points == [("", {"seed": 0}), ("", {"seed": 1})]
+    assert study.read(path).points == [("", {})]
+    assert study.read(path, full=True).points == [("", {"seed": 0}), ("", {"seed": 1})]
 
 
 @pytest.mark.parametrize(
@@ -124,15 +126,15 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         (
             "[fixed]",
             "[fixd]",
-            r"the file has an unknown key 'fixd': expected title, question, fixed, quick, full, arms",
+            r"the file has an unknown key 'fixd': expected title, question, fixed, quick, full, ",
         ),
         ("[full.fixed]", "[full.fxed]", r"\[full\] has an unknown key 'fxed'"),
-        ("spec = 1", "spac = 1", r"\[fixed\] has an unknown key 'spac': expected scene, size"),
-        ("size = 128", "size = 'big'", r"\[fixed\]: parameter size is 'big', expected int"),
+        ("spec = 1", "spac = 1", r"\[fixed\]: unknown setting 'spac': expected one of scene, size"),
+        ("size = 256", "size = 'big'", r"\[fixed\]: size must be a whole number, found 'big'"),
         (
             "seed = [0, 1, 2]",
             "seed = [0, 1.5]",
-            r"\[quick.grid\]: parameter seed is 1.5, expected int",
+            r"\[quick.grid\]: seed must be a whole number, found 1.5",
         ),
         (
             "seed = [0, 1, 2]",
@@ -149,7 +151,7 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         (
             "seed = [0, 1, 2]",
             "direction = [0.0]",
-            r"direction is in \[quick.grid\] and in \[arms.'plain'\]",
+            r"direction is in \[arms.'plain'\] and in \[quick.grid\]",
         ),
         ('"synthetic:1", "synthetic:2"', '"/a/town", "/b/town"', r"two folders of one name"),
         (
@@ -171,7 +173,7 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         (
             "direction = 1.0",
             "prompt = ['a']",
-            r"\[arms.'with L_d'\]: parameter prompt is \['a'\], expected str",
+            r"\[arms.'with L_d'\]: prompt must be a text, found \['a'\]",
         ),
         ("direction = 1.0", "method = 'magic'", r"unknown method 'magic'"),
         (
@@ -187,7 +189,7 @@ def test_bad_studies_are_refused_in_one_line(tmp_path, old, new, message):
     path = tmp_path / "losses.toml"
     path.write_text(STUDY.replace(old, new))
     with pytest.raises(ValueError, match=message) as caught:
-        sweep.read(path)
+        study.read(path)
     assert "\n" not in str(caught.value) and str(caught.value).startswith("losses.toml: ")
 
 
@@ -199,14 +201,14 @@ def test_the_table_is_in_the_order_of_the_study(toml, calls):
     assert head == ["arm", "scene", "seed", "PSNR", "ERGAS", "type accuracy", "minutes"]
     assert rows[0] == ["plain", "synthetic:1", "0", "30", "3", "", "0.25"]
     assert rows[3] == ["with L_d", "synthetic:1", "1", "31.3333", "2.85714", "0.5", "0.25"]
-    rows, facts = sweep.load(table)
+    rows, facts = tables.load(table)
     assert rows[3] == {
         "arm": "with L_d", "scene": "synthetic:1", "seed": 1, "PSNR": 31.3333, "ERGAS": 2.85714,
         "type accuracy": 0.5, "minutes": 0.25,
     }  # fmt: skip
     assert "type accuracy" not in rows[0]
     assert (
-        facts["fixed"] == {"size": 128, "spec": 1.0, "device": "cpu"} and facts["form"] == "quick"
+        facts["fixed"] == {"size": 256, "spec": 1.0, "device": "cpu"} and facts["form"] == "quick"
     )
     assert facts["arms"] == {"plain": {"direction": 0.0}, "with L_d": {"direction": 1.0}}
     assert facts["points"] == {"finished": 12, "failed": 0, "missing": 0}
@@ -222,15 +224,16 @@ def test_the_table_is_in_the_order_of_the_study(toml, calls):
 
 
 def test_tables_hold_no_folders_of_this_machine(tmp_path, calls, monkeypatch):
-    monkeypatch.setattr(study, "data_hash", lambda point: "data")
+    monkeypatch.setattr(measurement, "data_hash", lambda point: "data")
     path = tmp_path / "own.toml"
     scene = tmp_path / "town"
     path.write_text(
-        f'title="a"\nquestion="b"\n[fixed]\ntest_scene="{scene}"\n[quick.grid]\nscene=["{scene}", "x"]\n[full]'
+        f'title="a"\nquestion="b"\n[fixed]\ntest_scene="{scene}"\n[quick.grid]\n'
+        f'scene=["{scene}", "x"]\n[full]'
     )
     table = run(path, calls)
     assert str(tmp_path) not in table.read_text() + (table.parent / "table.json").read_text()
-    rows, facts = sweep.load(table)
+    rows, facts = tables.load(table)
     assert [row["scene"] for row in rows] == ["town", "x"] and "town + town" in facts["provenance"][
         "data"
     ]
@@ -249,38 +252,38 @@ def test_the_same_command_goes_on(toml, calls, capsys):
     other = []
     toml.write_text(STUDY.replace("seed = [0, 1, 2]", "seed = [2, 3]"))  # seed 2 is there
     run(toml, other, "out")
-    assert {point.seed for point in other} == {3} and counts(table) == (8, 0, 0)
+    assert {point.train.seed for point in other} == {3} and counts(table) == (8, 0, 0)
 
 
 def test_changed_code_or_data_makes_new_points(toml, calls, monkeypatch):
     table = run(toml, calls, "out")
     monkeypatch.setattr(
-        study,
+        measurement,
         "data_hash",
         lambda point: "new" if point.scene == "synthetic:1" else "data of synthetic:2",
     )
     run(toml, data := [], "out")
     assert len(data) == 6 and {point.scene for point in data} == {"synthetic:1"}
-    monkeypatch.setattr(study, "source_hash", lambda: "other code")
+    monkeypatch.setattr(measurement, "source_hash", lambda: "other code")
     run(toml, code := [], "out")
-    assert len(code) == 12 and sweep.load(table)[1]["provenance"]["code"] == "other code"
+    assert len(code) == 12 and tables.load(table)[1]["provenance"]["code"] == "other code"
 
 
 def test_code_that_changes_during_a_sweep_is_noticed(toml, calls, monkeypatch, capsys):
     hashes = iter(["code", "code", *["other code"] * 11])
-    monkeypatch.setattr(study, "source_hash", lambda: next(hashes))
+    monkeypatch.setattr(measurement, "source_hash", lambda: next(hashes))
     assert counts(run(toml, calls)) == (1, 11, 0) and len(calls) == 1
     assert "the code is not that with which the sweep began" in capsys.readouterr().err
 
 
 def test_a_failure_is_isolated_and_tried_again(toml, calls, capsys):
     def sometimes(point):
-        if point.seed == 1 and point.direction:
+        if point.train.seed == 1 and point.train.weight("direction"):
             raise RuntimeError("the loss\nis not a number")
         return measuring(calls)(point)
 
     table = run(toml, calls, "out", measure=sometimes)
-    assert counts(table) == (10, 2, 0) and len(sweep.load(table)[0]) == 10
+    assert counts(table) == (10, 2, 0) and len(tables.load(table)[0]) == 10
     error = capsys.readouterr().err
     line = "failed: with L_d, scene synthetic:1, seed 1: RuntimeError: the loss is not a number\n"
     assert line in error and error.count("failed: ") == 2
@@ -319,7 +322,7 @@ def test_an_interrupted_sweep_leaves_a_table(toml, calls):
 
     with pytest.raises(KeyboardInterrupt):
         run(toml, calls, "out", measure=interrupted)
-    assert counts("out") == (5, 0, 7) and len(sweep.load("out")[0]) == 5
+    assert counts("out") == (5, 0, 7) and len(tables.load("out")[0]) == 5
     run(toml, again := [], "out")
     assert len(again) == 7 and counts("out") == (12, 0, 0)
 
@@ -375,7 +378,7 @@ def test_bad_arguments_are_refused_before_anything_is_written(toml, calls, optio
 
 
 def test_a_scene_that_is_missing_is_told_first(toml, calls, monkeypatch):
-    monkeypatch.setattr(study, "data_hash", lambda point: study.folder_of("no_such_town"))
+    monkeypatch.setattr(measurement, "data_hash", lambda point: scenes.folder_of("no_such_town"))
     with pytest.raises(FileNotFoundError, match="scene 'no_such_town' is not there"):
         run(toml, calls, "out")
     assert not Path("out").exists()
@@ -417,7 +420,7 @@ FACTS = {"axes": {"scene": ["a", "b"], "seed": [0, 1, 2, 3]}, "against": {"with"
 
 def test_effects_against_a_hand_computed_example():
     changes = [-0.5, -0.1, -0.2, -0.4]
-    (found,) = sweep.effects(rows_of(changes), FACTS)
+    (found,) = tables.effects(rows_of(changes), FACTS)
     assert {k: found[k] for k in ("arm", "against", "scene", "metric", "n")} == {
         "arm": "with", "against": "plain", "scene": "a", "metric": "ERGAS", "n": 4
     }  # fmt: skip
@@ -430,18 +433,18 @@ def test_effects_against_a_hand_computed_example():
     means = np.sort([np.mean([changes[i] for i in index]) for index in np.ndindex(4, 4, 4, 4)])
     assert found["bootstrap95"] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.026)
     assert found["clear"] is True
-    assert sweep.effects(rows_of(changes), FACTS) == [found]
+    assert tables.effects(rows_of(changes), FACTS) == [found]
 
 
 def test_effects_know_which_way_is_better_and_what_is_clear():
-    (worse,) = sweep.effects(rows_of([0.2, 0.3, 0.25]), FACTS)
+    (worse,) = tables.effects(rows_of([0.2, 0.3, 0.25]), FACTS)
     assert worse["better"] is False and worse["clear"] is True
     for metric in ("PSNR", "direction cosine"):
-        assert sweep.effects(rows_of([0.2, 0.3, 0.25], metric), FACTS)[0]["better"] is True
+        assert tables.effects(rows_of([0.2, 0.3, 0.25], metric), FACTS)[0]["better"] is True
     # the bootstrap leaves 0 out, Student's interval does not: not clear
-    (narrow,) = sweep.effects(rows_of([-0.9, -0.1]), FACTS)
+    (narrow,) = tables.effects(rows_of([-0.9, -0.1]), FACTS)
     assert narrow["bootstrap95"][1] < 0 < narrow["t95"][1] and narrow["clear"] is False
-    (one,) = sweep.effects(rows_of([-0.9]), FACTS)
+    (one,) = tables.effects(rows_of([-0.9]), FACTS)
     assert (
         one["n"] == 1
         and one["bootstrap95"] is None
@@ -454,29 +457,29 @@ def test_effects_pair_what_is_there(toml):
     rows = rows_of([-0.5, -0.1, -0.2]) + rows_of([0.3, 0.4], scene="b")
     rows = [row for row in rows if (row["arm"], row["scene"], row["seed"]) != ("plain", "a", 1)]
     rows[0]["ERGAS"] = float("nan")
-    by_scene = sweep.effects(rows, FACTS)
+    by_scene = tables.effects(rows, FACTS)
     assert [(e["scene"], e["n"]) for e in by_scene] == [("a", 1), ("b", 2)]
     assert by_scene[0]["difference"] == pytest.approx(-0.2)
-    (whole,) = sweep.effects(rows, FACTS, by=())
+    (whole,) = tables.effects(rows, FACTS, by=())
     assert whole["n"] == 3 and whole["difference"] == pytest.approx((-0.2 + 0.3 + 0.4) / 3)
-    assert [e["seed"] for e in sweep.effects(rows, FACTS, by=("seed",))] == [0, 1, 2]
-    assert sweep.effects(rows, sweep.read(toml)) == []  # arms of another study
+    assert [e["seed"] for e in tables.effects(rows, FACTS, by=("seed",))] == [0, 1, 2]
+    assert tables.effects(rows, study.read(toml)) == []  # arms of another study
 
 
 def test_effects_refuse_an_unknown_axis_and_tables_a_point_twice(toml, calls):
-    with pytest.raises(ValueError, match="by holds 'scnee', expected parameters of a point"):
-        sweep.effects(rows_of([1.0, 2.0]), FACTS, by=("scnee",))
+    with pytest.raises(ValueError, match="by holds 'scnee', expected settings"):
+        tables.effects(rows_of([1.0, 2.0]), FACTS, by=("scnee",))
     table = run(toml, calls)
     with table.open("a") as file:
         file.write(table.read_text().splitlines()[-1] + "\n")
     with pytest.raises(ValueError, match="a point is there twice"):
-        sweep.load(table)
+        tables.load(table)
 
 
 def test_effects_of_a_run(toml, calls):
-    rows, facts = sweep.load(run(toml, calls))
-    found = sweep.effects(rows, facts)
-    assert found == sweep.effects(rows, sweep.read(toml))
+    rows, facts = tables.load(run(toml, calls))
+    found = tables.effects(rows, facts)
+    assert found == tables.effects(rows, study.read(toml))
     assert [(e["scene"], e["metric"]) for e in found] == [
         (scene, metric) for scene in ("synthetic:1", "synthetic:2") for metric in ("PSNR", "ERGAS")
     ]
@@ -487,14 +490,14 @@ def test_recorded_tables_are_read(toml, calls, tmp_path):
     table = run(toml, calls)
     table.rename(tmp_path / "losses.csv")
     with pytest.raises(FileNotFoundError, match=r"losses\.json is not there"):
-        sweep.load(tmp_path / "losses.csv")
+        tables.load(tmp_path / "losses.csv")
     (table.parent / "table.json").rename(tmp_path / "losses.json")
-    assert len(sweep.load(tmp_path / "losses.csv")[0]) == 12
+    assert len(tables.load(tmp_path / "losses.csv")[0]) == 12
     (tmp_path / "losses.json").write_text("{}")
     with pytest.raises(ValueError, match="is no table of a sweep"):
-        sweep.load(tmp_path / "losses.csv")
+        tables.load(tmp_path / "losses.csv")
     with pytest.raises(FileNotFoundError, match=r"table\.csv is not there"):
-        sweep.load(tmp_path)
+        tables.load(tmp_path)
 
 
 def test_an_empty_text_is_a_value_of_an_axis(tmp_path, calls):
@@ -502,14 +505,14 @@ def test_an_empty_text_is_a_value_of_an_axis(tmp_path, calls):
     path.write_text(
         'title="a"\nquestion="b"\n[quick.grid]\nfault=["", "noise:0.1"]\nregister=[true, false]\n[full]\n'
     )
-    rows, _ = sweep.load(run(path, calls))
+    rows, _ = tables.load(run(path, calls))
     assert [(row["fault"], row["register"]) for row in rows] == [
         ("", True), ("", False), ("noise:0.1", True), ("noise:0.1", False)
     ]  # fmt: skip
 
 
 def test_command_line(toml, calls, capsys, monkeypatch):
-    monkeypatch.setattr(study, "measure", measuring(calls))
+    monkeypatch.setattr(measurement, "measure", measuring(calls))
     command = ["sweep", str(toml), "--direct", "--device", "cpu"]
     assert (
         cli.main(command) == 0
@@ -523,7 +526,7 @@ def test_command_line(toml, calls, capsys, monkeypatch):
     def failing(point):
         raise ValueError("no good")
 
-    monkeypatch.setattr(study, "measure", failing)
+    monkeypatch.setattr(measurement, "measure", failing)
     assert cli.main([*command, "--out", "bad"]) == 1
     assert "failed: plain, scene synthetic:1, seed 0: no good\n" in capsys.readouterr().err
     for wrong in (["none.toml"], [str(toml), "--workers", "0"], [str(toml), "--out", str(toml)]):
@@ -579,15 +582,15 @@ against = "EXP"
 @pytest.mark.slow
 def test_points_run_as_notebooks(calls, tmp_path, capsys):
     notebook = tmp_path / "point {1}.py"
-    given = "\n".join(f"{f.name} = {f.default!r}" for f in fields(study.Point))
     notebook.write_text(
-        f'{HEADER}# %% tags=["parameters"]\n{given}\nout = ""\n\n# %%\nimport json, os\nfrom pathlib import Path\n'
-        "if method == 'GSA' and scene == 'synthetic:2':\n    raise RuntimeError('broken')\n"
-        "row = {'ERGAS': len(method) + size, 'threads': int(os.environ['OMP_NUM_THREADS'])}\n"
+        f'{HEADER}# %% tags=["parameters"]\nsettings = {{}}\nout = ""\n\n# %%\nimport json, os\nfrom pathlib import Path\n'
+        "method = settings['method']\n"
+        "if method == 'GSA' and settings['scene'] == 'synthetic:2':\n    raise RuntimeError('broken')\n"
+        "row = {'ERGAS': len(method) + settings['size'], 'threads': int(os.environ['OMP_NUM_THREADS'])}\n"
         "Path('seen').write_text('here')\nPath(out).write_text(json.dumps({'row': row}))\n"
     )
     table = run(small_study(tmp_path), calls, direct=False, notebook=notebook)
-    rows, _ = sweep.load(table)
+    rows, _ = tables.load(table)
     assert counts(table) == (3, 1, 0) and [row["ERGAS"] for row in rows] == [131.0] * 3
     assert (
         rows[0]["threads"] >= 1 and Path("seen").is_file()
@@ -596,8 +599,8 @@ def test_points_run_as_notebooks(calls, tmp_path, capsys):
     assert failed in capsys.readouterr().err
     points = sorted(path.name for path in (table.parent / "points").iterdir())
     assert sum(name.endswith(".ipynb") for name in points) == 4 and len(points) == 8
-    notebook.write_text(notebook.read_text().replace("stem = ", "steem = "))
-    with pytest.raises(ValueError, match="declares no parameter stem"):
+    notebook.write_text(notebook.read_text().replace("settings = {}", "setings = {}"))
+    with pytest.raises(ValueError, match="declares no parameter settings"):
         run(small_study(tmp_path), calls, direct=False, notebook=notebook)
 
 
@@ -607,9 +610,9 @@ def test_the_notebook_of_a_point_gives_the_row_of_the_function(tmp_path, monkeyp
     (tmp_path / "one.toml").write_text(
         'title="a"\nquestion="b"\n[fixed]\nsize=128\nmethod="GSA"\n[quick]\n[full]\n'
     )
-    kernel = sweep.run(sweep.read("one.toml"), "kernel", device="cpu")
-    direct = sweep.run(sweep.read("one.toml"), "direct", device="cpu", direct=True)
-    (a,), (b,) = sweep.load(kernel)[0], sweep.load(direct)[0]
+    kernel = sweep.run(study.read("one.toml"), "kernel", device="cpu")
+    direct = sweep.run(study.read("one.toml"), "direct", device="cpu", direct=True)
+    (a,), (b,) = tables.load(kernel)[0], tables.load(direct)[0]
     same_but_for_minutes(a, b)
     assert [p.name for p in kernel.parent.glob("points/*.json")] == [
         p.name for p in direct.parent.glob("points/*.json")
@@ -620,11 +623,11 @@ def test_the_notebook_of_a_point_gives_the_row_of_the_function(tmp_path, monkeyp
 def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     path = small_study(tmp_path)
-    one = sweep.run(sweep.read(path), "one", device="cpu", direct=True)
-    two = sweep.run(sweep.read(path), "two", device="cpu", direct=True, workers=2)
-    for a, b in zip(*(sweep.load(table)[0] for table in (one, two)), strict=True):
+    one = sweep.run(study.read(path), "one", device="cpu", direct=True)
+    two = sweep.run(study.read(path), "two", device="cpu", direct=True, workers=2)
+    for a, b in zip(*(tables.load(table)[0] for table in (one, two)), strict=True):
         same_but_for_minutes(a, b)
-    assert sweep.load(two)[1]["provenance"]["device"] == "CPU with 1 threads"
+    assert tables.load(two)[1]["provenance"]["device"] == "CPU with 1 threads"
 
     def deadly(point):
         if point.method == "GSA" and point.scene == "synthetic:1":
@@ -633,9 +636,9 @@ def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
         return {"ERGAS": float(os.environ["OMP_NUM_THREADS"])}
 
     killed = sweep.run(
-        sweep.read(path), "killed", device="cpu", direct=True, workers=2, measure=deadly
+        study.read(path), "killed", device="cpu", direct=True, workers=2, measure=deadly
     )
-    assert counts(killed) == (3, 1, 0) and {row["ERGAS"] for row in sweep.load(killed)[0]} == {1.0}
+    assert counts(killed) == (3, 1, 0) and {row["ERGAS"] for row in tables.load(killed)[0]} == {1.0}
     assert "failed: GSA, scene synthetic:1: its worker was killed" in capsys.readouterr().err
 
 
@@ -655,7 +658,7 @@ def test_a_cluster_without_workers_does_not_wait_for_ever(monkeypatch):
 )
 def test_the_studies_on_board_can_be_read(path):
     for full in (False, True):
-        read = sweep.read(path, full)
+        read = study.read(path, full)
         assert len(read.points) > 1 and read.axes and set(read.against) < set(read.arms)
 
 
@@ -667,8 +670,8 @@ def test_what_is_better_when_larger_is_known_for_every_figure():
         "HQNR",
         "type accuracy",
         "direction cosine",
-    } <= sweep_tables.LARGER_IS_BETTER
-    assert not {"ERGAS", "SAM", "D_lambda", "D_s", "D_rho"} & sweep_tables.LARGER_IS_BETTER
+    } <= statistics.LARGER_IS_BETTER
+    assert not {"ERGAS", "SAM", "D_lambda", "D_s", "D_rho"} & statistics.LARGER_IS_BETTER
 
 
 def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
@@ -678,17 +681,17 @@ def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
         for arm, gain in (("base", 0.0), ("more", 0.5 + seed / 100))
     ]
     facts = {"axes": {"scene": ["a"], "seed": [0, 1, 2, 3]}, "against": {"more": "base"}}
-    (line,) = sweep.summary(sweep.effects(rows, facts))
+    (line,) = tables.summary(tables.effects(rows, facts))
     assert line == "a: more against base: PSNR +0.515 [+0.494, +0.536]*, n = 4"
 
 
 def test_a_study_of_ours_is_found_by_its_name():
     assert (
-        sweep.read("A_losses").title
-        == sweep.read(notebooks.notebooks_folder() / "studies" / "A_losses.toml").title
+        study.read("A_losses").title
+        == study.read(notebooks.notebooks_folder() / "studies" / "A_losses.toml").title
     )
     with pytest.raises(FileNotFoundError, match="or one of ours \\(A_losses, B_backbones"):
-        sweep.read("Z_nothing")
+        study.read("Z_nothing")
 
 
 def test_only_seeds_are_repetitions_and_classical_methods_have_none():
@@ -709,7 +712,7 @@ def test_only_seeds_are_repetitions_and_classical_methods_have_none():
         "against": {"GSA": "EXP", "net": "GSA"},
         "arms": {"EXP": {"method": "EXP"}, "GSA": {"method": "GSA"}, "net": {}},
     }
-    found = sweep.effects(rows, facts)
+    found = tables.effects(rows, facts)
     assert [(cell["arm"], cell["fault"], cell["n"]) for cell in found] == [
         ("GSA", "", 1), ("GSA", "b", 1), ("net", "", 3), ("net", "b", 3),
     ]  # fmt: skip
@@ -729,23 +732,25 @@ def test_axes_of_fractions_and_damaged_points_do_no_harm(tmp_path):
         return {"PSNR": 30.0}
 
     options = {"out": tmp_path / "out", "direct": True, "measure": measure, "device": "cpu"}
-    rows, _ = sweep.load(sweep.run(sweep.read(tmp_path / "s.toml"), **options))
+    rows, _ = tables.load(sweep.run(study.read(tmp_path / "s.toml"), **options))
     assert [row["qnr"] for row in rows] == [0.0, 0.1234567891] and len(calls) == 2
     for damage, path in zip(
         ("[]", '{"row": {}}'), sorted((tmp_path / "out" / "points").glob("*.json")), strict=True
     ):
         path.write_text(damage)
-    sweep.run(sweep.read(tmp_path / "s.toml"), **options)
+    sweep.run(study.read(tmp_path / "s.toml"), **options)
     assert len(calls) == 4
 
 
 def test_another_clip_file_makes_other_points(tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "data_hash", lambda point: f"{point.scene} {point.clip_pretrained}")
+    monkeypatch.setattr(
+        measurement, "data_hash", lambda point: f"{point.scene} {point.clip_pretrained}"
+    )
     text = 'title = "t"\nquestion = "q"\n[quick.grid]\nseed = [0]\n[full.grid]\nseed = [0]\n'
     text += '[arms.a]\n[arms.b]\nclip_pretrained = "w.safetensors"\nagainst = ["a"]\n'
     (tmp_path / "s.toml").write_text(text)
     with pytest.raises(ValueError, match="expected another arm"):
-        sweep.read(tmp_path / "s.toml")
+        study.read(tmp_path / "s.toml")
     (tmp_path / "s.toml").write_text(text.replace('["a"]', '"a"'))
-    _, _, data = sweep._keys(sweep.read(tmp_path / "s.toml"))
-    assert sorted(data.values()) == ["synthetic:1 ", "synthetic:1 w.safetensors"]
+    _, _, data = sweep._keys(study.read(tmp_path / "s.toml"))
+    assert sorted(data.values()) == ["synthetic:0 ", "synthetic:0 w.safetensors"]

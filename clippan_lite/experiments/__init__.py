@@ -1,4 +1,13 @@
-"""One experiment and many: a scene, both stages' settings and what is judged; grids of them, tables and claims.
+"""One experiment and many: grids of experiments, their tables, and the paper's claims.
 
-Begin with ``study``. This wing may import everything but ``course``.
+Begin with :class:`Experiment`: a scene, both stages' settings, and how the result is judged.
+:class:`Run` keeps its products, :func:`begin` is the set-up of a chapter, and `measurement.measure`
+gives its figures.
+
+This wing may import every other one but ``course`` and ``pretraining``.
 """
+
+from clippan_lite.experiments.experiment import Experiment
+from clippan_lite.experiments.run import Run, begin
+
+__all__ = ["Experiment", "Run", "begin"]

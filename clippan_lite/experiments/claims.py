@@ -1,18 +1,23 @@
-"""The paper's claims beside what the recorded studies found: a table whose verdicts follow from the figures.
+"""The paper's claims beside what the recorded studies found; verdicts follow from the figures.
 
-Figures of the paper are quoted from public notes on arXiv 2511.10896. Ours are differences paired by seed, with
-Student's 95 % interval; a cell counts only where the bootstrap's interval leaves out 0 as well.
+Figures of the paper are quoted from public notes on arXiv 2511.10896. Ours are differences paired
+by seed, with Student's 95 % interval. A difference counts only where the bootstrap's interval
+leaves out 0 as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from clippan_lite.experiments import sweep
+from clippan_lite.experiments import statistics, tables
 from clippan_lite.runtime import notebooks
 
+Cells = Sequence[dict[str, Any]]  # from `tables.effects`: texts, numbers and intervals
+HEAD = ("claim", "paper", "here: change, 95 % interval", "verdict")
 #: metric -> (decimals, unit)
 SHOWN = {
     "PSNR": (2, " dB"),
@@ -42,79 +47,131 @@ class Claim:
     paper: str
     study: str
     pairs: tuple[tuple[str, str], ...]
-    metric: str
-    rises: bool
+    metric: str = "PSNR"
+    rises: bool = True
     note: str = ""
     size: float | None = None
 
 
-_ALL, _UNSUP, _D = "unsup +L_ship +L_d", "unsup", "unsup +L_d"
+def _against(arm: str, *others: str) -> tuple[tuple[str, str], ...]:
+    return tuple((arm, other) for other in others)
+
+
+ALL, SHIP, L_D, STAGE_ONE = "unsup +L_ship +L_d", "unsup +L_ship", "unsup +L_d", "paper's Stage I"
 CLAIMS = (
     Claim(
-        "CLIPPan lowers D_lambda by 79 %", ".0140 to .0030 (ArbRPN, QuickBird)", "A_losses",
-        ((_ALL, "spec+spat"),), "D_lambda", False,
-        "-90, -84 and -72 %, all terms against L_spec + L_spat (EXP's D_lambda is 0); no QuickBird scene",
+        "CLIPPan lowers D_lambda by 79 %",
+        "0.0140 to 0.0030 (ArbRPN, QuickBird)",
+        "A_losses",
+        _against(ALL, "spec+spat"),
+        "D_lambda",
+        rises=False,
+        note="-90, -84 and -72 %, all terms against L_spec + L_spat (EXP's D_lambda is 0); no "
+        "QuickBird scene",
     ),
     Claim(
-        "... and L_d is what lowers it", "none public", "A_losses", ((_D, _UNSUP),), "D_lambda", False,
-        "beside the same losses without L_d",
+        "... and L_d is what lowers it",
+        "none public",
+        "A_losses",
+        _against(L_D, "unsup"),
+        "D_lambda",
+        rises=False,
+        note="beside the same losses without L_d",
     ),
     Claim(
-        "CLIPPan lifts QNR by .011", ".9582 to .9691 (ArbRPN, QuickBird)", "A_losses",
-        ((_ALL, "spec+spat"),), "QNR", True, "all terms together; L_QNR trains on QNR itself", 0.011,
+        "CLIPPan lifts QNR by 0.011",
+        "0.9582 to 0.9691 (ArbRPN, QuickBird)",
+        "A_losses",
+        _against(ALL, "spec+spat"),
+        "QNR",
+        note="all terms together; L_QNR trains on QNR itself",
+        size=0.011,
     ),
-    Claim("... and L_d is what lifts it", "none public", "A_losses", ((_D, _UNSUP),), "QNR", True),
+    Claim("... and L_d is what lifts it", "none public", "A_losses", _against(L_D, "unsup"), "QNR"),
     Claim(
-        "L_QNR brings the fused image nearer to the truth", "+2.92 dB (WV3)", "A_losses",
-        ((_UNSUP, "spec+spat"),), "PSNR", True, "weight 1",
-    ),
-    Claim(
-        "L_d alone (beside L_spec, L_spat and L_QNR) brings it nearer", "+0.18 dB (WV3)", "A_losses",
-        ((_D, _UNSUP),), "PSNR", True,
-    ),
-    Claim(
-        "a teacher's pseudo-labels (L_ship) bring it nearer", "+2.35 dB (WV3)", "A_losses", ((_ALL, _D),), "PSNR",
-        True, "beside L_d (without it +.12, +.17, +.26); our teacher is the same network, trained one scale down", 2.35,
-    ),
-    Claim(
-        "L_d still helps beside L_ship (the control that the paper leaves out)", "missing", "A_losses",
-        ((_ALL, "unsup +L_ship"),), "PSNR", True,
+        "L_QNR brings the fused image nearer to the truth",
+        "+2.92 dB (WV3)",
+        "A_losses",
+        _against("unsup", "spec+spat"),
+        note="weight 1",
     ),
     Claim(
-        "it takes a trained CLIP", "missing", "A_losses", ((_D, "L_d, random CLIP"),), "PSNR", True,
-        "against random weights, adapted alike",
+        "L_d alone (beside L_spec, L_spat and L_QNR) brings it nearer",
+        "+0.18 dB (WV3)",
+        "A_losses",
+        _against(L_D, "unsup"),
     ),
     Claim(
-        "it takes the right sentence", "missing", "A_losses", ((_D, "L_d, nonsense"), (_D, "L_d, wrong")), "PSNR",
-        True, "against nonsense and the opposite sentence, CLIP adapted to each",
+        "a teacher's pseudo-labels (L_ship) bring it nearer",
+        "+2.35 dB (WV3)",
+        "A_losses",
+        _against(ALL, L_D),
+        note="beside L_d (without it +0.12, +0.17, +0.26); our teacher is the same network, "
+        "trained one scale down",
+        size=2.35,
     ),
     Claim(
-        "the sentence reaches the image at all", "missing", "A_losses", ((_D, "L_d, swapped after"),), "PSNR", True,
-        "against the opposite sentence asked of the CLIP adapted to Wald's",
+        "L_d still helps beside L_ship (the control that the paper leaves out)",
+        "missing",
+        "A_losses",
+        _against(ALL, SHIP),
     ),
     Claim(
-        "every backbone gains", "five of five", "B_backbones", (("with L_d", "without"),), "PSNR", True,
-        "per backbone and scene",
+        "it takes a trained CLIP",
+        "missing",
+        "A_losses",
+        _against(L_D, "L_d, random CLIP"),
+        note="against random weights, adapted alike",
     ),
     Claim(
-        "Wald's protocol is the best prompt", "named best, figures not public", "C_prompts",
-        tuple(("wald", other) for other in ("khan", "quality", "content", "wrong", "an image", "no L_d")), "PSNR", True,
-        "against five other sentences and none",
+        "it takes the right sentence",
+        "missing",
+        "A_losses",
+        _against(L_D, "L_d, nonsense", "L_d, wrong"),
+        note="against nonsense and the opposite sentence, CLIP adapted to each",
     ),
     Claim(
-        "each loss of Stage I helps", "stated, no figure", "F_stage_one",
-        tuple(("paper's Stage I", other) for other in ("no InterMCL", "no IntraMCL", "no fusion-aware")), "PSNR", True,
-        "of the fused image",
+        "the sentence reaches the image at all",
+        "missing",
+        "A_losses",
+        _against(L_D, "L_d, swapped after"),
+        note="against the opposite sentence asked of the CLIP adapted to Wald's",
     ),
     Claim(
-        "Stage I is needed", "none public", "F_stage_one", (("paper's Stage I", "0 steps"),), "PSNR", True,
-        "against the un-adapted CLIP",
+        "every backbone gains",
+        "five of five",
+        "B_backbones",
+        _against("with L_d", "without"),
+        note="per backbone and scene",
     ),
     Claim(
-        "a learned stem beats PCA and RGB", "stated, no figure", "F_stage_one",
-        (("paper's Stage I", "stem PCA"), ("paper's Stage I", "stem RGB")), "PSNR", True,
+        "Wald's protocol is the best prompt",
+        "named best, figures not public",
+        "C_prompts",
+        _against("wald", "khan", "quality", "content", "wrong", "an image", "no L_d"),
+        note="against five other sentences and none",
     ),
-)  # fmt: skip
+    Claim(
+        "each loss of Stage I helps",
+        "stated, no figure",
+        "F_stage_one",
+        _against(STAGE_ONE, "no InterMCL", "no IntraMCL", "no fusion-aware"),
+        note="of the fused image",
+    ),
+    Claim(
+        "Stage I is needed",
+        "none public",
+        "F_stage_one",
+        _against(STAGE_ONE, "0 steps"),
+        note="against the un-adapted CLIP",
+    ),
+    Claim(
+        "a learned stem beats PCA and RGB",
+        "stated, no figure",
+        "F_stage_one",
+        _against(STAGE_ONE, "stem PCA", "stem RGB"),
+    ),
+)
 
 
 def results_folder() -> Path:
@@ -122,27 +179,25 @@ def results_folder() -> Path:
     return notebooks.notebooks_folder() / "studies" / "results"
 
 
-def judged(claim: Claim, folder: Path | None = None) -> dict:
+def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
     """One claim and what the recorded study says of it.
 
     Returns:
-        dict: ``measured`` (how much of the study, where not all), ``verdict``, and ``cells`` (from `sweep.effects`, one
-        per pair, scene and backbone).
+        ``measured`` (a text: how much of the study, where not all), ``verdict`` (a text), and
+        ``cells`` (from `tables.effects`, one per pair, scene and backbone).
 
     Raises:
         ValueError: the study's table has none of the claim's arms.
     """
-    path = Path(folder or results_folder()) / f"{claim.study}.csv"
+    path = (folder or results_folder()) / f"{claim.study}.csv"
     if not path.is_file():
-        return {
-            "cells": [],
-            "measured": "",
-            "verdict": f"cannot be tested here: {claim.study} has not been measured",
-        }
-    rows, facts = sweep.load(path)
+        missing = f"cannot be tested here: {claim.study} has not been measured"
+        return {"cells": [], "measured": "", "verdict": missing}
+    rows, facts = tables.load(path)
     cells = []
     for arm, other in claim.pairs:
-        found = sweep.effects(rows, {**facts, "against": {arm: other}}, by=("scene", "backbone"))
+        compared = {**facts, "against": {arm: other}}
+        found = tables.effects(rows, compared, by=("scene", "backbone"))
         cells += [cell for cell in found if cell["metric"] == claim.metric and cell["n"] > 1]
     if not cells:
         raise ValueError(
@@ -152,56 +207,44 @@ def judged(claim: Claim, folder: Path | None = None) -> dict:
     if said.startswith("reproduced") and claim.size is not None:
         reached = any(low <= claim.size <= high for low, high in (cell["t95"] for cell in cells))
         said += "" if reached else " in sign, not in size"
-    points = facts["points"]
-    total = sum(points.values())
-    measured = (
-        f"{points['finished']} of {total} points of the study measured"
-        if points["finished"] < total
-        else ""
-    )
-    return {"cells": cells, "measured": measured, "verdict": said}
+    finished, total = facts["points"]["finished"], sum(facts["points"].values())
+    measured = f"{finished} of {total} points of the study measured"
+    return {"cells": cells, "measured": measured if finished < total else "", "verdict": said}
 
 
-def verdict(cells: list[dict], rises: bool) -> str:
-    """``reproduced``, ``partly``, ``not`` or ``not shown``: by how many cells are clear of 0, and on which side."""
+def verdict(cells: Cells, rises: bool) -> str:
+    """``reproduced``, ``partly``, ``not`` or ``not shown``.
+
+    It counts how many cells are clear of 0, and on which side.
+    """
     clear = [(cell["difference"] > 0) == rises for cell in cells if cell["clear"]]
-    helped, harmed, n = sum(clear), len(clear) - sum(clear), len(cells)
+    helped, harmed, n = clear.count(True), clear.count(False), len(cells)
     if helped == n:
         return "reproduced" if n == 1 else f"reproduced ({n} of {n})"
-    told = f"{helped} of {n} clear" + (f", {harmed} the other way" if harmed else "")
-    return f"{'partly' if helped else 'not' if harmed else 'not shown'} ({told})"
+    word = "partly" if helped else "not" if harmed else "not shown"
+    other_way = f", {harmed} the other way" if harmed else ""
+    return f"{word} ({helped} of {n} clear{other_way})"
 
 
-def figure(cells: list[dict], metric: str) -> str:
+def figure(cells: Cells, metric: str) -> str:
     """Our figures in a cell of the table: each scene's, or the range of many."""
     digits, unit = SHOWN[metric]
     seeds = sorted({cell["n"] for cell in cells})
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
     if len(cells) > 4:
         changes = sorted(cell["difference"] for cell in cells)
-        middle = median(changes)
-        return f"{changes[0]:+.{digits}f} to {changes[-1]:+.{digits}f}{unit}, median {middle:+.{digits}f} ({n} each)"
-    many = len({cell["against"] for cell in cells}) > 1
+        low, middle, high = (
+            f"{value:+.{digits}f}" for value in (changes[0], median(changes), changes[-1])
+        )
+        return f"{low} to {high}{unit}, median {middle} ({n} each)"
+    several = len({cell["against"] for cell in cells}) > 1
     parts = []
     for cell in cells:
-        where = ", ".join(
-            filter(
-                None,
-                [
-                    cell.get("scene"),
-                    cell.get("backbone"),
-                    f"against {cell['against']}" if many else "",
-                ],
-            )
-        )
-        low, high = cell["t95"]
-        parts.append(
-            f"{where} {cell['difference']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
-        )
-    return "; ".join(parts) + f"{unit} ({n})"
-
-
-HEAD = ("claim", "paper", "here: change, 95 % interval", "verdict")
+        against = f"against {cell['against']}" if several else ""
+        where = ", ".join(filter(None, [cell.get("scene"), cell.get("backbone"), against]))
+        change, low, high = (f"{v:+.{digits}f}" for v in (cell["difference"], *cell["t95"]))
+        parts.append(f"{where} {change} [{low}, {high}]")
+    return f"{'; '.join(parts)}{unit} ({n})"
 
 
 def table(folder: Path | None = None) -> list[tuple[str, str, str, str]]:
@@ -210,22 +253,12 @@ def table(folder: Path | None = None) -> list[tuple[str, str, str, str]]:
     for claim in CLAIMS:
         found = judged(claim, folder)
         ours = f"{claim.metric} {figure(found['cells'], claim.metric)}" if found["cells"] else ""
-        rows.append(
-            (
-                claim.says,
-                claim.paper,
-                "; ".join(filter(None, [ours, claim.note, found["measured"]])),
-                found["verdict"],
-            )
-        )
+        here = "; ".join(filter(None, [ours, claim.note, found["measured"]]))
+        rows.append((claim.says, claim.paper, here, found["verdict"]))
     return rows
 
 
 def markdown(folder: Path | None = None) -> str:
     """The table of claims as in the README and chapter 07; the report has the same rows."""
-    lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
-    lines += [
-        f"| {says} | {paper} | {here} | **{verdict}** |"
-        for says, paper, here, verdict in table(folder)
-    ]
-    return "\n".join(lines)
+    rows = [(*cells, f"**{said}**") for *cells, said in table(folder)]
+    return statistics.markdown(HEAD, rows)

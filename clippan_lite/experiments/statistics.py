@@ -1,58 +1,74 @@
-"""Means over seeds, paired effects with intervals, rank agreement with the truth, and tables of methods."""
+"""Means over seeds, paired effects, agreement with the truth, and Markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
 
-
-def over_seeds(
-    tables: Sequence[dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float | None]]:
-    """Mean and standard deviation (n - 1) of tables with the same names; one table has no deviation (None)."""
-    names = tables[0]
-    mean = {name: float(np.mean([t[name] for t in tables])) for name in names}
-    std = {
-        name: float(np.std([t[name] for t in tables], ddof=1)) if len(tables) > 1 else None
-        for name in names
-    }
-    return mean, std
+Figures = Mapping[str, float]  # figure by name
 
 
-def student95(values: np.ndarray) -> list[float]:
-    """Student's 95 % interval ``[low, high]`` of the mean of two values or more."""
-    mean, n = float(values.mean()), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return [mean - half, mean + half]
+def over_seeds(tables: Sequence[Figures]) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Mean and standard deviation (n - 1) of tables with the same names.
+
+    One table has no deviation (None).
+    """
+    values = {name: [table[name] for table in tables] for name in tables[0]}
+    mean = {name: float(np.mean(column)) for name, column in values.items()}
+    if len(tables) == 1:
+        return mean, dict.fromkeys(mean)
+    return mean, {name: float(np.std(column, ddof=1)) for name, column in values.items()}
 
 
-def paired_effect(
-    with_it: Sequence[dict[str, float]], without: Sequence[dict[str, float]]
-) -> dict[str, dict]:
-    """Mean difference (with minus without) per metric, paired by seed, with Student's 95 % interval.
+def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
+    """What paired differences of one metric say.
+
+    The percentile bootstrap of few pairs is too narrow, so Student's interval stands beside it.
+
+    Args:
+        differences: with minus without, one per pair.
+        metric: decides whether a rise is an improvement.
 
     Returns:
-        name -> ``{"difference", "ci95": [low, high] or None for one seed, "n", "better"}``; ``better`` is True when the
-        difference is an improvement, whatever the sign that means for the metric.
+        ``difference`` (the mean), ``bootstrap95`` and ``t95`` (``[low, high]``, None for one pair),
+        ``n`` pairs, ``better`` (the mean is an improvement) and ``clear`` (both intervals leave out
+        0).
     """
-    effects = {}
-    for name in with_it[0]:
-        change = np.array([a[name] - b[name] for a, b in zip(with_it, without, strict=True)])
-        mean, n = float(change.mean()), len(change)
-        interval = None
-        if n > 1:
-            interval = student95(change)
-        better = mean > 0 if name in LARGER_IS_BETTER else mean < 0
-        effects[name] = {"difference": mean, "ci95": interval, "n": n, "better": bool(better)}
-    return effects
+    change, n = np.array(differences), len(differences)
+    mean = float(change.mean())
+    better = mean > 0 if metric in LARGER_IS_BETTER else mean < 0
+    found: dict[str, Any] = {"difference": mean, "n": n, "better": better}  # Any: also intervals
+    if n == 1:
+        return {**found, "bootstrap95": None, "t95": None, "clear": False}
+    half = float(stats.t.ppf(0.975, n - 1) * stats.sem(change))
+    student = [mean - half, mean + half]
+    resampled = stats.bootstrap(
+        (change,),
+        np.mean,
+        n_resamples=10_000,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    bootstrap = [float(end) for end in resampled.confidence_interval]
+    clear = all(low > 0 or high < 0 for low, high in (bootstrap, student))
+    return {**found, "bootstrap95": bootstrap, "t95": student, "clear": clear}
+
+
+def paired_effects(with_it: Sequence[Figures], without: Sequence[Figures]) -> dict[str, dict]:
+    """:func:`effect` of every metric: with minus without, paired by seed."""
+    return {
+        name: effect([a[name] - b[name] for a, b in zip(with_it, without, strict=True)], name)
+        for name in with_it[0]
+    }
 
 
 def agreement(
-    without: dict[str, dict[str, float]], truth: dict[str, dict[str, float]], judge: str = "ERGAS"
+    without: Mapping[str, Figures], truth: Mapping[str, Figures], judge: str = "ERGAS"
 ) -> dict[str, float]:
     """How far metrics without a reference rank methods as the truth does.
 
@@ -62,7 +78,8 @@ def agreement(
         judge: the figure against the truth that counts.
 
     Returns:
-        Metric -> Spearman's rank correlation over the methods, 1 for the truth's ranking, -1 for its reverse.
+        Metric -> Spearman's rank correlation over the methods: 1 for the truth's ranking, -1 for
+        its reverse.
 
     Raises:
         ValueError: fewer than three methods.
@@ -70,36 +87,46 @@ def agreement(
     if len(without) < 3:
         raise ValueError(f"a ranking needs three methods or more, found {len(without)}")
 
-    def good(table: dict[str, float], name: str) -> float:
-        return table[name] if name in LARGER_IS_BETTER else -table[name]
+    def correlation(name: str) -> float:
+        ours = [table[name] for table in without.values()]
+        true = [truth[method][judge] for method in without]
+        same_way = (name in LARGER_IS_BETTER) == (judge in LARGER_IS_BETTER)
+        found = float(stats.spearmanr(ours, true).statistic)
+        return found if same_way else -found
 
-    true = [good(truth[method], judge) for method in without]
-    names = next(iter(without.values()))
-    return {
-        n: float(stats.spearmanr([good(t, n) for t in without.values()], true).statistic)
-        for n in names
-    }
+    return {name: correlation(name) for name in next(iter(without.values()))}
 
 
-def markdown(
-    rows: dict[str, dict[str, float]], columns: Sequence[str], spread: dict[str, dict] | None = None
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    first, *others = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([first, "|---" * len(head) + "|", *others])
+
+
+def compared(
+    methods: Mapping[str, Figures],
+    columns: Sequence[str],
+    spread: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> str:
-    """A Markdown table of methods by metrics; arrows say which way is better, bold marks the best of each column."""
-    arrow = {name: "↑" if name in LARGER_IS_BETTER else "↓" for name in columns}
-    lines = [
-        "| method | " + " | ".join(f"{c} {arrow[c]}" for c in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
-    best = {
-        c: (max if c in LARGER_IS_BETTER else min)(row[c] for row in rows.values()) for c in columns
-    }
-    for name, row in rows.items():
-        cells = []
-        for c in columns:
-            digits = 2 if c in ("PSNR", "ERGAS", "SAM") else 4
-            text = f"{row[c]:.{digits}f}"
-            text = f"**{text}**" if row[c] == best[c] else text
-            deviation = (spread or {}).get(name, {}).get(c)
-            cells.append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    """A Markdown table of methods by metrics.
+
+    Arrows say which way is better, bold marks the best of each column.
+
+    Args:
+        methods: method -> figures.
+        columns: metrics to show.
+        spread: method -> standard deviations, where they are known.
+    """
+    cells = {name: [name] for name in methods}
+    head = ["method"]
+    for metric in columns:
+        larger = metric in LARGER_IS_BETTER
+        best = (max if larger else min)(figures[metric] for figures in methods.values())
+        digits = 2 if metric in ("PSNR", "ERGAS", "SAM") else 4
+        head.append(f"{metric} {'↑' if larger else '↓'}")
+        for name, figures in methods.items():
+            text = f"{figures[metric]:.{digits}f}"
+            text = f"**{text}**" if figures[metric] == best else text
+            deviation = (spread or {}).get(name, {}).get(metric)
+            cells[name].append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
+    return markdown(head, cells.values())

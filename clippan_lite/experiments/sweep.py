@@ -1,44 +1,48 @@
-"""Grids of measurements: each point of a study is measured once and kept, and a table comes of them.
+"""A sweep: every point of a study is measured once and kept, and a table comes of them.
 
-The code of a measurement is `study.measure`, or the notebook ``notebooks/studies/point.py`` that calls it.
+The code of a measurement is `measurement.measure`, or the notebook ``notebooks/studies/point.py``
+that calls it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 from clippan_lite.config import digest
-from clippan_lite.experiments import sweep_tables
-from clippan_lite.experiments.sweep_points import Study, label, one_line, read, shown
-from clippan_lite.experiments.sweep_tables import effects, load, summary
-from clippan_lite.runtime import devices, files, notebooks, workers
+from clippan_lite.experiments import measurement, tables
+from clippan_lite.experiments.experiment import Experiment
+from clippan_lite.experiments.study import Flat, Study, label, one_line, shown
+from clippan_lite.runtime import devices, files, notebooks
+from clippan_lite.runtime.workers import processes
 
-__all__ = ["Study", "effects", "load", "read", "run", "summary"]
-
-# One point at a time in each process: random numbers and JUPYTER_PATH are the whole process's, and workers of a
-# scheduler may have several threads.
+Measure = Callable[[Experiment], Mapping[str, Any]]  # figures, and perhaps texts
+# One point at a time in each process: random numbers and JUPYTER_PATH are the whole process's, and
+# workers of a scheduler may have several threads.
 _TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What all points of a run share, wherever they are measured."""
+    """What all points of a sweep share, wherever they are measured."""
 
     folder: Path
-    measure: Callable | None  # instead of the notebook
-    notebook: Any
+    measure: Measure | None  # instead of the notebook
+    notebook: Any  # nbformat has no types
     code: str
     cwd: Path
     until: float  # no point begins later; seconds since 1970
@@ -52,35 +56,37 @@ def run(
     direct: bool = False,
     device: str | None = None,
     minutes: float | None = None,
-    measure: Callable[[Any], dict[str, float | str]] | None = None,
+    measure: Measure | None = None,
     notebook: Path | None = None,
 ) -> Path:
     """Measure the points that are not there yet, and write the table of all that are.
 
-    A finished point is ``points/KEY.json``; the key is a hash of its parameters, of the code, of the scene's content
-    and of the versions of torch and open_clip. A point that fails is listed, and is tried again by the next call.
+    A finished point is ``points/KEY.json``. The key is a hash of its settings, of the code, of what
+    the scene's files hold, and of the versions of torch and open_clip. A point that fails is
+    listed, and the next call tries it again.
 
     Args:
-        study: from `read`.
-        out: folder, new or of the same study; None takes ``runs/sweep-NAME-FORM`` in the current one.
+        study: from `study.read`.
+        out: folder, new or of the same study; None takes ``runs/sweep-NAME-FORM`` in the current
+            one.
         workers: processes; several share the threads of this one.
         scheduler: address of a running dask scheduler, whose workers see the same files.
-        direct: call ``measure`` in the processes, without a kernel and an executed notebook for each point.
+        direct: call ``measure`` in the processes, without a kernel and an executed notebook for
+            each point.
         device: of all points, "auto", "cpu" or "cuda"; None takes the study's, else "auto".
         minutes: after so many no point begins; those that run are finished.
-        measure: point to row, by default `study.measure`; for ``direct`` alone.
+        measure: experiment to row, by default `measurement.measure`; for ``direct`` alone.
         notebook: percent source of the point, by default ``studies/point.py``; no part of the key.
 
     Returns:
         Path of ``table.csv``, beside ``table.json``.
 
     Raises:
-        ValueError: unusable arguments, or a folder that holds something else; nothing has been written then.
+        ValueError: unusable arguments, or a folder that holds something else; nothing has been
+            written then.
         FileNotFoundError: a scene or the notebook is missing.
         OSError: the scheduler does not answer, or the table cannot be written.
     """
-    from clippan_lite.experiments.study import measure as ours
-
     if workers < 1:
         raise ValueError(f"expected 1 worker or more, found {workers}")
     if scheduler and workers > 1:
@@ -94,93 +100,87 @@ def run(
     source = None if direct else _source(notebook)
     out = Path(out or Path("runs") / f"sweep-{study.name}-{study.form}").expanduser().resolve()
     _check_folder(out, study)
-    folder = out / "points"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (out / "points").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(
             f"{out} cannot be made ({error.strerror}): choose another --out"
         ) from error
     until = time.time() + 60 * minutes if minutes else float("inf")
-    job = _Job(folder, (measure or ours) if direct else None, source, code, Path.cwd(), until)
-    lock = FileLock(out / ".lock")  # the system frees it when the process dies, however it dies
+    measure = (measure or measurement.measure) if direct else None
+    job = _Job(out / "points", measure, source, code, Path.cwd(), until)
+    failures: dict[str, str] = {}
+    write = functools.partial(tables.write, out, study, keys, failures, code, data)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(out / ".lock", timeout=0):  # free again when the process dies
+            write()  # what is there already, and the mark of the folder
+            try:
+                _measure_all(job, study, keys, failures, workers, scheduler)
+            finally:
+                _tell(study, keys, failures)
+                count = write()["points"]
+                print(
+                    f"{count['finished']} of {len(keys)} points finished, {count['failed']} "
+                    f"failed, {count['missing']} missing: {out / 'table.csv'}"
+                )
     except Timeout:
         raise ValueError(
             f"another sweep is running in {out}: wait for it, or choose another --out"
         ) from None
-    failures: dict[str, str] = {}
-    try:
-        sweep_tables.write(
-            out, study, keys, failures, code, data
-        )  # what is there already, and the mark of the folder
-        _measure_all(job, study, keys, failures, workers, scheduler)
-    finally:
-        try:
-            facts = sweep_tables.write(out, study, keys, failures, code, data)
-        finally:
-            for (arm, parameters), key in zip(study.points, keys, strict=True):
-                if key in failures:
-                    print(
-                        f"failed: {label(study, arm, parameters)}: {failures[key]}", file=sys.stderr
-                    )
-            lock.release()
-        count = facts["points"]
-        told = f"{count['finished']} of {len(keys)} points finished, {count['failed']} failed, {count['missing']} missing"
-        print(f"{told}: {out / 'table.csv'}")
     return out / "table.csv"
 
 
+def _tell(study: Study, keys: list[str], failures: Mapping[str, str]) -> None:
+    """Print what failed."""
+    for (arm, settings), key in zip(study.points, keys, strict=True):
+        if key in failures:
+            print(f"failed: {label(study, arm, settings)}: {failures[key]}", file=sys.stderr)
+
+
 def _on_device(study: Study, device: str | None) -> Study:
-    """The study with a device for every point, "auto" resolved: where a point was measured is part of it."""
-    if any("device" in place for place in (study.axes, *study.arms.values())):
+    """The study with a device for every point: where a point was measured is part of it."""
+    if any("device" in settings for settings in (study.axes, *study.arms.values())):
         if device:
             raise ValueError(
                 f"the study sets the device itself, found {device!r} too: leave it out"
             )
         return study
     chosen = {"device": devices.pick(device or study.fixed.get("device", "auto"))}
-    points = [(arm, parameters | chosen) for arm, parameters in study.points]
+    points = [(arm, settings | chosen) for arm, settings in study.points]
     return replace(study, fixed=study.fixed | chosen, points=points)
 
 
 def _source(path: Path | None) -> Any:
-    """The notebook of a point, which must take all its parameters."""
-    from clippan_lite.experiments import study
-
+    """The notebook of a point, which must take its settings and where to write."""
     path = path or notebooks.notebooks_folder() / "studies" / "point.py"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not there: expected the notebook of a point; --direct does without"
         )
     notebook = notebooks.read_source(path)
-    declared = notebooks.declared(notebook, path.name)
-    missing = [
-        name for name in (*(f.name for f in fields(study.Point)), "out") if name not in declared
-    ]
+    missing = {"settings", "out"} - notebooks.declared(notebook, path.name).keys()
     if missing:
         raise ValueError(
-            f"{path.name} declares no parameter {', '.join(missing)}: add it to its parameters cell"
+            f"{path.name} declares no parameter {', '.join(sorted(missing))}: add it to its "
+            "parameters cell"
         )
     return notebook
 
 
 def _keys(study: Study) -> tuple[list[str], str, dict[str, str]]:
     """Key of each point, hash of the code, and hash of the data by scene."""
-    from clippan_lite.experiments import study as measurement
-
     code, found, keys = measurement.source_hash(), devices.versions(), []
-    data: dict[tuple[str, ...], str] = {}
     versions = {name: found.get(name) for name in ("torch", "open_clip_torch")}
-    for _, parameters in study.points:
-        point = measurement.Point(**parameters)
-        what = (point.scene, point.test_scene, point.clip, point.clip_pretrained)
-        if what not in data:  # reading all of a scene takes a while
-            data[what] = measurement.data_hash(point)
-        keys.append(digest(asdict(point), code, data[what], versions))
-    found = {what: [name for name in what if name not in ("", "bundled")] for what in data}
-    return keys, code, {" + ".join(map(shown, names)): data[what] for what, names in found.items()}
+    data: dict[str, str] = {}
+    for _, settings in study.points:
+        experiment = Experiment.of(settings)
+        named = [experiment.scene, experiment.test_scene, experiment.pan, experiment.ms]
+        named += [experiment.clip.replace("bundled", ""), experiment.clip_pretrained]
+        name = " + ".join(shown(each) for each in named if each)
+        if name not in data:  # reading all of a scene takes a while
+            data[name] = measurement.data_hash(experiment)
+        keys.append(digest(experiment.flat(), code, data[name], versions))
+    return keys, code, data
 
 
 def _check_folder(out: Path, study: Study) -> None:
@@ -191,13 +191,13 @@ def _check_folder(out: Path, study: Study) -> None:
         return
     try:
         facts = json.loads((out / "table.json").read_text(encoding="utf-8"))
-        found = (str(facts["study"]), str(facts["form"]), str(facts["title"]))
+        found = [str(facts[name]) for name in ("study", "form", "title")]
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{out} holds something else than a sweep: choose another --out") from None
-    if found != (study.name, study.form, study.title):
-        expected = ", ".join((study.name, study.form, study.title))
+    expected = [study.name, study.form, study.title]
+    if found != expected:
         raise ValueError(
-            f"{out} holds {', '.join(found)}; expected {expected}: choose another --out"
+            f"{out} holds {', '.join(found)}; expected {', '.join(expected)}: choose another --out"
         )
 
 
@@ -206,30 +206,24 @@ def _measure_all(
     study: Study,
     keys: list[str],
     failures: dict[str, str],
-    count: int,
+    workers: int,
     scheduler: str | None,
 ) -> None:
     """Measure what is missing; what fails is put into ``failures``."""
-    import torch
-    from tqdm import tqdm
-
-    todo = [
-        (key, parameters)
-        for (_, parameters), key in zip(study.points, keys, strict=True)
-        if sweep_tables.kept(job.folder, key) is None
-    ]
+    points = dict(zip(keys, (settings for _, settings in study.points), strict=True))
+    todo = [(key, points[key]) for key in keys if tables.kept(job.folder, key) is None]
     print(f"{len(keys)} points, {len(keys) - len(todo)} finished before")
     if not todo:
         return
-    count = min(count, len(todo))
-    threads = 0 if scheduler else max(1, torch.get_num_threads() // count)
-    rare = 0.5 if sys.stderr.isatty() else 60.0  # a log keeps every drawing
+    workers = min(workers, len(todo))
+    threads = 0 if scheduler else max(1, torch.get_num_threads() // workers)
+    pause = 0.5 if sys.stderr.isatty() else 60.0  # a log keeps every drawing
+    lost = "its worker was killed: had it too little memory? take fewer --workers"
     with (
-        workers.processes(count, scheduler, threads) as go,
-        tqdm(total=len(todo), unit="point", desc=study.name, mininterval=rare) as bar,
+        processes(workers, scheduler, threads) as run_all,
+        tqdm(total=len(todo), unit="point", desc=study.name, mininterval=pause) as bar,
     ):
-        lost = "its worker was killed: had it too little memory? take fewer --workers"
-        for key, error in go(_measured, job, todo, lambda place: (place[0], lost)):
+        for key, error in run_all(_measured, job, todo, lambda place: (place[0], lost)):
             if error:
                 failures[key] = error
                 bar.set_postfix(failed=len(failures), refresh=False)
@@ -240,54 +234,45 @@ def _measure_all(
             bar.update(bool(error) or (job.folder / f"{key}.json").is_file())
 
 
-def _measured(job: _Job, place: tuple[str, dict[str, Any]]) -> tuple[str, str | None]:
+def _measured(job: _Job, place: tuple[str, Flat]) -> tuple[str, str | None]:
     """Measure one point and keep it: its key, and what went wrong."""
-    import torch
-
-    from clippan_lite.experiments import study
-
-    key, parameters = place
+    key, settings = place
     with _TURN:
         if time.time() > job.until:
             return key, None
         try:
-            now = study.source_hash
-            if (
-                job.measure is None
-            ):  # a kernel loads the code anew for every point, so what is kept of it does not count
-                now = getattr(now, "__wrapped__", now)
-            if now() != job.code:
-                raise RuntimeError("the code is not that with which the sweep began: run it again")
-            point = study.Point(**parameters)
-            row = job.measure(point) if job.measure else _by_notebook(job, key, parameters)
-            row = {
-                name: value if isinstance(value, str) else float(value)
-                for name, value in row.items()
-            }
-            device = (
-                f"CPU with {torch.get_num_threads()} threads"
-                if point.device == "cpu"
-                else devices.describe()
-            )
-            kept = {"parameters": parameters, "row": row, "device": device}
-            files.write_json(job.folder / f"{key}.json", kept)
-            (job.folder / f"{key}.failed.json").unlink(missing_ok=True)
+            _measure_one(job, key, settings)
+        except (ValueError, FileNotFoundError, notebooks.NotebookFailed) as error:
+            return key, one_line(error)
         except Exception as error:  # whatever one point does, the others go on
-            plain = isinstance(error, ValueError | FileNotFoundError | notebooks.NotebookFailed)
-            return key, one_line(error) if plain else f"{type(error).__name__}: {one_line(error)}"
+            return key, f"{type(error).__name__}: {one_line(error)}"
     return key, None
 
 
-def _by_notebook(job: _Job, key: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The row that the notebook writes; its executed copy stays beside the point."""
-    import torch
+def _measure_one(job: _Job, key: str, settings: Flat) -> None:
+    now = measurement.source_hash
+    if job.measure is None:  # a kernel loads the code anew, so a hash in memory does not count
+        now = getattr(now, "__wrapped__", now)
+    if now() != job.code:
+        raise RuntimeError("the code is not that with which the sweep began: run it again")
+    experiment = Experiment.of(settings)
+    found = job.measure(experiment) if job.measure else _by_notebook(job, key, settings)
+    row = {n: value if isinstance(value, str) else float(value) for n, value in found.items()}
+    device = devices.describe()
+    if experiment.device == "cpu":
+        device = f"CPU with {torch.get_num_threads()} threads"
+    files.write_json(
+        job.folder / f"{key}.json", {"settings": settings, "row": row, "device": device}
+    )
+    (job.folder / f"{key}.failed.json").unlink(missing_ok=True)
 
+
+def _by_notebook(job: _Job, key: str, settings: Flat) -> Mapping[str, Any]:
+    """The row that the notebook writes; its executed copy stays beside the point."""
     with tempfile.TemporaryDirectory() as scratch, notebooks.python_kernel(torch.get_num_threads()):
-        row = Path(scratch) / "row.json"
-        given = parameters | {"out": str(row)}
-        notebooks.execute(
-            job.notebook, job.folder / f"{key}.ipynb", given, "the notebook", cwd=job.cwd
-        )
+        row, copy = Path(scratch) / "row.json", job.folder / f"{key}.ipynb"
+        given = {"settings": settings, "out": str(row)}
+        notebooks.execute(job.notebook, copy, given, "the notebook", cwd=job.cwd)
         if not row.is_file():
             raise RuntimeError("the notebook wrote no row to the file that its parameter out names")
         return json.loads(row.read_text(encoding="utf-8"))["row"]

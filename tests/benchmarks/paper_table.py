@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from clippan_lite import adaptation, backbones, clip, data, fusion, prompts, training
@@ -56,7 +55,7 @@ def main() -> None:
                     config = recipe("paper", **sizes, backbone=name, seed=seed)
                     teacher = training.teach(pair, config, progress=False)
                     for which, weight in (("with", 1.0), ("without", 0.0)):
-                        setting = replace(config, direction=weight)
+                        setting = config.changed(direction=weight)
                         network, _ = training.train(
                             pair, setting, guides[scale], teacher, progress=False
                         )
@@ -69,11 +68,11 @@ def main() -> None:
                         tables[which] |= judge(fused, pair)
                 for which, table in tables.items():
                     rows[which].append(table)
-            effects = statistics.paired_effect(rows["with"], rows["without"])
+            effects = statistics.paired_effects(rows["with"], rows["without"])
             everything[f"{scene} {name}"] = {**rows, "effects": effects}
             line = f"{scene:>12} {name:>9}"
             for metric, effect in effects.items():
-                low, high = effect["ci95"] or (float("nan"), float("nan"))
+                low, high = effect["t95"] or (float("nan"), float("nan"))
                 mean = sum(row[metric] for row in rows["without"]) / len(rows["without"])
                 line += (
                     f" | {metric} {mean:.4g} {effect['difference']:+.3g} [{low:+.3g}, {high:+.3g}]"

@@ -5,10 +5,10 @@ True HRMS is the synthetic scene's own truth, or MS one scale down. Held-out cro
 """
 
 import argparse
+import ast
 import json
 import os
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,14 @@ def load_pairs(names: list[str] | None = None) -> dict[str, object]:
     return pairs
 
 
-def changed(settings: list[str], kind: type) -> dict:
-    """``name=value`` strings as keyword arguments of a config."""
-    types = {f.name: type(f.default) for f in fields(kind)}
-    pairs = (text.split("=") for text in settings)
-    return {name: types[name](value) for name, value in pairs}
+def changed(settings: list[str]) -> AdaptConfig:
+    """Stage I with ``name=value`` texts applied."""
+    config = AdaptConfig()
+    for text in settings:
+        name, _, value = text.partition("=")
+        is_text = isinstance(getattr(config, name, None), str)
+        config = config.changed(**{name: value if is_text else ast.literal_eval(value)})
+    return config
 
 
 def main() -> None:
@@ -48,20 +51,17 @@ def main() -> None:
     parser.add_argument("--pairs", default="", help="comma-separated; all when left out")
     parser.add_argument("--prompt", default="wald")
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--set", nargs="*", default=[], help="AdaptConfig fields, name=value")
+    parser.add_argument("--set", nargs="*", default=[], help="settings of Stage I, name=value")
     parser.add_argument("--only-adapted", action="store_true", help="leave the controls out")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    config, seeds = (
-        AdaptConfig(**changed(args.set, AdaptConfig)),
-        [int(s) for s in args.seeds.split(",")],
-    )
+    config, seeds = changed(args.set), [int(s) for s in args.seeds.split(",")]
     model, everything = clip.load_clip("bundled", args.weights), {}
     for name, pair in load_pairs(args.pairs.split(",") if args.pairs else None).items():
         start = time.time()
         if args.only_adapted:
             views = probes.held_out_views(pair, model.input_size)
-            runs = [AdaptConfig(**{**changed(args.set, AdaptConfig), "seed": s}) for s in seeds]
+            runs = [config.changed(seed=s) for s in seeds]
             models = [
                 adaptation.adapt(pair, model, prompts.get(args.prompt), c, progress=False)[0]
                 for c in runs

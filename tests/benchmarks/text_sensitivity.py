@@ -14,18 +14,18 @@ from pathlib import Path
 from stage_one import load_pairs
 
 from clippan_lite import adaptation, clip, prompts
-from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.config import AdaptConfig, adapt_recipe, recipe
 from clippan_lite.experiments import probes
 
-PAPER = AdaptConfig(direction=0.0, intra=1.0, examples="BDSD")
+PAPER = adapt_recipe("paper")
 #: name -> (Stage I, swapped "before" or "after" it, weight of L_d, more Stage-II settings)
 VARIANTS = {
     "paper": (PAPER, "before", 0.03, {}),
     "paper, weight .3": (PAPER, "before", 0.3, {}),
     "swapped after": (AdaptConfig(), "after", 0.1, {}),
     "swapped after, weight .3": (AdaptConfig(), "after", 0.3, {}),
-    "frozen texts": (replace(PAPER, text_share=0.0), "before", 0.1, {}),
-    "drift": (replace(PAPER, drift=5.0), "before", 0.1, {}),
+    "frozen texts": (PAPER.changed(text_share=0.0), "before", 0.1, {}),
+    "drift": (PAPER.changed(drift=5.0), "before", 0.1, {}),
     "no Stage I": (AdaptConfig(steps=0), "after", 0.1, {}),
     "no Stage I, weight .3": (AdaptConfig(steps=0), "after", 0.3, {}),
     "tokens": (AdaptConfig(), "after", 0.1, {"tokens": True}),
@@ -62,7 +62,7 @@ def main() -> None:
             views = probes.held_out_views(pair, model.input_size)
             supervisors = dict(zip(args.prompts.split(","), guides, strict=True)) | {"no L_d": None}
             compared = probes.sentences_compared(
-                pair, supervisors, TrainConfig(direction=weight, **more), seeds
+                pair, supervisors, recipe("quick", direction=weight, **more), seeds
             )
             everything[f"{variant} | {name}"] = compared
             for other, row in compared.items():
@@ -71,7 +71,7 @@ def main() -> None:
                 if row["effect"]:
                     for metric in ("PSNR", "ERGAS", "SAM"):
                         effect = row["effect"][metric]
-                        low, high = effect["ci95"] or (float("nan"),) * 2
+                        low, high = effect["t95"] or (float("nan"),) * 2
                         line += f" | {metric} {effect['difference']:+.2f} [{low:+.2f}, {high:+.2f}]"
                     line += f" | change {row['change'] or float('nan'):.2f}"
                 if supervisors[other] is not None and other != args.prompts.split(",")[0]:

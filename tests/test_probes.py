@@ -1,4 +1,4 @@
-"""Instruments: figures written out again, controls that differ as they must, and a sentence that reaches the result."""
+"""Probes: figures written out again, controls that differ, a sentence that reaches the result."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from clippan_lite import adaptation, classical, prompts, training
 from clippan_lite.clip import load_clip
-from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.config import AdaptConfig, recipe
 from clippan_lite.experiments import probes
 
 
@@ -105,11 +105,11 @@ def test_controls_tell_an_unadapted_random_clip_from_a_trained_one(small_pair, b
 
 
 def test_the_gradient_of_l_d_changes_with_the_sentence_and_not_without(adapted, views):
-    same = probes.gradient_change(adapted, adapted.worded(prompts.get("wald")), views)
+    same = probes.gradient_change(adapted, adapted.with_prompts(prompts.get("wald")), views)
     assert same["cosine"] == pytest.approx(1, abs=1e-4) and same["norm ratio"] == pytest.approx(
         1, abs=1e-4
     )
-    other = probes.gradient_change(adapted, adapted.worded(prompts.get("wrong")), views)
+    other = probes.gradient_change(adapted, adapted.with_prompts(prompts.get("wrong")), views)
     assert other["cosine"] < 0.95
     whole, tokens = (probes.direction_gradient(adapted, views, tokens=t) for t in (False, True))
     assert tokens.shape == views["hrms"].shape and tokens.abs().amax(dim=(2, 3)).min() > 0
@@ -117,25 +117,25 @@ def test_the_gradient_of_l_d_changes_with_the_sentence_and_not_without(adapted, 
 
 
 def test_worded_shares_the_weights_and_leaves_the_original_alone(adapted):
-    other = adapted.worded(prompts.get("nonsense"))
+    other = adapted.with_prompts(prompts.get("nonsense"))
     assert other.stems["ms"] is adapted.stems["ms"] and adapted.prompts == prompts.get("wald")
     assert not torch.allclose(other.encode_texts()["hrms"], adapted.encode_texts()["hrms"])
 
 
 def test_sentences_compared_pairs_by_seed(small_pair, adapted):
-    config = TrainConfig(steps=3, batch=1, patch=64, direction=0.3, qnr=0.0)
+    config = recipe("quick", steps=3, batch=1, patch=64, direction=0.3, qnr=0.0)
     supervisors = {
         "wald": adapted,
         "again": adapted,
-        "wrong": adapted.worded(prompts.get("wrong")),
+        "wrong": adapted.with_prompts(prompts.get("wrong")),
         "none": None,
     }
     result = probes.sentences_compared(small_pair, supervisors, config, seeds=(0, 1))
     assert list(result) == list(supervisors) and result["wald"]["effect"] is None
     assert result["again"]["change"] == 0 and result["again"]["tables"] == result["wald"]["tables"]
     assert result["wrong"]["change"] > 0 and result["none"]["change"] > 0
-    by_hand = np.mean([a["PSNR"] - b["PSNR"] for a, b in
-                       zip(result["wald"]["tables"], result["wrong"]["tables"], strict=True)])  # fmt: skip
+    pairs = zip(result["wald"]["tables"], result["wrong"]["tables"], strict=True)
+    by_hand = np.mean([a["PSNR"] - b["PSNR"] for a, b in pairs])
     assert result["wrong"]["effect"]["PSNR"]["difference"] == pytest.approx(by_hand)
 
 
@@ -144,9 +144,9 @@ def test_a_pair_without_truth_is_refused_with_the_mend(small_pair, adapted):
     with pytest.raises(ValueError, match="has no truth"):
         probes.held_out_views(blind, 64)
     with pytest.raises(ValueError, match="judged"):
-        probes.sentences_compared(blind, {"a": adapted}, TrainConfig())
+        probes.sentences_compared(blind, {"a": adapted}, recipe("quick"))
     with pytest.raises(ValueError, match="direction above 0, found 0"):
-        probes.sentences_compared(small_pair, {"a": adapted}, TrainConfig(direction=0.0))
+        probes.sentences_compared(small_pair, {"a": adapted}, recipe("quick", direction=0.0))
     assert probes.judged(small_pair) is small_pair
     assert probes.judged(blind).truth.shape == small_pair.ms.shape
 
@@ -169,9 +169,9 @@ def test_frozen_text_adapters_leave_the_sentences_as_clip_has_them(small_pair, b
 
 
 def test_l_d_on_tokens_is_the_mean_over_patches_of_their_own_directions(small_pair, adapted, views):
-    config = TrainConfig(steps=1, batch=1, patch=64, direction=0.1, qnr=0.0, tokens=True)
+    config = recipe("quick", steps=1, batch=1, patch=64, direction=0.1, qnr=0.0, tokens=True)
     _, local = training.train(small_pair, config, adapted, progress=False)
-    _, whole = training.train(small_pair, replace(config, tokens=False), adapted, progress=False)
+    _, whole = training.train(small_pair, config.changed(tokens=False), adapted, progress=False)
     assert local[0]["direction"] != whole[0]["direction"]
     with torch.no_grad():
         f = {k: adapted.encode(k, v, tokens=True) for k, v in views.items()}

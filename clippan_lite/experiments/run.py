@@ -1,0 +1,341 @@
+"""An experiment with its products: each is made when it is asked for, and kept.
+
+Begin with :func:`begin`, the set-up of every chapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from clippan_lite import __version__, adaptation, checkpoints, data, prompts, training
+from clippan_lite.adapter import Supervisor
+from clippan_lite.backbones import Fusion
+from clippan_lite.callbacks import Callback, History
+from clippan_lite.clip import Clip, load_clip, weights_stamp
+from clippan_lite.config import TrainConfig, digest
+from clippan_lite.data import Pair, geotiff, registration
+from clippan_lite.experiments import probes, scenes
+from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experiment, asks_language
+from clippan_lite.metrics import faults
+from clippan_lite.physics import sensors
+from clippan_lite.runtime import devices, files
+
+T = TypeVar("T")
+_MEMORY: dict[str, Any] = {}  # products of all runs without a folder; they are of many kinds
+_MOST_IN_MEMORY = 24  # the oldest is forgotten
+
+
+class Run:
+    """An experiment with a folder where its products are kept.
+
+    A product's file name carries a digest of everything that went into it, so that a changed
+    setting makes a new product. Without a folder, products stay in memory for later runs.
+
+    Args:
+        experiment: what is done.
+        folder: the folder, or None.
+        scale: ``"full"``, or ``"reduced"`` for everything one scale down (Wald's protocol).
+        seeds: of Stage II, for chapters that train several networks.
+        control_seeds: of Stage I, for chapters that adapt CLIP several times.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: Path | None = None,
+        scale: str = "full",
+        seeds: Sequence[int] = (0,),
+        control_seeds: Sequence[int] = (0,),
+    ):
+        self.experiment, self.folder, self.scale = experiment, folder, scale
+        self.seeds, self.control_seeds = seeds, control_seeds
+        self._memory = {} if folder else _MEMORY
+
+    @cached_property
+    def device(self) -> str:
+        """The device, picked once and said out loud."""
+        return devices.pick(self.experiment.device)
+
+    @cached_property
+    def pair(self) -> Pair:
+        """The scene that CLIP is adapted on, and networks are trained on."""
+        return self.load(self.experiment.scene, self.scale)
+
+    def load(self, scene: str, scale: str) -> Pair:
+        """A scene, full or one scale down, with the experiment's bands and faults."""
+        pair = self._whole(scene)
+        if self.experiment.bands:
+            pair = data.with_bands(pair, self.experiment.bands.split(","))
+        if scale == "reduced":
+            pair = data.reduced(pair)
+        return faults.spoiled(pair, **faults.parse(self.experiment.fault))
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """PAN's and MS's GeoTIFFs: those given, or those of the kept scene."""
+        if self.experiment.pan:
+            return Path(self.experiment.pan), Path(self.experiment.ms)
+        folder = self._scene_path(self.experiment.scene).parent
+        return folder / "pan.tif", folder / "ms.tif"
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The frozen CLIP."""
+        asked = self.experiment
+
+        def load() -> Clip:
+            torch.manual_seed(asked.adapt.seed)  # of random weights
+            pretrained = None if asked.clip_random else asked.clip_pretrained or None
+            return load_clip(asked.clip, pretrained, self.device, asked.clip_random)
+
+        key = self._digest(asked, [*CLIP, "adapt_seed"] if asked.clip_random else CLIP)
+        return self._remembered(f"CLIP {key}", load)
+
+    @cached_property
+    def supervisor(self) -> Supervisor:
+        """The adapted CLIP. Where ``swap`` names other sentences, Stage II will ask for those."""
+        asked = self.experiment
+
+        def load(path: Path) -> Supervisor:
+            return checkpoints.load_supervisor(path, self.clip).to(self.device)
+
+        if asked.adapt.steps == 0:
+            sentences = prompts.get(asked.prompt)
+            supervisor = probes.unadapted(self.pair, self.clip, sentences, self.device)
+        else:
+            path = self.supervisor_path
+            supervisor = self._kept("supervisor", path, load, lambda: self.adapt()[0])
+        if asked.swap:  # the sentences of MS and PAN stay Stage I's
+            other = prompts.get(asked.swap)
+            swapped = replace(supervisor.prompts, hrms=other.hrms, antonyms=other.antonyms)
+            supervisor = supervisor.with_prompts(swapped)
+        return supervisor
+
+    def adapt(self) -> tuple[Supervisor, History]:
+        """Stage I, now. The supervisor is kept for :attr:`supervisor`."""
+        sentences, config = prompts.get(self.experiment.prompt), self.experiment.adapt
+        shown = self.folder is not None
+        supervisor, history = adaptation.adapt(
+            self.pair, self.clip, sentences, config, self.device, shown
+        )
+        if self.folder:
+            path, sensor = self.supervisor_path, self.pair.sensor.name
+            checkpoints.write_history(path.with_suffix(".csv"), history)
+            checkpoints.save_supervisor(path, supervisor, config, sensor)
+        return supervisor, history
+
+    def network(
+        self, with_l_d: bool = True, seed: int | None = None, scale: str | None = None
+    ) -> Fusion:
+        """A fusion network trained on the scene, without truth; arguments as of :meth:`train`."""
+        path = self.network_path(with_l_d, seed, scale)
+        return self._kept("network", path, self._load, lambda: self.train(with_l_d, seed, scale)[0])
+
+    def train(
+        self,
+        with_l_d: bool = True,
+        seed: int | None = None,
+        scale: str | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> tuple[Fusion, History]:
+        """Stage II, now. The network is kept for :meth:`network`.
+
+        Args:
+            with_l_d: False leaves the language loss L_d out.
+            seed: of weights and patches; None takes the experiment's.
+            scale: ``"full"`` or ``"reduced"``; None takes the run's.
+            callbacks: called after each step.
+        """
+        config, scale = self.train_config(with_l_d, seed), scale or self.scale
+        pair = self.load(self.experiment.scene, scale)
+        supervisor = self.supervisor if asks_language(config) else None
+        teacher = self._teacher(config, pair, scale) if config.weight("ship") else None
+        shown = self.folder is not None
+        network, history = training.train(
+            pair, config, supervisor, teacher, self.device, shown, callbacks
+        )
+        if self.folder:
+            path = self.network_path(with_l_d, seed, scale)
+            checkpoints.write_history(path.with_suffix(".csv"), history)
+            checkpoints.save_network(path, network, config)
+        return network, history
+
+    def train_config(self, with_l_d: bool = True, seed: int | None = None) -> TrainConfig:
+        """Stage II's settings, with or without L_d, and perhaps with another seed."""
+        config = self.experiment.train
+        config = config if with_l_d else config.changed(direction=0.0)
+        return config if seed is None else config.changed(seed=seed)
+
+    @property
+    def supervisor_path(self) -> Path:
+        """Where the adapted CLIP is kept."""
+        stage_one = [name for name in self.experiment.flat() if name.startswith(STAGE_ONE)]
+        key = self._digest(self.experiment, [*INPUT, *CLIP, "prompt", *stage_one], self.scale)
+        return self._in_folder(f"adapter/supervisor-{key}.safetensors")
+
+    def network_path(
+        self, with_l_d: bool = True, seed: int | None = None, scale: str | None = None
+    ) -> Path:
+        """Where a fusion network is kept."""
+        config, scale = self.train_config(with_l_d, seed), scale or self.scale
+        experiment = replace(self.experiment, method="", train=config)
+        read = experiment.effective().keys() - {"scale", "test_scene", "device"}
+        key = self._digest(experiment, sorted(read), self.scale)
+        guided = "with" if config.weight("direction") else "without"
+        name = f"{scale}-{guided}-l_d-seed{config.seed}-{key}"
+        return self._in_folder(f"fusion/{name}.safetensors")
+
+    def _teacher(self, config: TrainConfig, pair: Pair, scale: str) -> Fusion:
+        """The teacher of L_ship, the same one for all weights."""
+        plain = config.changed(weights={}, guard=False, tokens=False)
+        key = self._digest(self.experiment, INPUT, asdict(plain))
+        path = self._in_folder(f"fusion/teacher-{scale}-{key}.safetensors")
+
+        def make() -> Fusion:
+            shown = self.folder is not None
+            teacher = training.teach(pair, plain, device=self.device, progress=shown)
+            if self.folder:
+                checkpoints.save_network(path, teacher, plain)
+            return teacher
+
+        return self._kept("teacher of L_ship", path, self._load, make)
+
+    def _load(self, path: Path) -> Fusion:
+        return checkpoints.load_network(path).to(self.device)
+
+    def _whole(self, scene: str) -> Pair:
+        """A scene as it is read. All but a given pair of GeoTIFFs is kept."""
+        asked = self.experiment
+        path = self._scene_path(scene)
+
+        def load(path: Path) -> Pair:
+            return geotiff.read_scene(path.parent)
+
+        def make() -> Pair:
+            pair = scenes.read(scene, asked.size, asked.sensor, asked.convention)
+            if asked.register:
+                pair = registration.correct(pair, registration.estimate(pair))
+            if self.folder is None:
+                return pair
+            geotiff.write_pair(path.parent, pair, source=scene)
+            return load(path)  # rounded, as later
+
+        def read_pair() -> Pair:
+            given = (asked.pan, asked.ms, asked.sensor)
+            return geotiff.read_pair(*given, asked.convention, register=asked.register)
+
+        if asked.pan and scene == asked.scene:
+            return self._remembered(str(path), read_pair)
+        return self._kept("scene", path, load, make)
+
+    def _scene_path(self, scene: str) -> Path:
+        key = self._digest(replace(self.experiment, scene=scene, bands="", fault=""), INPUT)
+        return self._in_folder(f"scene-{key}/scene.json")
+
+    def _in_folder(self, name: str) -> Path:
+        return (self.folder or Path()) / name
+
+    def _digest(self, asked: Experiment, names: Sequence[str], *more: object) -> str:
+        """Digest of some flat settings: of what files and names stand for, not where they are."""
+        flat, sensor = asked.flat(), sensors.get(asked.sensor)
+        paths = [Path(asked.pan), Path(asked.ms)] if asked.pan else scenes.files_of(asked.scene)
+        flat["scene"] = [asked.scene, *((p.stat().st_mtime_ns, p.stat().st_size) for p in paths)]
+        flat["sensor"] = [sensor.name, sensors.to_table(sensor)]
+        flat["clip"] = [asked.clip, weights_stamp(asked.clip, asked.clip_pretrained)]
+        for name in ("prompt", "swap"):
+            flat[name] = asdict(prompts.get(flat[name])) if flat[name] else ""
+        return digest(__version__, {name: flat[name] for name in names}, more)
+
+    def _kept(self, what: str, path: Path, load: Callable[[Path], T], make: Callable[[], T]) -> T:
+        """A product from memory or its file, or made now; ``make`` saves what it makes."""
+
+        def load_or_make() -> T:
+            return files.load_or_make(path, what, load, make, _saved_already)
+
+        return self._remembered(str(path), load_or_make if self.folder else make)
+
+    def _remembered(self, name: str, make: Callable[[], T]) -> T:
+        key = f"{name} on {self.device}"
+        if key not in self._memory:
+            self._memory[key] = make()
+            if len(self._memory) > _MOST_IN_MEMORY:
+                del self._memory[next(iter(self._memory))]
+        return self._memory[key]
+
+
+def _saved_already(path: Path, product: object) -> None:
+    """Nothing is left to save: a network was saved with its history, a scene as GeoTIFFs."""
+
+
+def begin(values: Mapping[str, object]) -> Run:
+    """The set-up of a chapter: ``run = experiments.begin(globals())``.
+
+    Args:
+        values: the chapter's parameters by name, see :meth:`Experiment.of`, with the chapters' own
+            ``run_dir``, ``seeds``, ``control_seeds`` and ``unseen_sensor``. Other names are left
+            aside.
+
+    Returns:
+        The experiment in the folder ``run_dir``, by default ``quick`` in the package's home. The
+        device has been picked and printed.
+
+    Raises:
+        ValueError: a value that would fail later; one line.
+    """
+    experiment = check_chapter(values)
+    folder = Path(str(values.get("run_dir") or files.home() / "quick"))
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = [numbers(name, values.get(name, "0")) for name in ("seeds", "control_seeds")]
+    run = Run(experiment, folder, "full", *seeds)
+    _ = run.device
+    return run
+
+
+def check_chapter(values: Mapping[str, object], load_clip: bool = False) -> Experiment:
+    """The experiment of a chapter's parameters, checked with the chapters' own ones.
+
+    Args:
+        values: as for :func:`begin`.
+        load_clip: try the device and load a CLIP that is not ours, too.
+
+    Raises:
+        ValueError, FileNotFoundError, RuntimeError: a value that would fail later; one line.
+    """
+    experiment = Experiment.of(values, strict=False)
+    experiment.check(load_clip)
+    for name, steps in (("steps", experiment.train.steps), ("adapt_steps", experiment.adapt.steps)):
+        if steps < 1:
+            raise ValueError(f"{name} must be at least 1 in a chapter, found {steps}")
+    for name in ("seeds", "control_seeds"):
+        numbers(name, values.get(name, "0"))
+    sensor, other = sensors.get(experiment.sensor), values.get("unseen_sensor", "auto")
+    unseen = sensor if other == "auto" else sensors.get(str(other))
+    if (len(unseen.bands), unseen.ratio) != (len(sensor.bands), sensor.ratio):
+        raise ValueError(
+            f"unseen_sensor {unseen.name} has {len(unseen.bands)} bands, ratio {unseen.ratio}; the "
+            f"network takes {len(sensor.bands)} bands, ratio {sensor.ratio}: choose another one"
+        )
+    return experiment
+
+
+def numbers(name: str, text: object) -> list[int]:
+    """Whole numbers with commas between.
+
+    The same seed twice would look like an effect without any spread.
+
+    Raises:
+        ValueError: no or negative numbers, or one twice.
+    """
+    try:
+        found = [int(part) for part in str(text).split(",")]
+    except ValueError:
+        found = []
+    if not found or len(set(found)) != len(found) or min(found) < 0:
+        raise ValueError(f"{name} must be different whole numbers, such as 0,1,2; found {text!r}")
+    return found

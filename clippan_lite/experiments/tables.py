@@ -1,0 +1,204 @@
+"""Tables of a sweep: written, read again, and what the arms of the study change in them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from clippan_lite.experiments import statistics
+from clippan_lite.experiments.experiment import Experiment
+from clippan_lite.experiments.study import Study, shown
+from clippan_lite.runtime import devices, files
+
+Row = dict[str, Any]  # arm, values of the axes, figures: texts and numbers
+
+
+def write(
+    out: Path,
+    study: Study,
+    keys: Sequence[str],
+    failures: Mapping[str, str],
+    code: str,
+    data: Mapping[str, str],
+) -> dict[str, Any]:
+    """Write ``table.csv`` and ``table.json`` of what is finished; returns the latter."""
+    rows, devices_used, failed = [], set(), 0
+    for (arm, settings), key in zip(study.points, keys, strict=True):
+        point = kept(out / "points", key)
+        if point is not None:
+            axes = {axis: shown(settings[axis]) for axis in study.axes}
+            rows.append({"arm": arm, **axes, **point["row"]})
+            devices_used.add(point["device"])
+        elif key in failures or (out / "points" / f"{key}.failed.json").is_file():
+            failed += 1
+    columns = list(dict.fromkeys(["arm", *study.axes, *itertools.chain(*rows)]))
+    if "minutes" in columns:
+        columns.append(columns.pop(columns.index("minutes")))
+    missing = len(keys) - len(rows) - failed
+    facts = {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "form": study.form,
+        "fixed": shown(study.fixed),
+        "axes": shown(study.axes),
+        "arms": shown(study.arms),
+        "against": study.against,
+        "points": {"finished": len(rows), "failed": failed, "missing": missing},
+        "provenance": {
+            "code": code,
+            "data": dict(data),
+            "versions": devices.versions(),
+            "device": ", ".join(sorted(devices_used)),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "minutes": round(sum(row.get("minutes", 0.0) for row in rows), 2),
+        },
+    }
+    with (
+        files.replacing(out / "table.csv") as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            figures = row.keys() - study.axes.keys()
+            rounded = {n: f"{row[n]:.6g}" for n in figures if isinstance(row[n], float)}
+            table.writerow(row | rounded)
+    files.write_json(out / "table.json", facts)
+    return facts
+
+
+def kept(folder: Path, key: str) -> dict[str, Any] | None:
+    """A finished point, or None where there is none or it is damaged."""
+    try:
+        found = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        return found if found["row"] and found["device"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def load(place: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
+    """Read a table of a sweep.
+
+    Args:
+        place: the folder of a run, or a ``NAME.csv`` with its ``NAME.json`` beside it.
+
+    Returns:
+        Rows, with metrics as floats, axes in the types of the study, and without metrics that a
+        point has not. And the facts of the JSON.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: they are no table of a sweep.
+    """
+    path = Path(place).expanduser()
+    path = path / "table.csv" if path.is_dir() else path
+    for file in (path, path.with_suffix(".json")):
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file} is not there: expected a sweep's table, a CSV with a JSON beside it"
+            )
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        _ = facts["against"], facts["points"]
+        with path.open(encoding="utf-8", newline="") as lines:
+            rows = [_read_row(texts, facts["axes"]) for texts in csv.DictReader(lines)]
+        places = [tuple(row[name] for name in ("arm", *facts["axes"])) for row in rows]
+        twice = [place for place in places if places.count(place) > 1]
+        if twice:
+            raise ValueError(f"a point is there twice: {twice[0]}")
+        return rows, facts
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no table of a sweep, or not that of the JSON beside it ({error!r})"
+        ) from None
+
+
+def _read_row(texts: Mapping[str, str], axes: Mapping[str, Sequence[Any]]) -> Row:
+    row: Row = {"arm": texts["arm"]}
+    for axis, values in axes.items():
+        row[axis] = {str(value): value for value in values}[texts[axis]]
+    for name, text in texts.items():
+        if name not in row and text != "":
+            row[name] = text
+            with contextlib.suppress(ValueError):
+                row[name] = float(text)
+    return row
+
+
+def effects(
+    rows: Sequence[Row], study: Study | Mapping[str, Any], by: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """What each arm changes against the one that it is compared with.
+
+    Points are paired over the axes that are not in ``by``.
+
+    Args:
+        rows: from :func:`load`.
+        study: from `study.read`, or the facts of :func:`load`.
+        by: axes whose values are kept apart. Those that the study has not are left out. None: all
+            but ``seed``, because only seeds are repetitions.
+
+    Returns:
+        One entry per arm, value of ``by`` and metric: ``arm``, ``against``, the values of ``by``,
+        ``metric``, and what `statistics.effect` says of arm minus against. Two classical methods,
+        which have no seed, count as one pair.
+
+    Raises:
+        ValueError: ``by`` holds what is no setting.
+    """
+    facts = vars(study) if isinstance(study, Study) else study
+    for name in by or ():
+        if name not in Experiment().flat():
+            raise ValueError(f"by holds {name!r}, expected settings, such as scene or seed")
+    axes, against = list(facts["axes"]), facts["against"]
+    by = [axis for axis in axes if (axis != "seed" if by is None else axis in by)]
+    names = dict.fromkeys(itertools.chain(*rows))
+    metrics = [name for name in names if name not in ("arm", "minutes", *axes)]
+    table = {(row["arm"], *(row[axis] for axis in axes)): row for row in rows}
+    differences: dict[tuple, list[float]] = {}
+    for (arm, *place), row in table.items():
+        partner = table.get((against.get(arm), *place), {})
+        for metric in metrics:
+            ours, theirs = row.get(metric), partner.get(metric)
+            if isinstance(ours, float) and isinstance(theirs, float) and isfinite(ours - theirs):
+                group = (arm, *(row[axis] for axis in by), metric)
+                differences.setdefault(group, []).append(ours - theirs)
+    classical = {arm for arm, more in facts.get("arms", {}).items() if more.get("method")}
+    found = []
+    groups = dict.fromkeys(tuple(row[axis] for axis in by) for row in rows)
+    for arm, place, metric in itertools.product(against, groups, metrics):
+        changes = differences.get((arm, *place, metric), [])
+        if {arm, against[arm]} <= classical:
+            changes = changes[:1]
+        if changes:
+            cell = {"arm": arm, "against": against[arm], **dict(zip(by, place, strict=True))}
+            found.append({**cell, "metric": metric, **statistics.effect(changes, metric)})
+    return found
+
+
+def summary(
+    found: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("PSNR", "QNR")
+) -> list[str]:
+    """Some of what :func:`effects` found, a line each; ``*`` marks what is clear of 0."""
+    lines = []
+    for cell in found:
+        if cell["metric"] not in metrics:
+            continue
+        names = list(cell)
+        axes = names[names.index("against") + 1 : names.index("metric")]
+        place = " ".join(str(cell[axis]) for axis in axes if cell[axis] != "")
+        interval = "no interval"
+        if cell["t95"]:
+            interval = "[{:+.3f}, {:+.3f}]".format(*cell["t95"]) + ("*" if cell["clear"] else "")
+        change = f"{cell['metric']} {cell['difference']:+.3f} {interval}, n = {cell['n']}"
+        lines.append(f"{place}: {cell['arm']} against {cell['against']}: {change}")
+    return lines
