@@ -1,12 +1,12 @@
-"""Execute the notebooks' sources in quick mode and write the products (.ipynb with outputs) beside them.
+"""Execute the notebooks' sources in quick mode and write the products (.ipynb with outputs).
 
     python notebooks/build.py                       all chapters and solutions
     python notebooks/build.py 02_clip_adaptation    one chapter
-    python notebooks/build.py --check               only say which products are older than their source
-    python notebooks/build.py --workshop kit.zip    the chapters for students: pictures kept, solutions left out
+    python notebooks/build.py --check               only name products older than their source
+    python notebooks/build.py --workshop kit.zip    the chapters for students, without solutions
 
-Two builds of the same source give the same cells, ids and metadata: nothing in a product depends on when or where
-it was made, and a hash of the source inside it tells whether it is up to date.
+Two builds of the same source give the same cells, ids and metadata. Nothing in a product depends on
+when or where it was made, and a hash of the source inside it tells whether it is up to date.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PROGRESS = re.compile(r"\r|\d+%\|")  # how tqdm and its relatives draw
 KIT = """Chapters of the course, with the expected pictures; cells that say "# your code" are yours.
 
-Once, with a network: pip install "clippan-lite[all]". From then on no network is needed: a small CLIP, a synthetic scene
-and fusion networks are part of the package.
+Once, with a network: pip install "clippan-lite[all]". From then on no network is needed: a small
+CLIP, a synthetic scene and fusion networks are part of the package.
 
     clippan-lite check      is everything there? A problem comes with what to do about it.
     jupyter lab             then open 00_start_here.ipynb
@@ -72,10 +72,10 @@ def main() -> int:
     wanted = [name.removesuffix(".py").removesuffix(".ipynb") for name in arguments.names] or list(
         chapters
     )
-    unknown = [name for name in wanted if name not in chapters]
-    if unknown:
-        print(f"unknown notebook {unknown[0]}: known are {', '.join(chapters)}", file=sys.stderr)
-        return 2
+    for name in wanted:
+        if name not in chapters:
+            print(f"unknown notebook {name}: known are {', '.join(chapters)}", file=sys.stderr)
+            return 2
     if arguments.check:
         stale = [name for name in wanted if not is_current(chapters[name])]
         for name in stale:
@@ -92,9 +92,7 @@ def main() -> int:
     if arguments.workshop:
         pack([chapters[name] for name in wanted], arguments.workshop)
         return 0
-    os.environ.pop(
-        "CLIPPAN_TEST_DATA", None
-    )  # 00 prints it, and products hold nothing of the machine
+    os.environ.pop("CLIPPAN_TEST_DATA", None)  # 00 prints it; products hold nothing of the machine
     # One home for all chapters of a call, so that each finds the previous one's quick product.
     with tempfile.TemporaryDirectory() as home, notebooks.python_kernel():
         for name in wanted:
@@ -122,7 +120,7 @@ def is_current(source: Path) -> bool:
 
 
 def pack(chapters: list[Path], target: Path) -> None:
-    """Write the products of chapters into one archive, without solutions; it needs nothing but the installed package."""
+    """Write the products of chapters, without solutions, into one archive."""
     students = [source for source in chapters if source.parent == HERE]
     with (
         files.replacing(target) as part,
@@ -130,9 +128,8 @@ def pack(chapters: list[Path], target: Path) -> None:
     ):
         for source in students:
             product = source.with_suffix(".ipynb")
-            entry = zipfile.ZipInfo(
-                f"{target.stem}/{product.name}"
-            )  # its fixed date makes equal kits equal files
+            # Its fixed date makes equal kits equal files.
+            entry = zipfile.ZipInfo(f"{target.stem}/{product.name}")
             archive.writestr(entry, product.read_bytes(), zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo(f"{target.stem}/README.txt"), KIT)
     print(f"{target}: {len(students)} chapters, {target.stat().st_size / 1e6:.1f} MB")
@@ -175,9 +172,8 @@ def build(source: Path, home: Path) -> None:
 def clean(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
     """Take out of an executed notebook what depends on when, where and on which machine it ran."""
     notebook.nbformat, notebook.nbformat_minor = 4, 5  # 4.5: cells have ids
-    notebook.metadata.pop(
-        "widgets", None
-    )  # state without "state" makes some viewers refuse the notebook
+    # State of widgets without "state" makes some viewers refuse the notebook.
+    notebook.metadata.pop("widgets", None)
     notebook.metadata.update(language_info=LANGUAGE, kernelspec=KERNEL)
     for index, cell in enumerate(notebook.cells):
         cell["id"] = hashlib.sha256(str(index).encode()).hexdigest()[:8]
@@ -189,7 +185,7 @@ def clean(notebook: nbformat.NotebookNode, places: dict[str, str]) -> None:
 def _outputs(
     outputs: list[nbformat.NotebookNode], places: dict[str, str]
 ) -> list[nbformat.NotebookNode]:
-    """Outputs without progress bars and widget views, with neutral paths; text that came in pieces is joined."""
+    """Outputs without progress bars and widget views, with neutral paths, streams in one piece."""
     kept: list[nbformat.NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":

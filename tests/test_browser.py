@@ -1,7 +1,8 @@
 """Chapters in JupyterLab in a real browser: all cells run, no error, and widgets answer keys.
 
-Needs Chromium and the package playwright. CLIPPAN_BROWSER_CHAPTERS names chapters to open ("all" or names with commas
-between); by default only one is, for the others take minutes. Screenshots go to CLIPPAN_BROWSER_SHOTS, if set.
+Needs Chromium and the package playwright. CLIPPAN_BROWSER_CHAPTERS names chapters to open ("all",
+or names with commas between). By default only one is opened, because the others take minutes.
+Screenshots go to CLIPPAN_BROWSER_SHOTS, if set.
 """
 
 import contextlib
@@ -39,8 +40,8 @@ OUTPUTS = """() => {
     const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
     return cells.filter(cell => cell.type === 'code').map(cell => {
         const json = cell.toJSON();
-        const errors = json.outputs.filter(output => output.output_type === 'error').map(output => output.evalue);
-        return {count: json.execution_count, errors: errors};
+        const failed = json.outputs.filter(output => output.output_type === 'error');
+        return {count: json.execution_count, errors: failed.map(output => output.evalue)};
     });
 }"""
 BUSY = (
@@ -54,14 +55,16 @@ SHOW = """(text) => {
     content.scrollToItem(index, 'start');
     return index;
 }"""
-# What stands in a cell: pictures without an alternative text, and outputs that are wider than their place.
+# What stands in a cell: pictures without an alternative text, outputs that are wider than their
+# place.
 LOOK = """(index) => {
     const content = window.jupyterapp.shell.currentWidget.content;
     content.scrollToItem(index, 'start');
     return new Promise(done => setTimeout(() => {
         const node = content.widgets[index].node;
         const images = [...node.querySelectorAll('img')];
-        const cut = [...node.querySelectorAll('.jp-OutputArea-output, .jp-OutputArea-output > *, .jp-MarkdownOutput')];
+        const cut = [...node.querySelectorAll(
+            '.jp-OutputArea-output, .jp-OutputArea-output > *, .jp-MarkdownOutput')];
         done({
             mute: images.filter(image => !(image.alt || '').trim()).length,
             seen: images.length,
@@ -71,7 +74,8 @@ LOOK = """(index) => {
         });
     }, 150));
 }"""
-# Text of widgets and its contrast to what lies behind it, by WCAG's formula; controls that are off do not count.
+# Text of widgets and its contrast to what lies behind it, by WCAG's formula. Controls that are off
+# do not count.
 CONTRASTS = """() => {
     const parse = text => (text.match(/[0-9.]+/g) || []).map(Number);
     const linear = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -86,10 +90,12 @@ CONTRASTS = """() => {
     const found = [];
     for (const node of document.querySelectorAll('.jupyter-widgets, .jupyter-widgets *')) {
         const own = [...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-        if ((!own && !node.matches('input, select')) || node.disabled || node.closest('[disabled]')) continue;
+        if (!own && !node.matches('input, select')) continue;
+        if (node.disabled || node.closest('[disabled]')) continue;
         if (!node.getClientRects().length) continue;
-        const [a, b] = [light(parse(getComputedStyle(node).color)), light(behind(node))].sort((x, y) => y - x);
-        found.push([(a + 0.05) / (b + 0.05), (node.textContent || node.value || '').trim().slice(0, 40)]);
+        const lights = [light(parse(getComputedStyle(node).color)), light(behind(node))];
+        const text = (node.textContent || node.value || '').trim().slice(0, 40);
+        found.push([(Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05), text]);
     }
     return found;
 }"""

@@ -36,8 +36,8 @@ import json, os, sys
 from pathlib import Path
 count = Path(run_dir) / "count.txt"
 count.write_text(count.read_text() + "1" if count.exists() else "1")
-values = dict(steps=steps, rate=rate, label=label, quick=quick, bands=bands, cwd=os.getcwd(), python=sys.executable)
-values["pan"] = pan
+values = dict(steps=steps, rate=rate, label=label, quick=quick, bands=bands, pan=pan)
+values |= dict(cwd=os.getcwd(), python=sys.executable)
 (Path(run_dir) / "first.json").write_text(json.dumps(values))
 """
 SECOND = """# %% tags=["parameters"]
@@ -108,7 +108,8 @@ def test_runs_in_order_with_parameters(folder, tmp_path, capsys):
     [
         (
             {"stepz": 3},
-            "unknown parameter stepz: known are bands, convention, label, ms, pan, quick, rate, sensor, steps$",
+            "unknown parameter stepz: known are "
+            "bands, convention, label, ms, pan, quick, rate, sensor, steps$",
         ),
         ({"run_dir": "x"}, "use --out"),
         ({"steps": 2.5}, "steps is 2.5, expected int: give a value like 10"),
@@ -235,7 +236,8 @@ def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path
 def test_a_dead_kernel_is_reported(folder, tmp_path):
     (folder / "01_first.py").write_text(HEADER + FIRST + "\n# %%\nos._exit(1)\n")
     with pytest.raises(
-        notebooks.NotebookFailed, match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb"
+        notebooks.NotebookFailed,
+        match=r"^01_first failed: DeadKernelError: .*see .*01_first\.ipynb",
     ):
         run(folder, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "failed"

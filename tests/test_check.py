@@ -11,6 +11,11 @@ from clippan_lite.course import check
 from clippan_lite.runtime import notebooks
 
 
+def problems(findings):
+    """The problems among what a part of the check finds."""
+    return [finding for finding in findings if isinstance(finding, check.Problem)]
+
+
 def test_names_versions_device_and_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CLIPPAN_TEST_DATA", "somewhere")
@@ -30,8 +35,9 @@ def test_names_versions_device_and_folders(monkeypatch, tmp_path):
 
 def test_missing_weights_are_a_problem_with_the_mend(monkeypatch, tmp_path):
     monkeypatch.setattr(check, "WEIGHTS", tmp_path)
-    assert check._weights()[1] == [
-        "bundled CLIP: bundled_clip.safetensors is missing: run: python -m clippan_lite.pretraining.clip"
+    assert problems(check._weights()) == [
+        "bundled CLIP: bundled_clip.safetensors is missing: "
+        "run: python -m clippan_lite.pretraining.clip"
     ]
 
 
@@ -40,12 +46,12 @@ def test_damaged_and_sound_weights(monkeypatch, tmp_path):
     (tmp_path / "bundled_clip.json").write_text("{}")
     path = tmp_path / "bundled_clip.safetensors"
     path.write_bytes(b"not weights at all")
-    assert "cannot be read" in check._weights()[1][0]
+    assert "cannot be read" in problems(check._weights())[0]
     save_file({"a": torch.zeros(2), "b": torch.ones(1)}, path)
-    lines, problems = check._weights()
-    assert problems == [] and "2 tensors" in lines[0]
+    findings = list(check._weights())
+    assert problems(findings) == [] and "2 tensors" in findings[0]
     (tmp_path / "bundled_clip.json").write_text(json.dumps({"sha256": "0" * 64}))
-    assert "its card says 000000000000" in check._weights()[1][0]
+    assert "its card says 000000000000" in problems(check._weights())[0]
 
 
 def test_missing_package(monkeypatch):
@@ -57,7 +63,7 @@ def test_missing_package(monkeypatch):
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert check._packages()[1] == [
+    assert problems(check._packages()) == [
         'papermill is not installed: pip install "clippan-lite[notebooks]"'
     ]
 
@@ -67,7 +73,7 @@ def test_torchvision_of_another_index(monkeypatch):
         raise RuntimeError("operator torchvision::nms does not exist\nmore")
 
     monkeypatch.setattr(check.importlib, "import_module", import_module)
-    problem = check._torch()[1][0]
+    problem = problems(check._torch())[0]
     assert (
         "torchvision::nms does not exist)" in problem
         and "same index" in problem
@@ -80,7 +86,8 @@ def test_no_notebooks(monkeypatch):
         raise FileNotFoundError("no notebooks: do this")
 
     monkeypatch.setattr(notebooks, "notebooks_folder", notebooks_folder)
-    assert check._notebooks() == ([], ["no notebooks: do this"])
+    findings = list(check._notebooks())
+    assert findings == problems(findings) == ["no notebooks: do this"]
 
 
 @pytest.mark.skipif(
@@ -89,19 +96,21 @@ def test_no_notebooks(monkeypatch):
 def test_folder_without_permission(monkeypatch, tmp_path):
     tmp_path.chmod(0o500)
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path / "home"))
-    assert any("cannot be written: set CLIPPAN_HOME" in problem for problem in check._folders()[1])
+    assert any(
+        "cannot be written: set CLIPPAN_HOME" in problem for problem in problems(check._folders())
+    )
 
 
 def test_full_disk(monkeypatch):
     monkeypatch.setattr(check, "ENOUGH_DISK", 1e30)
-    assert any("make room" in problem for problem in check._folders()[1])
+    assert any("make room" in problem for problem in problems(check._folders()))
 
 
-@pytest.mark.parametrize(("problems", "code"), [([], 0), (["x is missing: do y"], 1)])
-def test_command(monkeypatch, capsys, problems, code):
-    monkeypatch.setattr(check, "report", lambda: (["line"], problems))
+@pytest.mark.parametrize(("mends", "code"), [([], 0), (["x is missing: do y"], 1)])
+def test_command(monkeypatch, capsys, mends, code):
+    monkeypatch.setattr(check, "report", lambda: (["line"], mends))
     assert cli.main(["check"]) == code
     out = capsys.readouterr().out
-    assert ("Everything is ready." in out) == (not problems) and (
+    assert ("Everything is ready." in out) == (not mends) and (
         "problem: x is missing" in out
-    ) == bool(problems)
+    ) == bool(mends)

@@ -1,4 +1,4 @@
-"""Text can be read: colours of plots and of the report page have WCAG's contrast of 4.5:1 or more (level AA)."""
+"""Text can be read: plots and the report page have WCAG's contrast of 4.5:1 or more (level AA)."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What can be said of the notebooks without running them: products are up to date, clean and complete."""
+"""Notebooks without running them: their products are up to date, clean and complete."""
 
 import re
 import subprocess

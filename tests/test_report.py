@@ -59,10 +59,10 @@ def run_dir(tmp_path):
         "methods": {"GSA": values(0.01), "EXP": values(), "network with L_d": network},
         "l_d_effect": {
             "full": {
-                "HQNR": {"difference": 0.01, "ci95": [-0.01, 0.03], "n": 3},
-                "D_s": {"difference": -0.02, "ci95": [-0.03, -0.01], "n": 3},
-                "QNR": {"difference": -0.02, "ci95": [-0.03, -0.01], "n": 3},
-                "D_rho": {"difference": 0.1, "ci95": None, "n": 1},
+                "HQNR": {"difference": 0.01, "t95": [-0.01, 0.03], "n": 3},
+                "D_s": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 3},
+                "QNR": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 3},
+                "D_rho": {"difference": 0.1, "t95": None, "n": 1},
             }
         },
         "failures": [

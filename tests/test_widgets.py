@@ -134,5 +134,5 @@ def test_a_dashboard_that_fails_says_so(small_pair, tmp_path):
     assert (
         box.children[0]
         .children[3]
-        .value.startswith("failed: config.direction > 0 needs a supervisor")
+        .value.startswith("failed: the term direction needs a supervisor")
     )

@@ -1,4 +1,4 @@
-"""The chapters as a pipeline, their pictures and widgets, the report page, and the check of an installation.
+"""The course: chapters as a pipeline, their figures and widgets, the report, the installation.
 
 Begin with ``chain``. Nothing but the command line imports this wing.
 """

@@ -8,8 +8,8 @@ import io
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import PIL.Image  # matplotlib brings it
+from cycler import cycler
 from IPython.display import display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.alpha": 0.25,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "legend.frameon": False,
     "image.interpolation": "nearest",
 }
@@ -37,7 +37,7 @@ STYLE = {
 
 def use_style() -> None:
     """Switch the style on, for this process."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False) -> None:

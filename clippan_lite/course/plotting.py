@@ -98,7 +98,7 @@ def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -
     and what it is compared with. If that is the same for all arms, the axis label says it once.
 
     Args:
-        cells: from :func:`clippan_lite.experiments.sweep.effects`, of one metric, with ``t95``.
+        cells: from :func:`clippan_lite.experiments.tables.effects`, of one metric, with ``t95``.
         label: what the axis shows, with its unit.
         better: which way is better, in words.
         by: the axis of the study that colours tell apart.
@@ -261,9 +261,23 @@ def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> 
         for i, dots in enumerate(features.chunk(len(kinds))):
             colour, marker = COLOURS[i], "os^"[i % 3]
             axis.scatter(
-                *dots.T, s=14, alpha=0.55, color=colour, marker=marker, label=kinds[i].upper()
+                dots[:, 0],
+                dots[:, 1],
+                s=14,
+                alpha=0.55,
+                color=colour,
+                marker=marker,
+                label=kinds[i].upper(),
             )
-            axis.scatter(*texts[i], s=190, color=colour, marker="*", edgecolor="black", zorder=3)
+            axis.scatter(
+                texts[i, 0],
+                texts[i, 1],
+                s=190,
+                color=colour,
+                marker="*",
+                edgecolor="black",
+                zorder=3,
+            )
         for i, text in enumerate(texts[:-1]):
             _arrow(axis, text, texts[-1], COLOURS[i])
         axis.set(title=title, xlabel="1st axis", ylabel="2nd axis")
@@ -284,7 +298,15 @@ def displacements(found: dict[str, dict]) -> Figure:
         crops, texts = panel["crops"], panel["texts"]
         for i, (kind, dots) in enumerate(crops.items()):
             label = "fused" if kind == "hrms" else kind.upper()
-            axis.scatter(*dots.T, s=10, alpha=0.45, color=COLOURS[i], marker="os^"[i], label=label)
+            axis.scatter(
+                dots[:, 0],
+                dots[:, 1],
+                s=10,
+                alpha=0.45,
+                color=COLOURS[i],
+                marker="os^"[i],
+                label=label,
+            )
             if kind != "hrms":
                 start, end = dots.mean(0), crops["hrms"].mean(0)
                 wish = torch.nn.functional.normalize(texts["hrms"] - texts[kind], dim=0)
@@ -301,4 +323,4 @@ def _arrow(
     axis: Axes, start: torch.Tensor, end: torch.Tensor, colour: str, style: str = "-"
 ) -> None:
     arrow = {"arrowstyle": "->", "color": colour, "linewidth": 1.8, "linestyle": style}
-    axis.annotate("", end.tolist(), start.tolist(), arrowprops=arrow)
+    axis.annotate("", (end[0], end[1]), (start[0], start[1]), arrowprops=arrow)

@@ -33,7 +33,7 @@ TABLES = {
     ),
     "truth": ("Full resolution, against the known truth", "Only synthetic scenes have it."),
 }
-DIGITS = {"PSNR": 2, "ERGAS": 3, "SAM": 3, "seconds": 1}  # else 4
+DIGITS = {"PSNR": 2, "ERGAS": 3, "SAM": 3, "seconds": 1, "minutes": 1}  # else 4
 UNITS = {"PSNR": "dB", "SAM": "degrees"}
 
 # What a JSON file holds may have any type, hence Any here and below.
@@ -96,8 +96,12 @@ def _content(run_dir: Path) -> Json:
     parameters: Json = {}
     for given in run.get("parameters", {}).values():
         parameters |= given
+    scenes = [_load(path).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))]
+    names = [results.get("scene"), *scenes, run_dir.name]
+    seconds = [entry.get("seconds", 0) for entry in run.get("notebooks", {}).values()]
     return {
-        "summary": _summary(run_dir, run, results),
+        "scene": next(name for name in names if name),
+        "minutes": sum(seconds) / 60,
         "fused": (run_dir / "fused.tif").is_file(),
         "pictures": pictures,
         "captions": captions,
@@ -117,7 +121,8 @@ def _content(run_dir: Path) -> Json:
         "claims": claims.table(),
         "run": run,
         "parameters": parameters,
-        "provenance": results.get("provenance"),
+        "results": results,
+        "provenance": results.get("provenance") or {},
     }
 
 
@@ -143,26 +148,6 @@ def _figures(failure: Json) -> list[str]:
     return [Path(str(name)).name for name in listed]
 
 
-def _summary(run_dir: Path, run: Json, results: Json) -> Json:
-    """What a reader wants to know first."""
-    provenance = results.get("provenance") or {}
-    seconds = sum(entry.get("seconds", 0) for entry in run.get("notebooks", {}).values())
-    scenes = [_load(path).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))]
-    names = [results.get("scene"), *scenes, run_dir.name]
-    facts = {
-        "Scene": next(name for name in names if name),
-        "Sensor": results.get("sensor"),
-        "Bands": results.get("bands"),
-        "Ratio": results.get("ratio"),
-        "Resampling convention": results.get("convention"),
-        "Device": run.get("device") or provenance.get("device"),
-        "Minutes": f"{seconds / 60:.1f}" if run else None,
-        "CLIP": provenance.get("clip"),
-        "Status": run.get("status"),
-    }
-    return {name: "missing" if value is None else value for name, value in facts.items()}
-
-
 def _table(part: str, methods: dict[str, Json]) -> Json:
     """The methods that have a part of the results, EXP first, and each metric's best value."""
     names = [name for name, values in methods.items() if values.get(part)]
@@ -183,7 +168,7 @@ def _table(part: str, methods: dict[str, Json]) -> Json:
 
 def _reading(effect: Json, metric: str) -> str:
     """What a difference and its interval say, in words."""
-    numbers = [effect.get("difference"), *(effect.get("ci95") or [None])]
+    numbers = [effect.get("difference"), *(effect.get("t95") or [None])]
     if not all(map(_is_finite, numbers)):
         return "no interval: too few seeds to tell"
     difference, low, high = numbers
