@@ -8,11 +8,11 @@ from contextvars import ContextVar
 import torch
 import torch.nn.functional as F
 
-from clippan_lite.metrics.blocks import check_mask
 from clippan_lite.physics.degrade import (
     CONVENTIONS,
     check_choice,
     check_image,
+    check_mask,
     degrade,
     mtf_filter,
     upsample,
@@ -21,8 +21,9 @@ from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor
 
-# Gain of the low-pass that takes PAN to the resolution of MS where statistics ask for it: the toolboxes' default, not
-# PAN's own MTF. With the latter PAN keeps less detail than MS, and regressing one on the other biases the weights.
+# Gain of the low-pass that takes PAN to the resolution of MS where statistics ask for it: the
+# toolboxes' default, not PAN's own MTF. With the latter PAN keeps less detail than MS, and
+# regressing one on the other biases the weights.
 LOWPASS = 0.30
 
 # Deviation in units of the mean that float32 filters leave of a flat image.
@@ -34,7 +35,8 @@ def prepare(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Check a pair and replace its nodata, so that no filter sees the values under the mask.
 
-    MS pixels without any valid PAN pixel count as nodata; those with some are kept, but see `valid_ms`.
+    MS pixels without any valid PAN pixel count as nodata; those with some are kept, but see
+    `valid_ms`.
 
     Args:
         ms: ``(C, h, w)``, DN.
@@ -47,8 +49,8 @@ def prepare(
         ms and pan in float32, and the mask on their device; None when all pixels are valid.
 
     Raises:
-        ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of another shape or
-            type or without valid pixels, valid pixels that are NaN or infinite.
+        ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of
+            another shape or type or without valid pixels, valid pixels that are NaN or infinite.
     """
     check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
@@ -114,8 +116,8 @@ def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Ten
     Args:
         valid: ``(H, W)`` bool on PAN's grid, or None for all.
         ratio: PAN pixels per MS pixel.
-        reach: MS pixels in each direction that a filter looks at; halved while it leaves few pixels, less than 20 for
-            each unknown.
+        reach: MS pixels in each direction that a filter looks at; halved while it leaves few
+            pixels, less than 20 for each unknown.
         unknowns: of the regression; twice as many pixels must be there.
 
     Returns:
@@ -196,7 +198,8 @@ def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tenso
         valid: ``(H, W)`` bool, True where a pixel counts; None for all.
 
     Returns:
-        Means ``(sum C_i,)`` and covariances (divided by the number of pixels) ``(sum C_i, sum C_i)``.
+        Means ``(sum C_i,)`` and covariances (divided by the number of pixels)
+        ``(sum C_i, sum C_i)``.
     """
     instead = INSTEAD.get()
     return instead(*images, valid=valid) if instead else sums(*images, valid=valid).moments()

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from clippan_lite.losses.terms import Batch, Tensor
 from clippan_lite.metrics import blocks, reference
-from clippan_lite.metrics.no_reference import check_bands
 from clippan_lite.physics import degrade
+from clippan_lite.physics.windows import box_mean
 
 
 def mse_ssim(x: Tensor, target: Tensor) -> Tensor:
@@ -61,15 +61,12 @@ def correlation(fused: Tensor, batch: Batch) -> Tensor:
     Source:
         Scarpa and Ciotola 2022.
     """
-    half = math.ceil(batch.sensor.ratio / 2)
-    size, pad = 2 * half, (half - 1, half, half - 1, half)
-
-    def box(x: Tensor) -> Tensor:
-        return blocks.window_sum(F.pad(x, pad, mode="replicate"), size) / size**2
-
-    a, b = fused - box(fused), batch.pan - box(batch.pan)
+    size = 2 * math.ceil(batch.sensor.ratio / 2)
+    a, b = fused - box_mean(fused, size), batch.pan - box_mean(batch.pan, size)
     # Standard deviations of a thousandth count as flat: below it lie quantisation and noise.
-    rho = box(a * b) / ((box(a * a) + 1e-6) * (box(b * b) + 1e-6)).sqrt()
+    covariance = box_mean(a * b, size)
+    spread = (box_mean(a * a, size) + 1e-6) * (box_mean(b * b, size) + 1e-6)
+    rho = covariance / spread.sqrt()
     edge = (..., slice(size, -size), slice(size, -size))  # there, windows reach beyond the patch
     return 1 - rho[edge].mean()
 
@@ -97,7 +94,7 @@ def relation_to_pan(fused: Tensor, batch: Batch, *, ds_floor: float = 0.0) -> Te
 
 def _distortions(fused: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """D_lambda and D_s of each image ``(B,)``: the metrics' definitions in single precision."""
-    check_bands(batch.exp)
+    blocks.check_bands(batch.exp)
     ratio = batch.sensor.ratio
     low_pan = degrade.imresize(batch.pan, 1 / ratio)
     low_pan = degrade.upsample(low_pan, ratio, batch.convention)

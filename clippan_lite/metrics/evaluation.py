@@ -1,7 +1,5 @@
 """The figures that tables show: at full resolution, and against the truth."""
 
-from __future__ import annotations
-
 import torch
 
 from clippan_lite.data import Pair

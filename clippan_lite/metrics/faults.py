@@ -4,8 +4,6 @@ Put into a perfect image, they show what a metric punishes; put into a pair, wha
 Images are ``(C, H, W)`` in DN and keep their shape.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,14 +1,12 @@
 """Checks that all metrics share; images come out as ``(B, C, H, W)`` in float64."""
 
-from __future__ import annotations
-
 import math
 
 import torch
-import torch.nn.functional as F
 
-from clippan_lite.metrics import blocks
-from clippan_lite.physics.degrade import check_image
+from clippan_lite.physics.resample import check_image, check_mask, check_whole
+from clippan_lite.physics.sensors import Sensor, check_sensor
+from clippan_lite.physics.windows import any_valid
 
 Tensor = torch.Tensor
 
@@ -18,24 +16,34 @@ def load(
 ) -> Tensor:
     """One image, black where the mask is False; ``shape`` is what is expected of its last axes."""
     check_image(name, x)
-    if shape is not None and tuple(x.shape[-len(shape) :]) != shape:
-        raise ValueError(
-            f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(x.shape)}"
-        )
+    if shape is not None:
+        _check_shape(name, x, shape)
     if mask is not None:
         x = torch.where(mask.to(x.device), x, 0.0)
     # The sum of an image is NaN or infinite if a pixel is, and costs a fifth of looking at each.
     if not math.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
-        raise ValueError(
-            f"{name}: expected finite values, found {int((~torch.isfinite(x)).sum())} NaN or infinite: mask them"
-        )
+        bad = int((~torch.isfinite(x)).sum())
+        raise ValueError(f"{name}: expected finite values, found {bad} NaN or infinite: mask them")
     return (x if x.dim() == 4 else x.unsqueeze(0)).double()
 
 
-def two(x: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
-    """An image and its reference."""
-    if isinstance(ref, Tensor) and isinstance(x, Tensor) and x.shape != ref.shape:
+def _check_shape(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(x.shape[-len(shape) :]) != shape:
+        raise ValueError(
+            f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(x.shape)}"
+        )
+
+
+def two(x: Tensor, ref: Tensor, least: int = 1, metric: str = "") -> tuple[Tensor, Tensor]:
+    """An image and its reference, at least as large as the metric needs them."""
+    check_image("x", x)
+    check_image("ref", ref)
+    if x.shape != ref.shape:
         raise ValueError(f"x: expected the shape of ref {tuple(ref.shape)}, found {tuple(x.shape)}")
+    if min(x.shape[-2:]) < least:
+        raise ValueError(
+            f"x: expected at least {least} x {least} pixels for {metric}, found {tuple(x.shape)}"
+        )
     return load("x", x), load("ref", ref)
 
 
@@ -46,47 +54,55 @@ def check_sizes(fused: Tensor, ms: Tensor, ratio: int, pan: Tensor | None = None
         ValueError: one line with what was expected and what was found.
     """
     check_image("ms", ms)
-    check_image("fused", fused)
-    if not isinstance(ratio, int) or ratio < 2:
-        raise ValueError(f"ratio: expected a whole number of 2 or more, found {ratio!r}")
-    c, h, w = ms.shape[-3:]
-    given = [("fused", fused, (c, h * ratio, w * ratio))]
-    if pan is not None:
-        check_image("pan", pan)
-        given.append(("pan", pan, (1, h * ratio, w * ratio)))
-    for name, image, shape in given:
-        if tuple(image.shape[-3:]) != shape:
-            raise ValueError(
-                f"{name}: expected (..., {', '.join(map(str, shape))}), found {tuple(image.shape)}"
-            )
+    check_whole("ratio", ratio)
+    bands, h, w = ms.shape[-3:]
+    for name, image, channels in (("fused", fused, bands), ("pan", pan, 1)):
+        if image is None:
+            continue
+        check_image(name, image)
+        _check_shape(name, image, (channels, h * ratio, w * ratio))
         if image.shape[:-3].numel() != ms.shape[:-3].numel():
             raise ValueError(
-                f"{name}: expected as many images as in ms {tuple(ms.shape)}, found {tuple(image.shape)}"
+                f"{name}: expected as many images as in ms {tuple(ms.shape)}, "
+                f"found {tuple(image.shape)}"
             )
 
 
-def images(
-    fused: Tensor, ms: Tensor, ratio: int, pan: Tensor | None = None, mask: Tensor | None = None
-) -> tuple[Tensor, ...]:
-    """Fused image, MS and PAN (if given) that belong together, black where the mask is False."""
-    check_sizes(fused, ms, ratio, pan)
-    out = (
-        load("fused", fused, mask=at_pan(mask, fused)),
-        load("ms", ms, mask=at_ms(mask, fused, ratio)),
-    )
-    return out if pan is None else (*out, load("pan", pan, mask=mask))
+def check_scene(
+    fused: Tensor, ms: Tensor, pan: Tensor, sensor: Sensor, mask: Tensor | None
+) -> None:
+    """Refuse anything but one fused image with the MS and PAN of that sensor.
+
+    Raises:
+        ValueError: one line with what was expected and what was found.
+    """
+    check_sensor(sensor)
+    check_image("ms", ms, len(sensor.bands), batch=False)
+    check_sizes(fused, ms, sensor.ratio, pan)
+    check_image("fused", fused, batch=False)
+    check_mask(mask, fused.shape[-2:])
 
 
-def at_pan(mask: Tensor | None, fused: Tensor) -> Tensor | None:
-    """The mask, checked."""
-    if mask is not None:
-        blocks.check_mask(mask, fused.shape[-2:])
-    return mask
+def fused_and_ms(
+    fused: Tensor, ms: Tensor, ratio: int, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Fused image and MS that belong together, black where the mask is False."""
+    check_sizes(fused, ms, ratio)
+    check_mask(mask, fused.shape[-2:])
+    return load("fused", fused, mask=mask), load("ms", ms, mask=on_ms(mask, ratio))
 
 
-def at_ms(mask: Tensor | None, fused: Tensor, ratio: int) -> Tensor | None:
-    """MS pixels with any valid PAN pixel, ``(h, w)`` bool."""
-    return None if at_pan(mask, fused) is None else F.max_pool2d(mask[None].float(), ratio)[0] > 0
+def fused_and_pan(fused: Tensor, pan: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Fused image and PAN that belong together, black where the mask is False."""
+    check_image("fused", fused)
+    check_mask(mask, fused.shape[-2:])
+    size = (1, *fused.shape[-2:])
+    return load("fused", fused, mask=mask), load("pan", pan, size, mask)
+
+
+def on_ms(mask: Tensor | None, ratio: int) -> Tensor | None:
+    """MS pixels with any valid PAN pixel, ``(h, w)`` bool; None for all."""
+    return None if mask is None else any_valid(mask, ratio)
 
 
 def check_unit(name: str, image: Tensor, ms: Tensor) -> None:
@@ -98,5 +114,6 @@ def check_unit(name: str, image: Tensor, ms: Tensor) -> None:
     a, b = float(image.detach().abs().mean()), float(ms.detach().abs().mean())
     if a > 0 and b > 0 and not 1 / 50 < a / b < 50:
         raise ValueError(
-            f"{name}: expected the unit of ms (mean {b:.4g}), found a mean of {a:.4g}: give both in DN"
+            f"{name}: expected the unit of ms (mean {b:.4g}), found a mean of {a:.4g}: "
+            "give both in DN"
         )

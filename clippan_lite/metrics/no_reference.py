@@ -1,8 +1,5 @@
 """Metrics that need no reference: what the fused image should share with MS and with PAN."""
 
-from __future__ import annotations
-
-import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +10,7 @@ from clippan_lite.physics.degrade import (
     CONVENTIONS,
     check_choice,
     check_image,
+    check_whole,
     degrade,
     imresize,
     mtf_filter,
@@ -34,7 +32,7 @@ def d_lambda(
     mask: Tensor | None = None,
     flavour: str = "toolbox",
 ) -> Tensor:
-    """Spectral distortion of QNR: how the relations between bands differ from those of MS, 0 (best) to 2.
+    """Spectral distortion of QNR: how the relations between bands change, 0 (best) to 2.
 
     Args:
         fused: ``(..., C, H, W)``, 2 bands or more.
@@ -43,18 +41,19 @@ def d_lambda(
         convention: ``"benchmark"`` or ``"geo"``.
         block: block size, PAN pixels.
         mask: valid pixels, see the package's description.
-        flavour: ``"toolbox"`` compares with the interpolated MS, which makes plain interpolation 0 by definition;
-            ``"paper"`` with MS itself, in blocks of ``block / ratio`` MS pixels.
+        flavour: ``"toolbox"`` compares with the interpolated MS, which makes plain interpolation 0
+            by definition; ``"paper"`` with MS itself, in blocks of ``block / ratio`` MS pixels.
 
     Raises:
-        ValueError: shapes or ratio that do not fit, values that are not finite, one band, no block left, unknown
-            flavour, or (paper) a block that is no multiple of the ratio.
+        ValueError: shapes or ratio that do not fit, values that are not finite, one band, no block
+            left, unknown flavour, or (paper) a block that is no multiple of the ratio.
 
     Source:
-        Alparone et al. 2008, p = 1; the flavours are those of the DLPan toolbox's code and of the paper.
+        Alparone et al. 2008, p = 1; the flavours are those of the DLPan toolbox's code and of the
+        paper.
     """
-    fused, ms = inputs.images(fused, ms, ratio, mask=mask)
-    check_bands(ms)
+    fused, ms = inputs.fused_and_ms(fused, ms, ratio, mask)
+    blocks.check_bands(ms)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
     low = upsample(ms, ratio, convention) if flavour == "toolbox" else ms
@@ -71,7 +70,9 @@ def d_s(
     mask: Tensor | None = None,
     flavour: str = "toolbox",
 ) -> Tensor:
-    """Spatial distortion of QNR and HQNR: how the relation to PAN differs from that of MS to reduced PAN, 0 to 2.
+    """Spatial distortion of QNR and HQNR: how the relations to PAN change, 0 (best) to 2.
+
+    The relation of MS to the reduced PAN is what the relation of the fused image to PAN should be.
 
     Args:
         fused: ``(..., C, H, W)``.
@@ -81,16 +82,19 @@ def d_s(
         convention: ``"benchmark"`` or ``"geo"``.
         block: block size, PAN pixels.
         mask: valid pixels, see the package's description.
-        flavour: ``"toolbox"`` interpolates MS and the reduced PAN, ``"paper"`` takes both on MS's grid.
+        flavour: ``"toolbox"`` interpolates MS and the reduced PAN, ``"paper"`` takes both on MS's
+            grid.
 
     Raises:
-        ValueError: shapes or ratio that do not fit, values that are not finite, no block left, unknown flavour, or
-            (paper) a block that is no multiple of the ratio.
+        ValueError: shapes or ratio that do not fit, values that are not finite, no block left,
+            unknown flavour, or (paper) a block that is no multiple of the ratio.
 
     Source:
         Alparone et al. 2008, q = 1; PAN is reduced by bicubic with antialiasing (DLPan toolbox).
     """
-    fused, ms, pan = inputs.images(fused, ms, ratio, pan, mask)
+    inputs.check_sizes(fused, ms, ratio, pan)
+    fused, ms = inputs.fused_and_ms(fused, ms, ratio, mask)
+    pan = inputs.load("pan", pan, mask=mask)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
     n = low_block(flavour, block, ratio)
     low = [ms, imresize(pan, 1 / ratio)]
@@ -108,7 +112,9 @@ def qnr(
     mask: Tensor | None = None,
     flavour: str = "toolbox",
 ) -> Tensor:
-    """Quality without reference, ``(1 - D_lambda)(1 - D_s)``, 1 at best; arguments and Raises as in d_lambda and d_s.
+    """Quality without reference, ``(1 - D_lambda)(1 - D_s)``, 1 at best.
+
+    Arguments and Raises are those of `d_lambda` and `d_s`.
 
     Source:
         Alparone et al. 2008. It favours plain interpolation: never read it alone.
@@ -123,23 +129,16 @@ def _distortion(
     low: tuple[list[Tensor], int],
     keep: Tensor | None,
 ) -> Tensor:
-    """Mean absolute change of the mean relations between the bands of some images, each list with its block size."""
+    """Mean absolute change of the mean relations between bands.
+
+    Each list of images comes with its block size.
+    """
     a, b = (blocks.mean_blocks(relations(*blocks.moments(x, n)), keep) for x, n in (fused, low))
     return (a - b).abs().mean()
 
 
-def check_bands(ms: Tensor) -> None:
-    """Refuse single bands, which have no relations.
-
-    Raises:
-        ValueError: one band.
-    """
-    if ms.shape[-3] < 2:
-        raise ValueError(f"ms: expected 2 bands or more for D_lambda, found {tuple(ms.shape)}")
-
-
 def low_block(flavour: str, block: int, ratio: int) -> int:
-    """Block size for MS: that of the fused image for the toolbox's flavour, its part on MS's grid for the paper's.
+    """Block size for MS: the fused image's (toolbox), or the same ground on MS's grid (paper).
 
     Raises:
         ValueError: unknown flavour, or a block that MS pixels do not fill.
@@ -169,8 +168,9 @@ def d_lambda_khan(
         fused: ``(..., C, H, W)``.
         ms: ``(..., C, H / ratio, W / ratio)``.
         sensor: gives ratio and MTF gains.
-        variant: ``"decimated"`` compares with MS on its own grid (MS smaller than a block is mirrored to one),
-            ``"undecimated"`` with the interpolated MS on PAN's grid. The two differ by a factor of about 2.
+        variant: ``"decimated"`` compares with MS on its own grid (MS smaller than a block is
+            mirrored to one), ``"undecimated"`` with the interpolated MS on PAN's grid. The two
+            differ by a factor of about 2.
         convention: ``"benchmark"`` or ``"geo"``.
         block: block size in pixels of the grid of comparison.
         mask: valid pixels, see the package's description.
@@ -186,7 +186,7 @@ def d_lambda_khan(
     check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
     r = sensor.ratio
-    fused, ms = inputs.images(fused, ms, r, mask=mask)
+    fused, ms = inputs.fused_and_ms(fused, ms, r, mask)
     if variant == "decimated":
         return 1 - q2n_on_ms_grid(degrade(fused, sensor.mtf_ms, r, convention), ms, r, block, mask)
     keep = blocks.valid_blocks(mask, fused.shape[-2:], block)
@@ -198,8 +198,8 @@ def d_lambda_khan(
 def q2n_on_ms_grid(
     low: Tensor, ms: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
 ) -> Tensor:
-    """Q2n of two images on MS's grid over whole blocks, or over one mirrored block where MS is smaller than that."""
-    if min(ms.shape[-2:]) < block and (mask is None or bool(mask.all())):
+    """Q2n of two images on MS's grid, over one mirrored block where MS is smaller than a block."""
+    if blocks.too_small(ms.shape[-2:], block, mask):
         return q2n(low, ms, block)
     return blocks.q2n(low, ms, block, blocks.valid_blocks(mask, ms.shape[-2:], block, ratio))
 
@@ -214,15 +214,13 @@ def hqnr(
     block: int = 32,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Hybrid quality without reference, ``(1 - D_lambda_K)(1 - D_s)``, 1 at best; see d_lambda_khan and d_s.
+    """Hybrid quality without reference, ``(1 - D_lambda_K)(1 - D_s)``, 1 at best.
 
-    Raises:
-        ValueError: as in d_lambda_khan and d_s.
+    Arguments and Raises are those of `d_lambda_khan` and `d_s`.
 
     Source:
         Aiazzi et al. 2014; Vivone et al. 2021.
     """
-    check_sensor(sensor)
     lam = d_lambda_khan(fused, ms, sensor, variant, convention, block, mask)
     return (1 - lam) * (1 - d_s(fused, ms, pan, sensor.ratio, convention, block, mask))
 
@@ -232,8 +230,9 @@ def d_rho(
 ) -> Tensor:
     """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 (best) to 2.
 
-    Deviations from the local mean are correlated in windows of the same size, ``2 * ceil(ratio / 2)`` pixels. Outside
-    the image lie zeros, as in the reference table: a frame of that width follows the edge and not the content.
+    Deviations from the local mean are correlated in windows of the same size,
+    ``2 * ceil(ratio / 2)`` pixels. Outside the image lie zeros, as in the reference table: a frame
+    of that width follows the edge and not the content.
 
     Args:
         fused: ``(..., C, H, W)``.
@@ -248,28 +247,22 @@ def d_rho(
     Source:
         Scarpa and Ciotola 2022.
     """
-    if not isinstance(ratio, int) or ratio < 1:
-        raise ValueError(f"ratio: expected a whole number of 1 or more, found {ratio!r}")
-    check_image("fused", fused)
-    fused = inputs.load("fused", fused, mask=inputs.at_pan(mask, fused))
-    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]), mask)
-    rho = blocks.local_correlation(fused, pan, math.ceil(ratio / 2))
-    if min(rho.shape[-2:]) < block and (mask is None or bool(mask.all())):
+    check_whole("ratio", ratio, 1)
+    fused, pan = inputs.fused_and_pan(fused, pan, mask)
+    rho = blocks.local_correlation(fused, pan, ratio)
+    if blocks.too_small(rho.shape[-2:], block, mask):
         return 1 - rho.mean()
-    return (
-        1
-        - blocks.mean_blocks(
-            blocks.split(rho, block).mean(-1), blocks.valid_blocks(mask, rho.shape[-2:], block)
-        ).mean()
-    )
+    keep = blocks.valid_blocks(mask, rho.shape[-2:], block)
+    return 1 - blocks.mean_blocks(blocks.split(rho, block).mean(-1), keep).mean()
 
 
 def d_s_regression(
     fused: Tensor, pan: Tensor, block: int = 32, mask: Tensor | None = None
 ) -> Tensor:
-    """Spatial distortion ``1 - R^2`` of the regression of PAN on the fused bands, without constant; 0 is best.
+    """Spatial distortion ``1 - R^2`` of the regression of PAN on the fused bands; 0 is best.
 
-    Component substitution makes it 0 by construction, as interpolation does with D_lambda.
+    The regression has no constant. Component substitution makes the figure 0 by construction, as
+    interpolation does with D_lambda.
 
     Args:
         fused: ``(..., C, H, W)``.
@@ -283,11 +276,8 @@ def d_s_regression(
     Source:
         Alparone et al. 2018, D_S^R.
     """
-    check_image("fused", fused)
-    fused = inputs.load("fused", fused, mask=inputs.at_pan(mask, fused))
-    pan = inputs.load("pan", pan, (1, *fused.shape[-2:]), mask)
-    both = torch.cat([fused, pan], 1)
-    if min(both.shape[-2:]) < block and (mask is None or bool(mask.all())):
+    both = torch.cat(inputs.fused_and_pan(fused, pan, mask), 1)
+    if blocks.too_small(both.shape[-2:], block, mask):
         x = both.flatten(2)
     else:
         keep = blocks.valid_blocks(mask, both.shape[-2:], block)
@@ -297,9 +287,10 @@ def d_s_regression(
 
 
 def unexplained(products: Tensor, levels: Tensor) -> Tensor:
-    """Part of the last variable's variance that a linear combination of the others, without constant, leaves.
+    """Part of the last variable's variance that a linear combination of the others leaves.
 
-    Of bands that are copies of each other one counts; 0 where the last variable does not vary.
+    The combination has no constant. Of bands that are copies of each other one counts. The part is
+    0 where the last variable does not vary.
 
     Args:
         products: mean products ``(..., K, K)`` of the variables.

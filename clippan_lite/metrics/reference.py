@@ -1,15 +1,13 @@
 """Metrics against a reference."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
 
 from clippan_lite.metrics import blocks, inputs
-from clippan_lite.physics.degrade import mirror
-from clippan_lite.physics.resample import filter_last
+from clippan_lite.physics.resample import check_whole, filter_last, mirror
+from clippan_lite.physics.windows import window_sum
 
 Tensor = torch.Tensor
 
@@ -36,33 +34,34 @@ def psnr(x: Tensor, ref: Tensor, peak: float) -> Tensor:
 
 
 def ssim(x: Tensor, ref: Tensor, data_range: float | None = None) -> Tensor:
-    """Structural similarity, mean over bands, in [-1, 1]: Gaussian 11 x 11 window, sigma 1.5, only whole windows.
+    """Structural similarity, mean over bands, in [-1, 1].
+
+    The window is a Gaussian of 11 x 11 pixels, sigma 1.5; only whole windows count.
 
     Args:
         x: image, ``(..., C, H, W)``, at least 11 x 11 pixels.
         ref: reference of the same shape.
-        data_range: span of the values; None takes max - min of ref over the batch. Never assumed to be 255 or 1.
+        data_range: span of the values; None takes max - min of ref over the batch. Never assumed to
+            be 255 or 1.
 
     Raises:
-        ValueError: shapes that differ or are too small, values that are not finite, data_range not above 0.
+        ValueError: shapes that differ or are too small, values that are not finite, data_range not
+            above 0.
 
     Source:
         Wang et al. 2004.
     """
-    x, ref = inputs.two(x, ref)
-    if min(x.shape[-2:]) < 11:
-        raise ValueError(f"x: expected at least 11 x 11 pixels for SSIM, found {tuple(x.shape)}")
+    x, ref = inputs.two(x, ref, 11, "SSIM")
     if data_range is None:
-        data_range = float(
-            (ref.detach().max() - ref.detach().min()) or ref.detach().abs().max() or 1.0
-        )
+        low, high = float(ref.detach().min()), float(ref.detach().max())
+        data_range = high - low or abs(high) or 1.0
     if not data_range > 0:
         raise ValueError(f"data_range: expected a number above 0, found {data_range!r}")
     return ssim_map(x, ref, data_range).mean()
 
 
 def sam(x: Tensor, ref: Tensor) -> Tensor:
-    """Mean spectral angle in degrees, 0 to 180; pixels where either spectrum is all zero are dropped.
+    """Mean spectral angle in degrees, 0 to 180; pixels with a spectrum of zeros are dropped.
 
     Raises:
         ValueError: shapes that differ, values that are not finite, no pixel left.
@@ -85,15 +84,19 @@ def sam(x: Tensor, ref: Tensor) -> Tensor:
 
 
 def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:
-    """Relative global error in synthesis, 0 or more: ``100 / ratio * sqrt(mean_b(MSE_b / mean(ref_b)^2))``.
+    """Relative global error in synthesis, 0 or more.
+
+    ``100 / ratio * sqrt(mean_b(MSE_b / mean(ref_b)^2))``
 
     Args:
         x: image, ``(..., C, H, W)``.
-        ref: reference of the same shape; bands with mean 0, which have no relative error, are left out.
+        ref: reference of the same shape; bands with mean 0, which have no relative error, are left
+            out.
         ratio: PAN pixels per MS pixel (4, not 1/4).
 
     Raises:
-        ValueError: shapes that differ, values that are not finite, ratio below 1, a reference with means of 0 only.
+        ValueError: shapes that differ, values that are not finite, ratio below 1, a reference with
+            means of 0 only.
 
     Source:
         Wald 2000.
@@ -114,7 +117,8 @@ def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:
 def q2n(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
     """Hypercomplex quality index of all bands together, 0 to 1 (Q4 for 4 bands, Q8 for 8).
 
-    Sizes that are no multiple of the block are mirrored at the bottom and right, bands padded to a power of two.
+    Sizes that are no multiple of the block are mirrored at the bottom and right, bands padded to a
+    power of two.
 
     Args:
         x: image, ``(..., C, H, W)``.
@@ -127,19 +131,18 @@ def q2n(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
     Source:
         Garzelli and Nencini 2009.
     """
+    check_whole("block", block)
     x, ref = inputs.two(x, ref)
-    check_block(block)
     for dim in (2, 3):
         n = x.shape[dim]
-        if n % block == 0:
-            continue
-        index = mirror(torch.arange(-(-n // block) * block, device=x.device), n)
-        x, ref = x.index_select(dim, index), ref.index_select(dim, index)
+        if n % block:
+            index = mirror(torch.arange(-(-n // block) * block, device=x.device), n)
+            x, ref = x.index_select(dim, index), ref.index_select(dim, index)
     return blocks.q2n(x, ref, block)
 
 
 def q(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
-    """Universal quality index of each band, mean over bands and over all windows inside the image, in [-1, 1].
+    """Universal quality index of each band, mean over bands and sliding windows, in [-1, 1].
 
     Args:
         x: image, ``(..., C, H, W)``.
@@ -147,26 +150,23 @@ def q(x: Tensor, ref: Tensor, block: int = 32) -> Tensor:
         block: side of the sliding window, pixels.
 
     Raises:
-        ValueError: shapes that differ, values that are not finite, block below 2 or larger than the image.
+        ValueError: shapes that differ, values that are not finite, block below 2 or larger than the
+            image.
 
     Source:
         Wang and Bovik 2002, with the window that papers of the field call Q or UQI by.
     """
-    x, ref = inputs.two(x, ref)
-    check_block(block)
-    if min(x.shape[-2:]) < block:
-        raise ValueError(
-            f"x: expected at least {block} x {block} pixels for Q, found {tuple(x.shape)}"
-        )
+    check_whole("block", block)
+    x, ref = inputs.two(x, ref, block, "Q")
     return q_map(x, ref, block).mean()
 
 
 def scc(x: Tensor, ref: Tensor) -> Tensor:
-    """Spatial correlation coefficient, 0 to 1: normalised product of the Sobel magnitudes of all bands together.
+    """Spatial correlation coefficient, 0 to 1: normalised product of all Sobel magnitudes.
 
-    No mean is removed, and the image, less a frame of one pixel, stands on a black ground whose edges count, all as in
-    the toolbox: plain interpolation of a real pair gets .88 where its inside alone gets .79. Other packages correlate
-    Laplacians in local windows, another quantity.
+    No mean is removed, and the image, less a frame of one pixel, stands on a black ground whose
+    edges count, all as in the toolbox: plain interpolation of a real pair gets 0.88 where its
+    inside alone gets 0.79. Other packages correlate Laplacians in local windows, another quantity.
 
     Raises:
         ValueError: shapes that differ or are below 3 x 3, values that are not finite.
@@ -174,18 +174,18 @@ def scc(x: Tensor, ref: Tensor) -> Tensor:
     Source:
         SCC of the DLPan toolbox (Vivone et al. 2021), after Zhou et al. 1998.
     """
-    x, ref = inputs.two(x, ref)
-    if min(x.shape[-2:]) < 3:
-        raise ValueError(f"x: expected at least 3 x 3 pixels for SCC, found {tuple(x.shape)}")
-    return scc_of(framed_sobel(x), framed_sobel(ref))
+    x, ref = inputs.two(x, ref, 3, "SCC")
+    framed, framed_ref = (F.pad(z[..., 1:-1, 1:-1], (1, 1, 1, 1)) for z in (x, ref))
+    return scc_of(sobel(framed), sobel(framed_ref))
 
 
 def consistency(
     x: Tensor, ref: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """ERGAS, SAM and Q of valid pixels and windows and Q2n of valid blocks, of ``(1, C, H, W)`` float64.
+    """ERGAS, SAM and Q of valid pixels and windows, Q2n of valid blocks; ``(1, C, H, W)`` float64.
 
-    Images smaller than a block get windows of their own size, and one mirrored block; what is undefined is NaN.
+    Images smaller than a block get windows of their own size, and one mirrored block; what is
+    undefined is NaN.
     """
     h, w = x.shape[-2:]
     side = min(block, h, w)
@@ -208,18 +208,8 @@ def consistency(
 
 
 def windows_inside(mask: Tensor, n: int) -> Tensor:
-    """Which n x n windows of a ``(H, W)`` mask are wholly valid: ``(H - n + 1, W - n + 1)`` bool."""
-    return blocks.window_sum((~mask).double(), n) == 0
-
-
-def check_block(block: int) -> None:
-    """Refuse windows that have no variance.
-
-    Raises:
-        ValueError: below 2, or no whole number.
-    """
-    if not isinstance(block, int) or block < 2:
-        raise ValueError(f"block: expected 2 or more, found {block!r}")
+    """Which n x n windows of a mask ``(H, W)`` are wholly valid: ``(H - n + 1, W - n + 1)``."""
+    return window_sum((~mask).double(), n) == 0
 
 
 def ssim_map(x: Tensor, ref: Tensor, data_range: float) -> Tensor:
@@ -243,12 +233,12 @@ def q_map(x: Tensor, ref: Tensor, n: int) -> Tensor:
     # Sums of squares about the image's mean: about 0 they would lose half of the digits.
     level_x, level_ref = x.mean(dims, keepdim=True), ref.mean(dims, keepdim=True)
     a, b = x - level_x, ref - level_ref
-    ma, mb = blocks.window_sum(a, n) / count, blocks.window_sum(b, n) / count
+    ma, mb = window_sum(a, n) / count, window_sum(b, n) / count
     part = count / (count - 1)
-    cov = (blocks.window_sum(a * b, n) / count - ma * mb) * part
-    var = (blocks.window_sum(a * a + b * b, n) / count - ma * ma - mb * mb) * part
+    cov = (window_sum(a * b, n) / count - ma * mb) * part
+    var = (window_sum(a * a + b * b, n) / count - ma * ma - mb * mb) * part
     mx, my = ma + level_x, mb + level_ref
-    return blocks.index(cov, var, mx * my, mx.square() + my.square())
+    return blocks.uqi_of(cov, var, mx * my, mx.square() + my.square())
 
 
 def sobel(x: Tensor) -> Tensor:
@@ -257,11 +247,6 @@ def sobel(x: Tensor) -> Tensor:
     down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
     right = right[..., :-2, :] + 2 * right[..., 1:-1, :] + right[..., 2:, :]
     return blocks.root(down.square() + right.square())
-
-
-def framed_sobel(x: Tensor) -> Tensor:
-    """Sobel magnitude ``(B, C, H - 2, W - 2)`` of the image less a frame of one pixel, zeros around it."""
-    return sobel(F.pad(x[..., 1:-1, 1:-1], (1, 1, 1, 1)))
 
 
 def scc_of(edges: Tensor, ref_edges: Tensor) -> Tensor:

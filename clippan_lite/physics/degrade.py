@@ -1,16 +1,16 @@
 """Blur, decimation and interpolation between the PAN and the MS grid, in two named conventions.
 
-``"benchmark"``: MS pixel i sits at PAN index ``ratio * i + ratio // 2`` (interp23 and phase-ratio/2 decimation of the
+``"benchmark"``: MS pixel i sits at PAN index ``ratio * i + ratio // 2`` (interp23 and phase-ratio/2
+    decimation of the
 MATLAB toolboxes; benchmark data sets are made this way).
-``"geo"``: MS pixel i covers PAN pixels ``ratio * i`` to ``ratio * i + ratio - 1``, so its centre is the PAN coordinate
-``ratio * i + (ratio - 1) / 2`` (area-aligned GeoTIFFs). Between the two lies half a PAN pixel for even ratios, and
-no shift by whole pixels removes it.
+``"geo"``: MS pixel i covers PAN pixels ``ratio * i`` to ``ratio * i + ratio - 1``, so its centre is
+    the PAN coordinate
+``ratio * i + (ratio - 1) / 2`` (area-aligned GeoTIFFs). Between the two lies half a PAN pixel for
+even ratios, and no shift by whole pixels removes it.
 
-All functions take ``(B, C, H, W)`` or ``(C, H, W)`` tensors of any floating dtype and device, in any unit, keep both,
-and are differentiable.
+All functions take ``(B, C, H, W)`` or ``(C, H, W)`` tensors of any floating dtype and device, in
+any unit, keep both, and are differentiable.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
     check_image,
-    check_ratio,
+    check_mask,
+    check_whole,
     filter_last,
     imresize,
     mirror,
@@ -38,6 +39,7 @@ __all__ = [
     "KINDS",
     "check_choice",
     "check_image",
+    "check_mask",
     "degrade",
     "degrade_at",
     "imresize",
@@ -51,13 +53,6 @@ __all__ = [
 KINDS = ("toolbox", "exact")
 
 
-def _check_multiple(x: torch.Tensor, ratio: int) -> None:
-    if x.shape[-2] % ratio or x.shape[-1] % ratio:
-        raise ValueError(
-            f"x: expected height and width that are multiples of {ratio}, found {tuple(x.shape)}"
-        )
-
-
 @lru_cache(maxsize=256)
 def _taps(gain: float, ratio: int, kind: str, size: int) -> torch.Tensor:
     t = np.arange(size) - (size - 1) / 2  # whole numbers for odd sizes, halves for even ones
@@ -66,8 +61,9 @@ def _taps(gain: float, ratio: int, kind: str, size: int) -> torch.Tensor:
         sigma = ratio * spread / math.pi
         k = np.exp(-0.5 * (t / sigma) ** 2)
         return torch.from_numpy(k / k.sum())
-    # The toolbox samples the frequency response on n points but scales it with n - 1, and does not normalise after
-    # the window; both are kept. Its response is separable, only its round Kaiser window is not (to 2e-5).
+    # The toolbox samples the frequency response on n points but scales it with n - 1, and does not
+    # normalise after the window; both are kept. Its response is separable, only its round Kaiser
+    # window is not (to 2e-5).
     n = size if size % 2 else size + 1
     alpha = (n - 1) / (2 * ratio) / spread
     f = np.arange(n) - (n - 1) // 2
@@ -80,10 +76,12 @@ def mtf_kernel(gain: float, ratio: int, kind: str = "toolbox", size: int = 41) -
     """One axis of the separable, Gaussian-shaped MTF filter.
 
     Args:
-        gain: MTF at the Nyquist frequency of the MS grid, 1 / (2 * ratio) cycles per PAN pixel, in (0, 1).
+        gain: MTF at the Nyquist frequency of the MS grid, 1 / (2 * ratio) cycles per PAN pixel, in
+            (0, 1).
         ratio: PAN pixels per MS pixel, 2 or more.
-        kind: ``"toolbox"`` for the kernel of the MATLAB toolboxes (its real gain is gain^1.05 and its DC gain on an
-            image about 0.9988), ``"exact"`` for the nominal gain and a DC gain of 1.
+        kind: ``"toolbox"`` for the kernel of the MATLAB toolboxes (its real gain is gain^1.05 and
+            its DC gain on an image about 0.9988), ``"exact"`` for the nominal gain and a DC gain of
+            1.
         size: taps; an even size samples the same filter half-way between pixels.
 
     Returns:
@@ -95,7 +93,7 @@ def mtf_kernel(gain: float, ratio: int, kind: str = "toolbox", size: int = 41) -
     Source:
         genMTF / fwind1 of the DLPan toolbox (Vivone et al. 2021).
     """
-    check_ratio(ratio)
+    check_whole("ratio", ratio)
     check_choice("kind", kind, KINDS)
     if not 0 < gain < 1:
         raise ValueError(f"gain: expected a number between 0 and 1, found {gain!r}")
@@ -104,34 +102,41 @@ def mtf_kernel(gain: float, ratio: int, kind: str = "toolbox", size: int = 41) -
     return _taps(float(gain), ratio, kind, int(size)).clone()
 
 
-def _gains(gains: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    values = (float(gains),) if isinstance(gains, (int, float)) else tuple(float(g) for g in gains)
-    if len(values) not in (1, channels):
-        raise ValueError(f"gains: expected 1 or {channels} (one per band), found {len(values)}")
-    return values if len(values) == channels else values * channels
-
-
 def _blur(
     x: torch.Tensor,
     gains: float | Sequence[float],
     ratio: int,
     kind: str,
-    size: int,
     stride: int,
     phase: Sequence[float],
-):
-    """Separable blur with replicated borders, kept only at ``stride * i + phase`` (rows, columns)."""
-    k = torch.stack([mtf_kernel(g, ratio, kind, size) for g in _gains(gains, x.shape[-3])]).to(x)
+) -> torch.Tensor:
+    """Separable blur with replicated borders, kept only at ``stride * i + phase`` (rows, columns).
+
+    Odd kernels sample at whole pixels, even ones half-way between.
+    """
+    check_image("x", x)
+    check_whole("ratio", ratio)
+    if x.shape[-2] % stride or x.shape[-1] % stride:
+        raise ValueError(
+            f"x: expected height and width that are multiples of {stride}, found {tuple(x.shape)}"
+        )
+    values = np.ravel(gains).tolist()
+    channels = x.shape[-3]
+    if len(values) not in (1, channels):
+        raise ValueError(f"gains: expected 1 or {channels} (one per band), found {len(values)}")
+    size = 41 if float(phase[0]).is_integer() else 40
+    kernels = torch.stack([mtf_kernel(gain, ratio, kind, size) for gain in values])
+    kernels = kernels.to(x).expand(channels, -1)
     rows, cols = (
         (round((size - 1) / 2 - p), round((size - 1) / 2 + p) - stride + 1) for p in phase
     )
-    parts = planes(x if x.dim() == 4 else x.unsqueeze(0))
-    y = []
-    for part, taps in zip(parts, k.split(parts[0].shape[1]), strict=True):
+    blurred = []
+    parts = planes(x.reshape(-1, *x.shape[-3:]))
+    for part, taps in zip(parts, kernels.split(parts[0].shape[1]), strict=True):
         part = filter_last(F.pad(part, (*cols, *rows), mode="replicate"), taps, stride)
-        y.append(filter_last(part.transpose(2, 3), taps, stride).transpose(2, 3))
-    y = torch.cat(y, 1)
-    return y if x.dim() == 4 else y.squeeze(0)
+        blurred.append(filter_last(part.mT, taps, stride).mT)
+    y = torch.cat(blurred, 1)
+    return y.view(*x.shape[:-2], *y.shape[-2:])
 
 
 def mtf_filter(
@@ -154,8 +159,7 @@ def mtf_filter(
     Source:
         MTF of the DLPan toolbox (Vivone et al. 2021).
     """
-    check_image("x", x)
-    return _blur(x, gains, ratio, kind, 41, 1, (0, 0))
+    return _blur(x, gains, ratio, kind, 1, (0, 0))
 
 
 def degrade(
@@ -183,14 +187,10 @@ def degrade(
     Source:
         Wald et al. 1997; phases as in DLPan ("benchmark") and GDAL ("geo").
     """
-    check_image("x", x)
-    check_ratio(ratio)
+    check_whole("ratio", ratio)
     check_choice("convention", convention, CONVENTIONS)
-    _check_multiple(x, ratio)
-    if convention == "geo" and ratio % 2 == 0:
-        phase = (ratio - 1) / 2
-        return _blur(x, gains, ratio, kind, 40, ratio, (phase, phase))
-    return _blur(x, gains, ratio, kind, 41, ratio, (ratio // 2, ratio // 2))
+    phase = (ratio - 1) / 2 if convention == "geo" else ratio // 2
+    return _blur(x, gains, ratio, kind, ratio, (phase, phase))
 
 
 def degrade_at(
@@ -200,7 +200,9 @@ def degrade_at(
     phase: tuple[int, int],
     kind: str = "toolbox",
 ) -> torch.Tensor:
-    """As `degrade`, but decimated at PAN row ``ratio * i + phase[0]`` and column ``ratio * j + phase[1]``.
+    """As `degrade`, but decimated at any phase.
+
+    MS pixel (i, j) lies at PAN row ``ratio * i + phase[0]``, column ``ratio * j + phase[1]``.
 
     Args:
         x: ``(C, H, W)`` or ``(B, C, H, W)``, any unit; H and W multiples of ratio.
@@ -215,12 +217,9 @@ def degrade_at(
     Raises:
         ValueError: wrong shape, gains, ratio, phase or kind.
     """
-    check_image("x", x)
-    check_ratio(ratio)
-    _check_multiple(x, ratio)
     if max(map(abs, phase)) > 20:
         raise ValueError(f"phase: expected -20 to 20 PAN pixels, found {phase}")
-    return _blur(x, gains, ratio, kind, 41, ratio, phase)
+    return _blur(x, gains, ratio, kind, ratio, phase)
 
 
 def wald(
@@ -228,8 +227,9 @@ def wald(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Degrade a pair by its own ratio, so that the original MS is the reference (Wald's protocol).
 
-    Both images pass their MTF filter and are decimated at the same phase. What does not fill a whole reduced MS pixel
-    is cropped at the bottom and right: compare with ``ms[..., :h2, :w2]``, where ``h2, w2`` is the size of ``pan_low``.
+    Both images pass their MTF filter and are decimated at the same phase. What does not fill a
+    whole reduced MS pixel is cropped at the bottom and right: compare with ``ms[..., :h2, :w2]``,
+    where ``h2, w2`` is the size of ``pan_low``.
 
     Args:
         ms: ``(C, h, w)`` or ``(B, C, h, w)``, DN or any unit.
@@ -241,7 +241,8 @@ def wald(
         ``ms_low`` ``(..., C, h2 / ratio, w2 / ratio)`` and ``pan_low`` ``(..., 1, h2, w2)``.
 
     Raises:
-        ValueError: shapes that do not fit each other or the sensor, or an image smaller than ratio x ratio MS pixels.
+        ValueError: shapes that do not fit each other or the sensor, or an image smaller than ratio
+            x ratio MS pixels.
 
     Source:
         Wald et al. 1997.
@@ -252,7 +253,8 @@ def wald(
     h, w = ms.shape[-2:]
     if pan.shape[-2:] != (h * r, w * r):
         raise ValueError(
-            f"pan: expected (1, {h * r}, {w * r}), {r} times the MS size {tuple(ms.shape)}, found {tuple(pan.shape)}"
+            f"pan: expected (1, {h * r}, {w * r}), {r} times the MS size {tuple(ms.shape)}, "
+            f"found {tuple(pan.shape)}"
         )
     h, w = h // r * r, w // r * r
     if h == 0 or w == 0:

@@ -1,10 +1,9 @@
-"""Interpolation and resizing between the PAN and the MS grid, and the checks of what they are given.
+"""Interpolation and resizing between the PAN and the MS grid, and checks of their input.
 
-The two conventions are described in `clippan_lite.physics.degrade`. All functions take ``(B, C, H, W)`` or ``(C, H, W)``
-tensors of any floating dtype and device, in any unit, keep both, and are differentiable.
+The two conventions are described in `clippan_lite.physics.degrade`. All functions take
+``(B, C, H, W)`` or ``(C, H, W)`` tensors of any floating dtype and device, in any unit, keep both,
+and are differentiable.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ import torch.nn.functional as F
 
 CONVENTIONS = ("benchmark", "geo")
 
-# Odd taps of interp23 on one side, doubled for the zeros stuffed in between; even taps are 0, the centre is 1.
+# Odd taps of interp23 on one side, doubled for the zeros stuffed in between; even taps are 0, the
+# centre is 1.
 _INTERP23 = (
     0.610668182370,
     -0.145397186478,
@@ -27,24 +27,43 @@ _INTERP23 = (
 )
 
 
-def check_image(name: str, x: torch.Tensor, channels: int | None = None) -> None:
-    """Refuse anything but a floating ``(C, H, W)`` or ``(B, C, H, W)`` tensor.
+def check_image(
+    name: str, x: torch.Tensor, channels: int | None = None, batch: bool = True
+) -> None:
+    """Refuse anything but a floating ``(C, H, W)`` or (with ``batch``) ``(B, C, H, W)`` tensor.
 
     Raises:
         ValueError: one line with what was expected and what was found.
     """
-    c = "C" if channels is None else channels
-    if not isinstance(x, torch.Tensor) or x.dim() not in (3, 4) or not x.is_floating_point():
-        found = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
-        raise ValueError(
-            f"{name}: expected a floating tensor ({c}, H, W) or (B, {c}, H, W), found {found}"
-        )
+    dims = (3, 4) if batch else (3,)
+    if not isinstance(x, torch.Tensor) or x.dim() not in dims or not x.is_floating_point():
+        c = "C" if channels is None else channels
+        shapes = " or ".join([f"({c}, H, W)", f"(B, {c}, H, W)"][: len(dims)])
+        raise ValueError(f"{name}: expected a floating tensor {shapes}, found {_found(x)}")
     if channels is not None and x.shape[-3] != channels:
         raise ValueError(
             f"{name}: expected {channels} bands in (..., {channels}, H, W), found {tuple(x.shape)}"
         )
     if 0 in x.shape:
         raise ValueError(f"{name}: expected a tensor that is not empty, found {tuple(x.shape)}")
+
+
+def check_mask(mask: torch.Tensor | None, size: Sequence[int]) -> None:
+    """Refuse anything but a bool mask of that height and width, or None.
+
+    Raises:
+        ValueError: one line with what was expected and what was found.
+    """
+    if mask is None:
+        return
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != (*size,):
+        raise ValueError(
+            f"mask: expected a bool tensor {(*size,)} on PAN's grid, found {_found(mask)}"
+        )
+
+
+def _found(x: object) -> str:
+    return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -57,21 +76,21 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, known))}, found {value!r}")
 
 
-def check_ratio(ratio: int) -> None:
-    """Refuse anything but whole numbers from 2.
+def check_whole(name: str, value: int, least: int = 2) -> None:
+    """Refuse anything but whole numbers of ``least`` or more.
 
     Raises:
-        ValueError: one line with what was found.
+        ValueError: one line with what was expected and what was found.
     """
-    if not isinstance(ratio, int) or ratio < 2:
-        raise ValueError(f"ratio: expected a whole number of 2 or more, found {ratio!r}")
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: expected a whole number of {least} or more, found {value!r}")
 
 
 def filter_last(x: torch.Tensor, k: torch.Tensor, stride: int = 1) -> torch.Tensor:
-    """Correlate the last axis of ``(B, C, H, W)`` with kernels ``(C or 1, taps)``, whole windows only.
+    """Correlate the last axis of ``(B, C, H, W)`` with kernels ``(C or 1, taps)``, inside only.
 
-    A matrix product over overlapping windows: torch's grouped convolution is 10 times slower in float64 on CPU, and
-    rounds to TF32 on GPU by default.
+    A matrix product over overlapping windows: torch's grouped convolution is 10 times slower in
+    float64 on CPU, and rounds to TF32 on GPU by default.
     """
     taps, many = k.shape[-1], 32 if stride == 1 else 16  # outputs per window, by measurement
     n = (x.shape[-1] - taps) // stride + 1
@@ -87,7 +106,7 @@ def filter_last(x: torch.Tensor, k: torch.Tensor, stride: int = 1) -> torch.Tens
 
 
 def planes(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Bands of ``(B, C, H, W)`` one by one if they are large: alone they stay in the caches (twice as fast)."""
+    """Large bands of ``(B, C, H, W)`` one by one: each stays in the caches, twice as fast."""
     return x.split(1 if x[:, 0].numel() > 2**16 else x.shape[1], 1)
 
 
@@ -105,7 +124,7 @@ def _double(x: torch.Tensor, first: bool) -> torch.Tensor:
 
 @lru_cache(maxsize=64)
 def _cubic_phases(ratio: int) -> torch.Tensor:
-    """``(ratio, 5)`` weights of centre-true bicubic interpolation, for the samples i - 2 to i + 2."""
+    """Weights ``(ratio, 5)`` of centre-true bicubic interpolation, of samples i - 2 to i + 2."""
     u = (np.arange(ratio) + 0.5) / ratio - 0.5
     return torch.from_numpy(_cubic(u[:, None] - np.arange(-2, 3)[None, :]))
 
@@ -123,8 +142,9 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
     Args:
         ms: ``(C, h, w)`` or ``(B, C, h, w)``, any unit.
         ratio: PAN pixels per MS pixel; a power of two for ``"benchmark"``.
-        convention: ``"benchmark"`` for interp23 (23 taps, circular borders, samples kept at ``ratio * i + ratio / 2``),
-            ``"geo"`` for centre-true bicubic (a = -0.5, symmetric borders).
+        convention: ``"benchmark"`` for interp23 (23 taps, circular borders, samples kept at
+            ``ratio * i + ratio / 2``), ``"geo"`` for centre-true bicubic (a = -0.5, symmetric
+            borders).
 
     Returns:
         ``(..., C, h * ratio, w * ratio)``.
@@ -136,12 +156,13 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
         Aiazzi et al. 2002 (interp23tap of the DLPan toolbox); Keys 1981 for bicubic.
     """
     check_image("ms", ms)
-    check_ratio(ratio)
+    check_whole("ratio", ratio)
     check_choice("convention", convention, CONVENTIONS)
     h, w = ms.shape[-2:]
     if convention == "benchmark" and ratio & (ratio - 1):
         raise ValueError(
-            f"ratio: expected a power of two for the benchmark convention (or use 'geo'), found {ratio}"
+            "ratio: expected a power of two for the benchmark convention (or use 'geo'), "
+            f"found {ratio}"
         )
 
     def along_last(x: torch.Tensor) -> torch.Tensor:
@@ -173,7 +194,7 @@ def mirror(index, n: int):
 
 @lru_cache(maxsize=64)
 def _resize_taps(n: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Input indices and weights ``(taps, m)`` of MATLAB's antialiased bicubic resize of n samples."""
+    """Indices and weights ``(taps, m)`` of MATLAB's antialiased bicubic resize of n samples."""
     m = math.ceil(round(n * scale, 9))  # 1/3 and the like must not add a pixel
     shrink = min(scale, 1.0)
     width = 4 / shrink
