@@ -35,9 +35,10 @@ def inter_mcl(features: Features, guide: Guide, *, temperature: float = 0.07) ->
     texts = torch.cat([guide.texts[kind] for kind in KINDS])
     logits = images @ texts.T / temperature
     count = len(features["ms"])
-    types = torch.arange(3, device=logits.device).repeat_interleave(count)
+    kinds = torch.arange(3, device=logits.device)
+    types = kinds.repeat_interleave(count)
     to_text = F.cross_entropy(logits, types)
-    positive = F.one_hot(types, 3).T.bool()
+    positive = kinds[:, None] == types[None]
     to_image = -(logits.T.log_softmax(1)[positive].mean()) - math.log(count)
     return (to_text + to_image) / 2
 
