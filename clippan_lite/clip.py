@@ -303,9 +303,9 @@ def _bundled(file: Path | None, tag: str, random_weights: bool) -> Clip:
     config = json.loads(config_file.read_text())
     model, tokenizer = build_bundled(config)
     if random_weights:
-        return _assembled(model, tokenizer, config, "bundled", "random weights")
+        return assembled(model, tokenizer, config, "bundled", "random weights")
     _load_weights(model, weights)
-    return _assembled(model, tokenizer, config, "bundled", _short_hash(weights))
+    return assembled(model, tokenizer, config, "bundled", _short_hash(weights))
 
 
 def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) -> Clip:
@@ -347,10 +347,10 @@ def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) 
     if file:
         _load_weights(model, file)
     channels = {"mean": model.visual.image_mean, "std": model.visual.image_std}
-    return _assembled(model, tokenizer, open_clip.get_model_config(clip) | channels, clip, origin)
+    return assembled(model, tokenizer, open_clip.get_model_config(clip) | channels, clip, origin)
 
 
-def _assembled(
+def assembled(
     model: Any, tokenize: Tokenizer, config: dict[str, Any], name: str, origin: str
 ) -> Clip:
     """A Clip from the configuration of its architecture, and where its weights come from."""

@@ -139,7 +139,8 @@ def test_a_network_of_ones_own_is_known_by_its_name(small_pair):
     try:
         define()
         define()  # a notebook's cell run twice
-        config = TrainConfig(backbone="tiny", steps=3, batch=1, patch=64, direction=0.0, qnr=0.0)
+        settings = {"backbone": "tiny", "steps": 3, "batch": 1, "patch": 64}
+        config = TrainConfig().changed(**settings, direction=0.0, qnr=0.0)
         network, _ = training.train(small_pair, config, progress=False)
         assert fusion.fuse(small_pair, network).shape == (8, 256, 256)
     finally:

@@ -1,11 +1,12 @@
-"""What the bundled CLIP sees in real crops, before anything is adapted: the figures its model card claims."""
+"""What the un-adapted bundled CLIP sees in real crops: the figures its model card claims."""
 
 import clip_zero_shot
 import pytest
 
 from clippan_lite.clip import load_clip
 
-#: Accuracies measured below the wanted figure (thresholds; the order is right): a change for the worse is seen here.
+#: Accuracies measured below the wanted figure, because the threshold is off while the order is
+#: right. A change for the worse is seen here.
 MISSED = {
     ("wv2_urban", "GSA", "sharp / oversharpened"): 0.80,
     ("vhr_housing", "GSA", "sharp / oversharpened"): 0.58,
@@ -35,4 +36,4 @@ def test_faults_in_real_crops_are_seen(scene, real_data, bundled):
 @pytest.mark.real
 def test_content_of_landsat_crops_is_told_at_two_and_a_half_times_chance(real_data, bundled):
     figures = clip_zero_shot.content_on_landsat(bundled, real_data)["trained"]
-    assert figures["mean over classes"] >= 0.625  # measured .65
+    assert figures["mean over classes"] >= 0.625  # measured 0.65

@@ -20,7 +20,7 @@ _FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 #: slot -> value -> wordings, the plainest first. A caption states some of an image's slots.
 WORDS: dict[str, dict[str, list[str]]] = _FILE["words"]
 PROTOCOL: list[str] = _FILE["protocol"]
-NOUNS: list[str] = _FILE["nouns"]
+#: Parts of a caption that say nothing about the attributes.
 FILLERS: dict[str, list[str]] = _FILE["fillers"]
 SLOTS = tuple(WORDS)
 VALUES = {slot: tuple(values) for slot, values in WORDS.items()}
@@ -48,7 +48,7 @@ _AN = re.compile(r"\ba (?=(?!uni|us[ae]|eu|one)[aeiou]|MS\b|NIR\b|RGB\b|HRMS\b|L
 
 def vocabulary() -> list[str]:
     """All words that captions and the package's prompts can hold, sorted."""
-    texts = [*_ALL_WORDINGS, *PROTOCOL, *NOUNS, "a an and that is by"]
+    texts = [*_ALL_WORDINGS, *PROTOCOL, "a an and that is by"]
     texts += chain.from_iterable(FILLERS.values())
     for prompt in prompts.PROMPTS.values():
         texts += [prompt.ms, prompt.pan, prompt.hrms]
@@ -123,8 +123,7 @@ def caption(attributes: np.ndarray, rng: np.random.Generator) -> tuple[str, np.n
     words = len(protocol.split()) or 8  # 8: the longest opening and noun
     content, before, after = "", [], []
     for slot in slots:
-        in_protocol = protocol and slot == "type"
-        wording = "" if in_protocol else _plain(_WORDINGS[slot][has[slot]], draw())
+        wording = "" if protocol and slot == "type" else _plain(_WORDINGS[slot][has[slot]], draw())
         words += len(wording.split()) + (4 if slot == "content" else 2)  # and what joins it
         if words > MOST_WORDS:
             break
@@ -146,7 +145,7 @@ def caption(attributes: np.ndarray, rng: np.random.Generator) -> tuple[str, np.n
         text = ", ".join(filter(None, [" ".join(before), *after])) or "image"
         return (f"{text} image" if before and not after and draw() < 0.5 else text), says
     opening = _any(FILLERS["openings"], draw()) if draw() < 0.12 else "a"
-    text = protocol or " ".join([opening, *before, _plain(NOUNS, draw())])
+    text = protocol or " ".join([opening, *before, _plain(FILLERS["nouns"], draw())])
     if protocol and content:
         text += ","
     text = _append(text + content, after, draw, comma=bool(protocol or content))

@@ -1,10 +1,9 @@
 """Train the bundled fusion networks on synthetic scenes, whose truth is known.
 
-``python -m clippan_lite.pretraining.fusion`` looks at no real image. ``TrainConfig(start="bundled")`` begins there, and a
-few steps without truth adapt the network to the scene at hand.
+``python -m clippan_lite.pretraining.fusion`` looks at no real image. A training with
+``TrainConfig(start="bundled")`` begins there; a few steps without truth adapt the network to the
+scene at hand.
 """
-
-from __future__ import annotations
 
 import argparse
 import time
@@ -16,16 +15,15 @@ from clippan_lite.data import Pair, synthetic
 from clippan_lite.experiments import statistics
 from clippan_lite.metrics import evaluation
 
-#: Sensors whose scenes a network of so many bands sees, at ratio 4: different gains, bands and bit depths.
+#: Sensors whose scenes a network of so many bands sees, at ratio 4. Gains, bands and bit depths
+#: differ.
 SENSORS = {4: ("IKONOS", "QB", "GE1", "GF2", "PLEIADES"), 8: ("WV2", "WV3")}
-FIRST, HELD_OUT = (
-    100,
-    1000,
-)  # seeds from here on are for training, and for measuring; the notebooks use smaller ones
+#: Seeds from here on are for training, and for measuring. The notebooks use smaller ones.
+FIRST, HELD_OUT = 100, 1000
 
 
 def scenes_of(bands: int, count: int, size: int, first: int = FIRST) -> list[Pair]:
-    """Synthetic scenes ``first``, ``first + 1`` ..., the sensors in turn, noise from little to much."""
+    """Synthetic scenes of consecutive seeds, sensors in turn, noise from little to much."""
     names = SENSORS[bands]
     return [
         synthetic.make_scene(seed, size, names[seed % len(names)], snr=(60, 120, 240)[seed % 3])
@@ -35,28 +33,21 @@ def scenes_of(bands: int, count: int, size: int, first: int = FIRST) -> list[Pai
 
 def main() -> None:
     """Train one network and say what it is worth on scenes that it has not seen."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train a fusion network on synthetic scenes.")
     parser.add_argument("--bands", type=int, choices=sorted(SENSORS), default=4)
     parser.add_argument("--backbone", default="fusionnet")
     parser.add_argument("--scenes", type=int, default=15)
     parser.add_argument("--size", type=int, default=512, help="of a scene, PAN pixels")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument(
-        "--out", type=Path, default=Path("bundled_fusion"), help="folder for the weights"
-    )
+    parser.add_argument("--out", type=Path, default=Path("bundled_fusion"), help="weights folder")
     args = parser.parse_args()
-    # The truth, and the terms that will adapt the network later, so that it does not begin by unlearning.
-    config = recipe(
-        "best", backbone=args.backbone, steps=args.steps, start="", stride=1, truth=2.0, reduced=0.0
-    )
+    # The truth, and the terms that will adapt the network later: so it need not unlearn them first.
+    settings = {"start": "", "stride": 1, "truth": 2.0, "reduced": 0.0}
+    config = recipe("best", backbone=args.backbone, steps=args.steps, **settings)
     path = args.out / f"{args.backbone}_{args.bands}.safetensors"
     begun = time.monotonic()
-    network, history = training.train(
-        scenes_of(args.bands, args.scenes, args.size),
-        config,
-        checkpoint=path.with_suffix(".state"),
-        every=200,
-    )
+    scenes, state = scenes_of(args.bands, args.scenes, args.size), path.with_suffix(".state")
+    network, history = training.train(scenes, config, checkpoint=state, every=200)
     minutes = (time.monotonic() - begun) / 60
     checkpoints.save_network(path, network, config)
     checkpoints.write_history(path.with_suffix(".csv"), history)

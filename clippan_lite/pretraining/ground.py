@@ -1,12 +1,15 @@
 """Training ground of the bundled CLIP: crops of procedural pictures whose content is known.
 
-Three kinds of ground, all painted with the materials of :mod:`clippan_lite.data.materials` and seen by sensor models:
-landscapes at half a metre (:func:`clippan_lite.data.synthetic.make_landscape`), regions at 10 to 30 metres
-(:func:`make_region`), and piles of random shapes (:func:`make_shapes`), which mean nothing but have the edges and
-textures of every size that real pictures have and parcels of one colour lack.
+There are three kinds of ground. All are painted with the materials of
+:mod:`clippan_lite.data.materials` and seen by sensor models: landscapes at half a metre
+(:func:`clippan_lite.data.synthetic.make_landscape`), regions at 10 to 30 metres
+(:func:`make_region`), and piles of random shapes (:func:`make_shapes`). The shapes mean nothing,
+but they have edges and textures of every size, as real pictures do and parcels of one colour do
+not.
 """
 
-from __future__ import annotations
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,18 +24,18 @@ from clippan_lite.pretraining.captions import VALUES
 
 SIZE = 64  # side of a crop, the bundled CLIP's input
 SENSORS = ("WV2", "WV3", "QB", "IKONOS", "GE1", "GF2")
-#: Which surface of the captions each material is; those left out have no name of their own.
+#: Which surface of the captions each material is; the others have no name there.
 SURFACES = {
-    "grass": "grass", "crop": "crop", "stubble": "stubble", "forest": "trees", "soil": "soil", "dark soil": "soil",
-    "sand": "sand", "water": "water", "algae": "water", "asphalt": "asphalt", "concrete": "concrete",
-    "red roof": "roofs", "grey roof": "roofs", "metal roof": "roofs", "blue roof": "roofs",
+    "grass": "grass", "crop": "crop", "stubble": "stubble", "forest": "trees", "soil": "soil",
+    "dark soil": "soil", "sand": "sand", "water": "water", "algae": "water", "asphalt": "asphalt",
+    "concrete": "concrete", "red roof": "roofs", "grey roof": "roofs", "metal roof": "roofs",
+    "blue roof": "roofs",
 }  # fmt: skip
-_SURFACE = np.array(
-    [VALUES["surface"].index(SURFACES[m]) if m in SURFACES else 99 for m in MATERIALS]
-)
+_NAMES = (*VALUES["surface"], "")
+_SURFACE = np.array([_NAMES.index(SURFACES.get(material, "")) for material in MATERIALS], np.int8)
+_BARE = [_NAMES.index(surface) for surface in ("soil", "stubble", "sand")]
 _M = {name: i for i, name in enumerate(MATERIALS)}
 _L = {name: i for i, name in enumerate(LANDUSE)}
-_CONTENT = [VALUES["content"].index(use) for use in LANDUSE]
 #: First landscape of the pools: far from the seeds of scenes that users, notebooks and tests make.
 FIRST_SEED = 10**9
 
@@ -47,28 +50,22 @@ def _fractal(rng: np.random.Generator, size: int, coarsest: float, fall: float =
 
 
 def make_region(seed: int, size: int = 512) -> Landscape:
-    """Ground as seen with pixels of 10 to 30 m: small fields, shaded hills, towns as speckle, rivers, thin roads.
+    """Draw ground as pixels of 10 to 30 m show it.
+
+    It has small fields, shaded hills, towns as speckle, rivers and thin roads.
 
     Args:
         seed: same seed, same region.
         size: side in pixels.
     """
     rng = np.random.default_rng([seed, 2])
-    blank = np.zeros((size, size), np.float32)
-    land = Landscape(
-        blank.astype(np.int16),
-        blank.astype(np.int16),
-        blank.copy(),
-        blank + 1,
-        blank.astype(np.int16),
-    )
+    land = Landscape.blank(size)
     parcel, _, count = synthetic.parcels(rng, size, cell=rng.uniform(70, 150))
-    share = [1.5, 1.0, 0.8, 0.4, 0.6, 0.8]  # of a Dirichlet draw: some regions hold almost one use
-    uses = rng.choice(
-        ["field", "forest", "houses", "industry", "water", "soil"], count, p=rng.dirichlet(share)
-    )
-    kind = np.array([_L[use] for use in uses], np.int16)[parcel]
-    land.landuse[:] = kind
+    weights = [1.5, 1.0, 0.8, 0.4, 0.6, 0.8]  # of a Dirichlet draw: some regions hold one use only
+    kinds = ["field", "forest", "houses", "industry", "water", "soil"]
+    uses = rng.choice(kinds, count, p=rng.dirichlet(weights))
+    land.landuse[:] = np.array([_L[use] for use in uses])[parcel]
+    where = {use: land.landuse == _L[use] for use in kinds}
     fields, _, fields_count = synthetic.parcels(rng, size, cell=rng.uniform(6, 22))
     bare = 0.85 if rng.random() < 0.35 else 0.35  # dry country, or after the harvest
     plants = np.where(
@@ -77,95 +74,66 @@ def make_region(seed: int, size: int = 512) -> Landscape:
         rng.choice(["crop", "crop", "grass"], fields_count),
     )
     crops = np.array([_M[m] for m in plants])
-    texture = {scale: noise_field(rng, size, scale) for scale in (2.2, 5, 20)}
+    fine, middle, coarse = (noise_field(rng, size, scale) for scale in (2.2, 5, 20))
     hills = _fractal(rng, size, rng.uniform(30, 120))
     slope = np.gradient(hills, axis=0) + np.gradient(hills, axis=1)
     slope /= slope.std() + 1e-6
 
-    def paint(
-        use: str, first: str | np.ndarray, second: str, mix: np.ndarray, light: np.ndarray
-    ) -> None:
-        where = kind == _L[use]
-        land.first[where] = first[where] if isinstance(first, np.ndarray) else _M[first]
-        land.second[where], land.mix[where], land.light[where] = (
-            _M[second],
-            np.clip(mix, 0, 1)[where],
-            light[where],
-        )
-
     share = rng.uniform(0, 0.5, fields_count)[fields]
     bright = rng.uniform(0.85, 1.15, fields_count)[fields]
-    paint(
-        "field", crops[fields], str(rng.choice(["grass", "soil"])), share + 0.1 * texture[5], bright
-    )
+    verge = rng.choice(["grass", "soil"])
+    land.paint(where["field"], "crop", verge, share + 0.1 * middle, bright)
+    np.copyto(land.first, crops[fields], where=where["field"])
     relief = rng.uniform(0, 0.5)
-    paint(
-        "forest",
-        "forest",
-        "grass",
-        0.15 + 0.15 * texture[20],
-        1 + relief * slope + 0.08 * texture[2.2],
-    )
+    hillside = 1 + relief * slope
+    land.paint(where["forest"], "forest", "grass", 0.15 + 0.15 * coarse, hillside + 0.08 * fine)
     speckle = rng.random((size, size)).astype(np.float32)
     towns = ["grey roof", "red roof", "concrete", "metal roof"]
-    green = str(rng.choice(["grass", "forest", "soil"]))
-    paint(
-        "houses",
-        str(rng.choice(towns[:3])),
-        green,
-        0.9 * speckle + 0.15 * texture[5],
-        0.7 + 0.6 * speckle[::-1],
-    )
-    big = np.clip(0.5 + 0.6 * noise_field(rng, size, 3), 0, 1)
-    paint("industry", str(rng.choice(towns[2:])), "asphalt", big, 0.8 + 0.4 * speckle.T)
-    paint("water", "water", "algae", 0.3 + 0.2 * noise_field(rng, size, 60), blank + 1)
-    ground = str(rng.choice(["soil", "sand", "dark soil"]))
-    paint("soil", ground, "sand", 0.4 + 0.3 * texture[20], 1 + relief * slope + 0.1 * texture[5])
+    green, roof = rng.choice(["grass", "forest", "soil"]), rng.choice(towns[:3])
+    lit = 0.7 + 0.6 * speckle[::-1]
+    land.paint(where["houses"], roof, green, 0.9 * speckle + 0.15 * middle, lit)
+    yards = 0.5 + 0.6 * noise_field(rng, size, 3)
+    land.paint(where["industry"], rng.choice(towns[2:]), "asphalt", yards, 0.8 + 0.4 * speckle.T)
+    land.paint(where["water"], "water", "algae", 0.3 + 0.2 * noise_field(rng, size, 60))
+    ground = rng.choice(["soil", "sand", "dark soil"])
+    land.paint(where["soil"], ground, "sand", 0.4 + 0.3 * coarse, hillside + 0.1 * middle)
+    np.clip(land.mix, 0, 1, out=land.mix)
     if rng.random() < 0.7:
         synthetic.paint_band(land, rng, rng.uniform(1.5, 8), "river")
     for _ in range(int(rng.integers(1, 4))):
         synthetic.paint_band(land, rng, rng.uniform(0.4, 1.0), "road")
-    land.light *= (
-        1 + 0.03 * texture[2.2] + 0.03 * rng.standard_normal((size, size)).astype(np.float32)
-    )
-    land.light[:] = np.clip(land.light, 0.25, 2.0)
+    grain = 0.03 * rng.standard_normal((size, size)).astype(np.float32)
+    land.light *= 1 + 0.03 * fine + grain
+    np.clip(land.light, 0.25, 2.0, out=land.light)
     return land
 
 
 def make_shapes(seed: int, size: int = 512) -> Landscape:
-    """Rectangles, discs and stripes of random materials over one another, sizes by a power law; content unknown."""
+    """Draw rectangles and discs of random materials over one another; content unknown.
+
+    Their sizes follow a power law.
+    """
     rng = np.random.default_rng([seed, 3])
-    blank = np.zeros((size, size), np.float32)
-    land = Landscape(
-        blank.astype(np.int16),
-        blank.astype(np.int16),
-        blank.copy(),
-        blank + 1,
-        blank.astype(np.int16),
-    )
+    land = Landscape.blank(size)
     land.first[:], land.second[:] = rng.integers(len(MATERIALS), size=2)
     smallest = rng.uniform(1.0, 4.0)
     for _ in range(int(rng.integers(1500, 4000))):
-        half = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1)), rng.uniform(0.15, 1)
-        box = synthetic.box_at(
-            land,
-            *rng.uniform(0, size, 2),
-            (half[0], max(0.8, half[0] * half[1])),
-            rng.uniform(0, np.pi),
-        )
+        length = smallest / np.sqrt(rng.uniform((smallest / 70) ** 2, 1))
+        half = (length, max(0.8, length * rng.uniform(0.15, 1)))
+        row, col = rng.uniform(0, size, 2)
+        box = synthetic.box_at(land, row, col, half, rng.uniform(0, np.pi))
         if box is None:
             continue
         window, mask, ridge = box
         if rng.random() < 0.3:  # a disc
-            rr, cc = np.indices(mask.shape) - np.array(mask.shape)[:, None, None] // 2
-            mask = rr**2 + cc**2 <= half[0] ** 2
-        land.first[window][mask], land.second[window][mask] = rng.integers(len(MATERIALS), size=2)
-        land.mix[window][mask] = rng.uniform(0, 0.7)
-        land.light[window][mask] = (rng.uniform(0.35, 1.5) * (1 + rng.uniform(-0.2, 0.2) * ridge))[
-            mask
-        ]
+            down, right = np.indices(mask.shape) - np.array(mask.shape)[:, None, None] // 2
+            mask = down**2 + right**2 <= length**2
+        first, second = rng.integers(len(MATERIALS), size=2)
+        mix = rng.uniform(0, 0.7)
+        light = rng.uniform(0.35, 1.5) * (1 + rng.uniform(-0.2, 0.2) * ridge)
+        land[window].paint(mask, MATERIALS[first], MATERIALS[second], mix, light)
     land.light *= 1 + rng.uniform(0, 0.25) * _fractal(rng, size, 64, rng.uniform(0.5, 1.0))
-    land.light[:] = np.clip(land.light, 0.15, 2.2)
+    np.clip(land.light, 0.15, 2.2, out=land.light)
     return land
 
 
@@ -179,120 +147,121 @@ def blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(rows, kernel[:, None, :, None], groups=x.shape[1])[0]
 
 
-def enlarged(x: torch.Tensor, factor: int, mode: str = "bicubic") -> torch.Tensor:
-    """Blurred, every ``factor``-th pixel kept, brought back to size: what MS looks like on PAN's grid.
+def enlarged(x: torch.Tensor, factor: int) -> torch.Tensor:
+    """Shrink ``(C, H, W)`` and bring it back to size: what MS looks like on PAN's grid.
 
     It comes back up to (factor - 1) / 2 pixels away from where it was, as MS often lies off PAN.
     """
-    small = (
-        F.avg_pool2d(x[None], factor)
-        if mode == "nearest"
-        else blur(x, 0.5 * factor)[None, :, ::factor, ::factor]
-    )
-    return F.interpolate(small, x.shape[-2:], mode=mode)[0]
+    small = blur(x, 0.5 * factor)[None, :, ::factor, ::factor]
+    return F.interpolate(small, x.shape[-2:], mode="bicubic")[0]
 
 
 def fused(crop: torch.Tensor, pan: torch.Tensor, factor: int) -> torch.Tensor:
-    """Coarser colours with PAN's detail in every band, by regression: how pansharpened products look."""
+    """Coarser colours with PAN's detail in every band, by regression: as products look."""
     low, pan_low = enlarged(crop, factor), enlarged(pan, factor)
     light = low.mean(0, keepdim=True)
     centred = light - light.mean()
     detail = (pan - pan_low) * (light.std() / (pan_low.std() + 1e-6))
-    slope = ((low - low.mean((1, 2), keepdim=True)) * centred).mean((1, 2)) / (
-        centred.square().mean() + 1e-8
-    )
+    covariance = ((low - low.mean((1, 2), keepdim=True)) * centred).mean((1, 2))
+    slope = covariance / (centred.square().mean() + 1e-8)
     return low + slope.clamp(0, 3)[:, None, None] * detail
 
 
+@dataclass
+class Picture:
+    """Ground seen by a sensor.
+
+    Attributes:
+        kind: ``"land"``, ``"region"`` or ``"shapes"``.
+        image: reflectance ``(C + 1, H, W)``, PAN last.
+        bright: 99.5th percentile of each of its bands.
+        rgb: bands shown as red, green and blue.
+        landuse, surface: ``(H, W)``, indices into LANDUSE and into the surfaces of the captions.
+    """
+
+    kind: str
+    image: np.ndarray
+    bright: np.ndarray
+    rgb: tuple[int, int, int]
+    landuse: np.ndarray
+    surface: np.ndarray
+
+    def known(self, window: tuple[slice, slice]) -> dict[str, str]:
+        """Content, surface and scale of a window; ``""`` where no name fits."""
+        if self.kind == "shapes":
+            return {}
+        landuse, surface = self.landuse[window], self.surface[window]
+        content, region = _main(landuse, LANDUSE), self.kind == "region"
+        if not region and (landuse == _L["road"]).mean() > 0.25:
+            content = "" if content else "road"
+        if region and content == "field":
+            # Seen from far, bare fields are bare soil: "fields" are those where something grows.
+            bare = np.isin(surface, _BARE).mean()
+            if bare >= 0.4:
+                content = "soil" if bare > 0.6 else ""
+        scale = "wide" if region else "close"
+        if not region and landuse.shape[0] > SIZE:  # a shrunken landscape is neither
+            scale = ""
+        return {"content": content, "surface": _main(surface, _NAMES), "scale": scale}
+
+
+def _main(index: np.ndarray, names: tuple[str, ...]) -> str:
+    """The name that covers 60 % of an index map or more, ``""`` if none does."""
+    shares = np.bincount(index.ravel()) / index.size
+    return names[shares.argmax()] if shares.max() >= 0.6 else ""
+
+
+#: Kinds of pictures in turn, and who draws them.
+MAKERS: tuple[tuple[str, Callable[[int, int], Landscape]], ...] = (
+    ("land", synthetic.make_landscape),
+    ("region", make_region),
+    ("land", synthetic.make_landscape),
+    ("shapes", make_shapes),
+)
+
+
 class Pool:
-    """Procedural ground seen by random sensors, held as reflectance, from which crops are cut.
+    """Procedural ground seen by random sensors, from which crops are cut.
 
     Of ``count`` pictures a half are landscapes, a quarter regions and a quarter shapes.
     """
 
     def __init__(self, seed: int, count: int, size: int = 512, progress: bool = True):
-        self.images, self.bright, self.landuse, self.surface, self.kind, self.rgb = (
-            [],
-            [],
-            [],
-            [],
-            [],
-            [],
-        )
+        self.pictures: list[Picture] = []
         for index in tqdm(range(count), desc="ground", disable=not progress):
-            kind = ("land", "region", "land", "shapes")[index % 4]
-            make = {"land": synthetic.make_landscape, "region": make_region, "shapes": make_shapes}[
-                kind
-            ]
+            kind, make = MAKERS[index % 4]
             land = make(FIRST_SEED + seed * 100_000 + index, size)
             sensor = sensors.get(SENSORS[(index // 4 + index) % len(SENSORS)])
-            bands, pan = synthetic.observe(land, sensor)
-            self.images.append(np.concatenate([bands, pan]).astype(np.float16))
-            self.bright.append(np.percentile(self.images[-1], 99.5, axis=(1, 2)).astype(np.float32))
-            self.landuse.append(land.landuse)
-            self.surface.append(
-                _SURFACE[np.where(land.mix < 0.5, land.first, land.second)].astype(np.int8)
-            )
-            self.kind.append(kind)
-            self.rgb.append(sensor.rgb)
+            image = np.concatenate(synthetic.observe(land, sensor)).astype(np.float16)
+            bright = np.percentile(image, 99.5, axis=(1, 2)).astype(np.float32)
+            surface = _SURFACE[np.where(land.mix < 0.5, land.first, land.second)]
+            self.pictures.append(Picture(kind, image, bright, sensor.rgb, land.landuse, surface))
 
-    def crop(self, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, int]]:
-        """One crop ``(3, SIZE, SIZE)``, reflectance, and what is known of its ground: -1 where mixed.
+    def crop(self, rng: np.random.Generator, view: str) -> tuple[torch.Tensor, dict[str, str]]:
+        """One crop ``(3, SIZE, SIZE)``, reflectance, and what is known of its ground, by slot.
 
-        ``view`` is ``"colour"``, ``"pan"``, ``"band"`` (any single MS band) or ``"infrared"`` (NIR, red, green).
+        ``view`` is ``"colour"``, ``"pan"``, ``"band"`` (any single MS band) or ``"infrared"`` (NIR,
+        red, green).
         """
-        index = int(rng.integers(len(self.images)))
-        image, kind = self.images[index], self.kind[index]
-        size = image.shape[-1]
-        side = (
-            int(rng.choice([64, 64, 96, 128, 192]))
-            if kind == "land"
-            else int(rng.choice([64, 64, 80, 112]))
-        )
-        r, c = rng.integers(0, size - side + 1, 2)
-        where = (slice(r, r + side), slice(c, c + side))
-        has = {"content": -1, "surface": -1, "scale": -1}
-        if kind == "region" or (kind == "land" and side == SIZE):  # shrunken landscapes are neither
-            has["scale"] = VALUES["scale"].index("wide" if kind == "region" else "close")
-        if kind != "shapes":
-            uses = np.bincount(self.landuse[index][where].ravel(), minlength=len(LANDUSE)) / side**2
-            road = kind == "land" and uses[_L["road"]] > 0.25
-            if uses.max() >= 0.6 and not road:
-                has["content"] = _CONTENT[int(uses.argmax())]
-            elif road and uses.max() < 0.6:
-                has["content"] = VALUES["content"].index("road")
-            covers = np.bincount(self.surface[index][where].ravel(), minlength=100) / side**2
-            if covers[:99].max() >= 0.6:
-                has["surface"] = int(covers[:99].argmax())
-            # Seen from far, mostly bare fields are bare soil: "fields" are those where something grows.
-            if kind == "region" and has["content"] == VALUES["content"].index("field"):
-                bare = sum(
-                    covers[VALUES["surface"].index(cover)] for cover in ("soil", "stubble", "sand")
-                )
-                has["content"] = (
-                    VALUES["content"].index("soil")
-                    if bare > 0.6
-                    else has["content"]
-                    if bare < 0.4
-                    else -1
-                )
+        picture = self.pictures[int(rng.integers(len(self.pictures)))]
+        image, rgb = picture.image, picture.rgb
+        sides = [64, 64, 96, 128, 192] if picture.kind == "land" else [64, 64, 80, 112]
+        side = int(rng.choice(sides))
+        row, col = rng.integers(0, image.shape[-1] - side + 1, 2)
+        window = (slice(row, row + side), slice(col, col + side))
         bands = len(image) - 1
-        channels = {
-            "colour": list(self.rgb[index]),
-            "infrared": [bands - 1, *self.rgb[index][:2]],
-        }.get(view)
-        if channels is None:
-            channels = [bands if view == "pan" else int(rng.integers(bands))] * 3
+        single = int(rng.integers(bands)) if view == "band" else bands
+        channels = {"colour": list(rgb), "infrared": [bands - 1, *rgb[:2]]}.get(view, [single] * 3)
         # Products are stretched per band or for all bands alike, or something between.
-        gain = (self.bright[index][channels] / self.bright[index][channels].mean()) ** -rng.uniform(
-            0, 1
-        )
-        crop = torch.from_numpy(image[(channels, *where)].astype(np.float32) * gain[:, None, None])
+        bright = picture.bright[channels]
+        gain = (bright / bright.mean()) ** -rng.uniform(0, 1)
+        crop = torch.from_numpy(image[(channels, *window)].astype(np.float32) * gain[:, None, None])
         if view in ("colour", "infrared") and rng.random() < 0.4:
-            pan = torch.from_numpy(image[(slice(bands, None), *where)].astype(np.float32))
+            pan = torch.from_numpy(image[(slice(bands, None), *window)].astype(np.float32))
             crop = fused(crop, pan, int(rng.choice([2, 4, 4, 4])))
         if side != SIZE:  # smooth, or with some of the aliasing that MS as delivered has
             smooth = side > 112 or bool(rng.random() < 0.6)
             crop = F.interpolate(crop[None], (SIZE, SIZE), mode="bicubic", antialias=smooth)[0]
         crop = torch.rot90(crop, int(rng.integers(4)), (-2, -1))
-        return (crop.flip(-1) if rng.random() < 0.5 else crop).clamp(min=1e-3), has
+        crop = crop.flip(-1) if rng.random() < 0.5 else crop
+        return crop.clamp(min=1e-3), picture.known(window)

@@ -1,5 +1,6 @@
-"""The bundled CLIP's training: pictures have the attributes they claim, captions are true, the loss contrasts both."""
+"""The bundled CLIP's training: pictures have the attributes they claim, captions are true."""
 
+import itertools
 import json
 import math
 import shutil
@@ -65,7 +66,7 @@ def test_captions_are_true_of_their_images(pool):
 
 
 def test_truth_of_captions_by_hand(monkeypatch, pool):
-    """A caption is true, false, or open where the image is between its words; of types it is never open."""
+    """A caption is true, false, or open where the image is between its words (never of types)."""
     slots = captions.SLOTS
 
     def has(**known):
@@ -87,13 +88,14 @@ def test_truth_of_captions_by_hand(monkeypatch, pool):
 
 
 def test_attributes_can_be_seen_in_the_pictures(pool):
-    """Grey pictures have equal channels, blurred ones less fine detail than sharp ones, noisy ones more."""
+    """Grey pictures have equal channels, blurred ones less fine detail, noisy ones more."""
     rng = np.random.default_rng(1)
     drawn = [crops.draw(pool, rng) for _ in range(400)]
     detail = {name: [] for name in ("sharp", "blurred", "noisy")}
     for image, has in drawn:
         grey = bool((image[0] - image[1]).abs().max() < 1e-5)
-        # A false colour that clips to black or white can look grey too, a grey picture never looks coloured.
+        # A false colour that clips to black or white can look grey, too. A grey picture never
+        # looks coloured.
         assert grey or at("chroma", has) == value("chroma", "coloured")
         fine = float(image.diff(dim=-1).abs().mean() / (image.std() + 0.02))
         if at("noise", has) == 1 and at("sharp", has) == 1:
@@ -123,9 +125,9 @@ def test_shipped_weights_are_of_this_code_and_know_800_words():
 
 
 def test_training_ground_is_no_scene_that_users_make():
-    """The pools' landscapes have seeds of their own: the embedded scene and its neighbours are unseen ground."""
+    """The pools' landscapes have seeds of their own: the embedded scene is unseen ground."""
     assert ground.FIRST_SEED > 10_000_000
-    own = ground.Pool(0, 4, size=128, progress=False).images[0]
+    own = ground.Pool(0, 4, size=128, progress=False).pictures[0].image
     bands, _ = synthetic.observe(synthetic.make_landscape(0, 128), sensors.get("WV2"))
     assert np.abs(own[:8].astype(float) - bands).mean() > 0.01
 
@@ -135,14 +137,14 @@ def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monke
     monkeypatch.setattr(pretrain_clip, "held_out_figures", lambda *_: {})
     whole = pretrain_clip.train(**settings)[0]
     state = tmp_path / "state.safetensors"
-    kept = checkpoints.keep_state
+    kept = checkpoints.TrainingState.keep
 
-    def stop(path, facts, step, *more, **minutes):
-        kept(path, facts, step, *more, **minutes)
+    def stop(state, step, history):
+        kept(state, step, history)
         if step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints, "keep_state", stop)
+    monkeypatch.setattr(checkpoints.TrainingState, "keep", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain_clip.train(**settings, checkpoint=state, every=1)
     resumed = pretrain_clip.train(**settings, checkpoint=state, every=1)[0]
@@ -156,8 +158,11 @@ def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monke
 
 
 def test_captions_say_what_they_state():
-    """For every stated slot one of that value's wordings (or of its amount's, or a protocol) stands in the text."""
-    rng = np.random.default_rng(3)
+    """A wording of every stated value (or of its amount, or a protocol) stands in the text."""
+    rng, amounts = np.random.default_rng(3), []
+    for slot in captions.SLOTS:
+        if slot.endswith("_amount"):
+            amounts += itertools.chain(*captions.WORDS[slot].values())
     for _ in range(3000):
         attributes = np.array(
             [rng.integers(-1, len(captions.VALUES[slot])) for slot in captions.SLOTS]
@@ -167,8 +172,8 @@ def test_captions_say_what_they_state():
             if found < 0:
                 continue
             wordings = [*list(captions.WORDS[slot].values())[found]]
-            wordings += [w for s in captions.WORDS if s.endswith("_amount") for ws in captions.WORDS[s].values()
-                         for w in ws if slot in ("sharp", "noise", "haze", "colour", "aligned")]  # fmt: skip
+            if slot in ("sharp", "noise", "haze", "colour", "aligned"):
+                wordings += amounts
             wordings += captions.PROTOCOL if slot == "type" else []
             bare = text.replace(" an ", " a ").removeprefix("an ")
             assert any(w in text or w.replace(" an ", " a ") in bare for w in wordings), (
