@@ -1,20 +1,21 @@
-"""Classical pansharpening: interpolation, component substitution, multiresolution analysis and spatial detail.
+"""Classical pansharpening: interpolation, substitution of components, multiresolution, detail.
 
-Every method has the signature ``(ms, pan, sensor, convention="benchmark", mask=None) -> fused``: ms ``(C, h, w)`` and
-pan ``(1, h * ratio, w * ratio)`` in DN, any floating dtype and device; fused ``(C, h * ratio, w * ratio)`` float32 in
-DN, clipped to what the sensor can give (or to the range of ms, should that be wider). Shapes that do not fit each other
-or the sensor raise a one-line ValueError.
+Every method has the signature ``(ms, pan, sensor, convention="benchmark", mask=None) -> fused``: ms
+``(C, h, w)`` and pan ``(1, h * ratio, w * ratio)`` in DN, any floating dtype and device; fused
+``(C, h * ratio, w * ratio)`` float32 in DN, clipped to what the sensor can give (or to the range of
+ms, should that be wider). Shapes that do not fit each other or the sensor raise a one-line
+ValueError, and so do an unknown convention and valid pixels that are NaN or infinite.
 
-``mask`` is ``(h * ratio, w * ratio)`` bool, True where valid. Means, deviations and regressions then take valid pixels
-only, filters see values continued from around the holes instead of what lies in them, and fused is 0 there.
+``sensor`` gives ratio, bits and MTF gains. ``convention`` is ``"benchmark"`` or ``"geo"``, see
+`clippan_lite.physics.degrade`. ``mask`` is ``(h * ratio, w * ratio)`` bool, True where valid; None
+means that all pixels are. Means, deviations and regressions take valid pixels only, so a mask that
+leaves too few raises a ValueError. Filters see values continued from around the holes, and fused is
+0 there. What lies under the mask changes nothing.
 """
-
-from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 
+from clippan_lite.classical.common import Method
 from clippan_lite.classical.detail import bdsd, bdsd_pc
 from clippan_lite.classical.multiresolution import (
     exp,
@@ -28,7 +29,7 @@ from clippan_lite.classical.multiresolution import (
 from clippan_lite.classical.substitution import brovey, gihs, gs, gsa, pca
 from clippan_lite.data import Pair
 
-METHODS: dict[str, Callable[..., torch.Tensor]] = {
+METHODS: dict[str, Method] = {
     "EXP": exp,
     "Brovey": brovey,
     "GIHS": gihs,
@@ -66,21 +67,21 @@ __all__ = [
 ]
 
 
-def find(name: str) -> Callable[..., torch.Tensor]:
+def find(name: str) -> Method:
     """The method of that name, whatever its case; ``_`` and ``-`` are one.
 
     Raises:
         ValueError: unknown name (the message lists the known ones).
     """
-    known = {key.lower(): method for key, method in METHODS.items()}
-    method = known.get(str(name).lower().replace("_", "-"))
-    if method is None:
-        raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
-    return method
+    wanted = str(name).lower().replace("_", "-")
+    for known, method in METHODS.items():
+        if known.lower() == wanted:
+            return method
+    raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
 
 
 def fuse(name: str, pair: Pair) -> torch.Tensor:
-    """Fuse a pair by the method of that name, in the pair's own convention and with its nodata left out.
+    """Fuse a pair by the method of that name, in the pair's convention and without its nodata.
 
     Args:
         name: as in `find`.

@@ -1,9 +1,9 @@
-"""What the methods share: checked input without nodata, statistics over valid pixels, PAN at the resolution of MS."""
+"""What the methods share: checks of input, statistics over valid pixels, PAN as MS would see it."""
 
-from __future__ import annotations
-
+import functools
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from clippan_lite.physics.degrade import (
     CONVENTIONS,
     check_choice,
+    check_finite,
     check_image,
     check_mask,
     degrade,
@@ -18,6 +19,7 @@ from clippan_lite.physics.degrade import (
     upsample,
 )
 from clippan_lite.physics.sensors import Sensor, check_sensor
+from clippan_lite.physics.windows import all_valid, any_valid
 
 Tensor = torch.Tensor
 
@@ -30,6 +32,41 @@ LOWPASS = 0.30
 FLAT = 1e-6
 
 
+class Method(Protocol):
+    """A classical method, see the package's description; ``__name__`` and docstring are its own."""
+
+    def __call__(
+        self,
+        ms: Tensor,
+        pan: Tensor,
+        sensor: Sensor,
+        convention: str = "benchmark",
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Fuse MS ``(C, h, w)`` and PAN ``(1, H, W)`` in DN: ``(C, H, W)`` float32, DN."""
+
+
+def method(fuse: Method) -> Method:
+    """Give a method checked images without nodata, and its result the range of the sensor.
+
+    The method gets ms and pan in float32, and the mask on their device, or None when all pixels are
+    valid. What it returns is clipped, and 0 where the mask is False.
+    """
+
+    @functools.wraps(fuse)
+    def checked(
+        ms: Tensor,
+        pan: Tensor,
+        sensor: Sensor,
+        convention: str = "benchmark",
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        ms, pan, mask = prepare(ms, pan, sensor, convention, mask)
+        return finish(fuse(ms, pan, sensor, convention, mask), ms, sensor, mask)
+
+    return checked
+
+
 def prepare(
     ms: Tensor, pan: Tensor, sensor: Sensor, convention: str, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -38,19 +75,10 @@ def prepare(
     MS pixels without any valid PAN pixel count as nodata; those with some are kept, but see
     `valid_ms`.
 
-    Args:
-        ms: ``(C, h, w)``, DN.
-        pan: ``(1, h * ratio, w * ratio)``, DN.
-        sensor: gives ratio and number of bands.
-        convention: ``"benchmark"`` or ``"geo"``.
-        mask: ``(H, W)`` bool on PAN's grid, True where valid, or None.
+    Args, Raises: as the package's description says.
 
     Returns:
         ms and pan in float32, and the mask on their device; None when all pixels are valid.
-
-    Raises:
-        ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask of
-            another shape or type or without valid pixels, valid pixels that are NaN or infinite.
     """
     check_sensor(sensor)
     check_image("ms", ms, len(sensor.bands))
@@ -59,33 +87,30 @@ def prepare(
     r = sensor.ratio
     if ms.dim() != 3 or tuple(pan.shape) != (1, ms.shape[1] * r, ms.shape[2] * r):
         raise ValueError(
-            f"pan: expected ms (C, h, w) and pan (1, {r} h, {r} w), found {tuple(ms.shape)}, {tuple(pan.shape)}"
+            f"pan: expected ms (C, h, w) and pan (1, {r} h, {r} w), found {tuple(ms.shape)}, "
+            f"{tuple(pan.shape)}"
         )
+    check_mask(mask, pan.shape[1:])
     ms, pan = ms.float(), pan.float()
+    if mask is not None and mask.all():
+        mask = None
     if mask is not None:
-        check_mask(mask, pan.shape[1:])
-        mask = mask.to(ms.device)
         if not mask.any():
             raise ValueError(
                 f"mask: expected valid pixels (True), found none in {tuple(mask.shape)}"
             )
-        if mask.all():
-            mask = None
-        else:
-            ms, pan = fill(ms, F.max_pool2d(mask[None].float(), r)[0] > 0), fill(pan, mask)
-    for name, image in (("ms", ms), ("pan", pan)):
-        bad = int((~torch.isfinite(image)).sum())
-        if bad:
-            raise ValueError(
-                f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask"
-            )
+        mask = mask.to(ms.device)
+        ms, pan = fill(ms, any_valid(mask, r)), fill(pan, mask)
+    check_finite("ms", ms)
+    check_finite("pan", pan)
     return ms, pan, mask
 
 
 def fill(x: Tensor, valid: Tensor) -> Tensor:
-    """Replace what is not valid by the mean of the valid pixels in the smallest block of 2^k pixels that has some.
+    """Replace what is not valid by the mean of valid pixels nearby.
 
-    A constant would put a step of its own at the edge of every hole.
+    These are the ones in the smallest block of 2^k x 2^k pixels that has some. A constant would put
+    a step of its own at the edge of every hole.
 
     Args:
         x: ``(C, H, W)``; anything, NaN too, where not valid.
@@ -104,14 +129,19 @@ def fill(x: Tensor, valid: Tensor) -> Tensor:
 
 
 def finish(fused: Tensor, ms: Tensor, sensor: Sensor, valid: Tensor | None) -> Tensor:
-    """Clip, in place, to what the sensor can give, or to the range of ms should that be wider; 0 where no data is."""
+    """Clip, in place, to what the sensor can give, and put 0 where no data is.
+
+    Should the range of ms be wider, it is clipped to that.
+    """
     low, high = min(0.0, float(ms.min())), max(2.0**sensor.bits - 1, float(ms.max()))
     fused = fused.float().clip_(low, high)
     return fused if valid is None else fused.mul_(valid)
 
 
 def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Tensor | None:
-    """MS pixels that a regression may use: all their PAN pixels are valid, and so are the MS pixels within the reach.
+    """MS pixels that a regression may use.
+
+    All their PAN pixels are valid, and so are those of the MS pixels within the reach.
 
     Args:
         valid: ``(H, W)`` bool on PAN's grid, or None for all.
@@ -128,23 +158,21 @@ def valid_ms(valid: Tensor | None, ratio: int, reach: int, unknowns: int) -> Ten
     """
     if valid is None:
         return None
-    holes = F.max_pool2d((~valid)[None].float(), ratio)
     while True:
-        usable = F.max_pool2d(holes, 2 * reach + 1, stride=1, padding=reach)[0] == 0
+        usable = all_valid(valid, ratio, reach)
         count = int(usable.sum())
-        if (
-            reach == 0 and count < 2 * unknowns and INSTEAD.get() is None
-        ):  # other windows may have more
-            raise ValueError(
-                f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}"
-            )
         if reach == 0 or count >= 20 * unknowns:
-            return usable
+            break
         reach //= 2
+    if count < 2 * unknowns and INSTEAD.get() is None:  # other windows of a scene may have more
+        raise ValueError(
+            f"mask: expected {2 * unknowns} MS pixels whose PAN pixels are all valid, found {count}"
+        )
+    return usable
 
 
 class Sums:
-    """Sums from which means and covariances follow; those of two windows add up to those of both."""
+    """Sums that give means and covariances; those of two windows add up to those of both."""
 
     def __init__(self, shift: Tensor):
         self.shift, self.count = shift, 0  # near their mean, squares lose no digits
@@ -157,8 +185,8 @@ class Sums:
         self.total += part.sum(1, keepdim=True)
         self.squares += part @ part.T
 
-    def __add__(self, other: Sums) -> Sums:
-        both, move = Sums(self.shift), other.shift - self.shift
+    def __add__(self, other: Self) -> Self:
+        both, move = type(self)(self.shift), other.shift - self.shift
         both.count = self.count + other.count
         both.total = self.total + other.total + other.count * move
         cross = other.total @ move.T
@@ -184,7 +212,7 @@ def sums(*images: Tensor, valid: Tensor | None = None) -> Sums:
     return found
 
 
-#: Set while a scene is fused in windows, see `clippan_lite.large_scenes.windows`: stands in for `moments`.
+#: Stands in for `moments` while `clippan_lite.large_scenes` fuses a scene in windows.
 INSTEAD: ContextVar[Callable[..., tuple[Tensor, Tensor]] | None] = ContextVar(
     "INSTEAD", default=None
 )
@@ -206,7 +234,10 @@ def moments(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tenso
 
 
 def solve(gram: Tensor, right: Tensor) -> Tensor:
-    """Weights of least squares from ``gram @ weights = right``; of several the shortest (bands may be copies)."""
+    """Weights of least squares from ``gram @ weights = right``.
+
+    Where bands are copies of each other, many weights fit; the shortest are taken.
+    """
     return torch.linalg.pinv(gram, hermitian=True, rtol=1e-13) @ right
 
 
@@ -247,7 +278,7 @@ def blurred(pan: Tensor, ratio: int) -> Tensor:
 
 
 def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -> Tensor:
-    """PAN as each band's camera would see it: blurred by the band's MTF, decimated and interpolated.
+    """PAN as each band's camera would see it: blurred by its MTF, decimated and interpolated.
 
     Args:
         pan: ``(1, H, W)``.
@@ -270,5 +301,5 @@ def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -
 
 
 def modulation(high: Tensor, low: Tensor, mean: Tensor) -> Tensor:
-    """``high / low``, and 1 where low is below a thousandth of its mean: there is no light that could be modulated."""
+    """``high / low``, and 1 where low is below a thousandth of its mean: no light to be modulated."""
     return torch.where(low > 1e-3 * mean.abs(), high / low, 1.0)

@@ -1,36 +1,36 @@
-"""Multiresolution analysis: PAN's detail, PAN less its low-pass, is added to or multiplied into the interpolated MS.
+"""Multiresolution analysis: PAN's detail goes into the interpolated MS.
 
-The methods differ in the low-pass (a box, or each band's MTF with decimation) and in the gain of the detail.
+The detail is PAN less its low-pass, and is added or multiplied. The methods differ in the low-pass
+(a box, or each band's MTF with decimation) and in the gain of the detail.
 """
 
-from __future__ import annotations
-
 import torch
-import torch.nn.functional as F
 
 from clippan_lite.classical.common import (
     FLAT,
     blurred,
     column,
-    finish,
     low_pass,
     matching,
+    method,
     modulation,
     moments,
-    prepare,
     quotient,
     valid_ms,
 )
 from clippan_lite.physics.degrade import degrade, upsample
 from clippan_lite.physics.sensors import Sensor
+from clippan_lite.physics.windows import box_mean
 
 Tensor = torch.Tensor
 
-# Of MTF-GLP-CBD: side of the local window in MS pixels, and the correlation below which PAN's detail is left out.
+# Of MTF-GLP-CBD: side of the local window in MS pixels, and the correlation below which PAN's
+# detail is left out.
 WINDOW = 7
 CORRELATION = 0.3
 
 
+@method
 def exp(
     ms: Tensor,
     pan: Tensor,
@@ -40,34 +40,13 @@ def exp(
 ) -> Tensor:
     """Plain interpolation of MS; PAN gives the size only.
 
-    Args:
-        ms: ``(C, h, w)``, DN.
-        pan: ``(1, H, W)``, DN.
-        sensor: gives ratio, bits and MTF gains.
-        convention: ``"benchmark"`` or ``"geo"``.
-        mask: ``(H, W)`` bool on PAN's grid, True where valid; None for all. What lies under it changes nothing.
-
-    Returns:
-        ``(C, H, W)`` float32, DN; 0 where the mask is False.
-
-    Raises:
-        ValueError: shapes that do not fit each other or the sensor, unknown convention, a mask that does not fit or
-            leaves too little, valid pixels that are NaN or infinite.
-
     Source:
         Aiazzi et al. 2002 (interp23) or Keys 1981 (bicubic).
     """
-    ms, _, valid = prepare(ms, pan, sensor, convention, mask)
-    return finish(upsample(ms, sensor.ratio, convention), ms, sensor, valid)
+    return upsample(ms, sensor.ratio, convention)
 
 
-def _box(x: Tensor, size: int) -> Tensor:
-    """Mean over windows of ``size`` x ``size`` pixels (odd), borders replicated."""
-    side = size // 2
-    x = F.pad(x[None], (side, side, side, side), mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(x, (1, size), 1), (size, 1), 1)[0]
-
-
+@method
 def hpf(
     ms: Tensor,
     pan: Tensor,
@@ -75,19 +54,19 @@ def hpf(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """High-pass filtering: PAN less its box mean of (2 ratio + 1)^2 pixels is added, PAN matched to every band.
+    """High-pass filtering: PAN less its box mean is added, PAN matched to every band.
 
-    Args, Returns and Raises as in `exp`.
+    The box has (2 ratio + 1)^2 pixels.
 
     Source:
         Chavez and Bowell 1988; the window, twice the ratio, after Chavez et al. 1991.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
-    return finish(torch.addcmul(up, gain, pan - _box(pan, 2 * sensor.ratio + 1)), ms, sensor, valid)
+    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), mask)
+    return torch.addcmul(up, gain, pan - box_mean(pan, 2 * sensor.ratio + 1))
 
 
+@method
 def sfim(
     ms: Tensor,
     pan: Tensor,
@@ -95,19 +74,19 @@ def sfim(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Smoothing-filter-based intensity modulation: every band times PAN / its box mean of (2 ratio + 1)^2 pixels.
+    """Smoothing-filter-based intensity modulation: every band times PAN / its box mean.
 
-    Args, Returns and Raises as in `exp`.
+    The box has (2 ratio + 1)^2 pixels.
 
     Source:
         Liu 2000.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    level = column(moments(pan, valid=valid)[0])
-    return finish(up * modulation(pan, _box(pan, 2 * sensor.ratio + 1), level), ms, sensor, valid)
+    level = column(moments(pan, valid=mask)[0])
+    return up * modulation(pan, box_mean(pan, 2 * sensor.ratio + 1), level)
 
 
+@method
 def mtf_glp(
     ms: Tensor,
     pan: Tensor,
@@ -115,20 +94,18 @@ def mtf_glp(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """MTF-matched generalised Laplacian pyramid: PAN matched to every band, less its low-pass, is added.
-
-    Args, Returns and Raises as in `exp`.
+    """MTF-matched generalised Laplacian pyramid: matched PAN less its low-pass is added.
 
     Source:
         Aiazzi et al. 2002 and 2006.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), valid)
+    gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), mask)
     detail = pan - low_pass(pan, sensor.mtf_ms, sensor.ratio, convention)
-    return finish(torch.addcmul(up, gain, detail), ms, sensor, valid)
+    return torch.addcmul(up, gain, detail)
 
 
+@method
 def mtf_glp_hpm(
     ms: Tensor,
     pan: Tensor,
@@ -136,20 +113,20 @@ def mtf_glp_hpm(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """MTF-matched pyramid with high-pass modulation: every band times PAN / low-pass PAN, PAN matched to the band.
+    """MTF-matched pyramid with high-pass modulation: every band times PAN / low-pass PAN.
 
-    Args, Returns and Raises as in `exp`.
+    PAN is matched to each band first.
 
     Source:
         Aiazzi et al. 2006; Vivone et al. 2014.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    gain, offset, mean = matching(up, pan, blurred(pan, sensor.ratio), valid)
+    gain, offset, mean = matching(up, pan, blurred(pan, sensor.ratio), mask)
     low = gain * low_pass(pan, sensor.mtf_ms, sensor.ratio, convention) + offset
-    return finish(up * modulation(gain * pan + offset, low, mean), ms, sensor, valid)
+    return up * modulation(gain * pan + offset, low, mean)
 
 
+@method
 def mtf_glp_fs(
     ms: Tensor,
     pan: Tensor,
@@ -157,31 +134,29 @@ def mtf_glp_fs(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """MTF-matched pyramid, gains by regression at full scale: cov(band, PAN) / cov(low-pass PAN, PAN).
+    """MTF-matched pyramid, gains by regression at full scale.
 
-    Args, Returns and Raises as in `exp`.
+    The gain of a band is cov(band, PAN) / cov(low-pass PAN, PAN).
 
     Source:
         Vivone, Restaino and Chanussot 2018.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
     low = low_pass(pan, sensor.mtf_ms, sensor.ratio, convention)
     n = len(up)
-    mean, cov = moments(up, low, pan, valid=valid)
+    mean, cov = moments(up, low, pan, valid=mask)
     gains = quotient(cov[-1, :n], cov[-1, n : 2 * n], (FLAT * mean[-1]) ** 2)
-    return finish(torch.addcmul(up, column(gains), pan - low), ms, sensor, valid)
+    return torch.addcmul(up, column(gains), pan - low)
 
 
 def _context(ms: Tensor, small: Tensor, usable: Tensor | None) -> Tensor:
-    """Local gains ``(C, h, w)`` of PAN's detail from windows on the MS grid; 0 where MS does not follow PAN."""
+    """Local gains ``(C, h, w)`` of PAN's detail on the MS grid; 0 where MS does not follow PAN."""
     x, p = ms.double(), small.double()
-    count = None if usable is None else _box(usable[None].double(), WINDOW).clamp_min(1e-9)
+    usable = torch.ones_like(p[0], dtype=torch.bool) if usable is None else usable
+    share = box_mean(usable[None].double(), WINDOW).clamp_min(1e-9)
 
     def local(z: Tensor) -> Tensor:
-        return (
-            _box(z, WINDOW) if usable is None else _box(torch.where(usable, z, 0.0), WINDOW) / count
-        )
+        return box_mean(torch.where(usable, z, 0.0), WINDOW) / share
 
     mean_x, mean_p = local(x), local(p)
     var_x, var_p = local(x * x) - mean_x**2, local(p * p) - mean_p**2
@@ -190,6 +165,7 @@ def _context(ms: Tensor, small: Tensor, usable: Tensor | None) -> Tensor:
     return torch.where(cov > CORRELATION * (var_x * var_p).clamp_min(0).sqrt(), gain, 0.0).float()
 
 
+@method
 def mtf_glp_cbd(
     ms: Tensor,
     pan: Tensor,
@@ -197,20 +173,17 @@ def mtf_glp_cbd(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """MTF-matched pyramid with a context-based decision: local gains, none where MS and PAN do not correlate.
+    """MTF-matched pyramid with a context-based decision: gains are local.
 
-    The gain is cov / var of a band and PAN on the MS grid in windows of 7 x 7, interpolated to PAN's grid; it is 0
-    where their correlation is below 0.3.
-
-    Args, Returns and Raises as in `exp`.
+    The gain is cov / var of a band and PAN on the MS grid in windows of 7 x 7, interpolated to
+    PAN's grid; it is 0 where their correlation is below 0.3.
 
     Source:
         Aiazzi et al. 2002 and 2006.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     r = sensor.ratio
     small = degrade(pan.expand(len(ms), -1, -1), sensor.mtf_ms, r, convention)
-    gains = _context(ms, small, valid_ms(valid, r, 2, WINDOW))
+    gains = _context(ms, small, valid_ms(mask, r, 2, WINDOW))
     gains = upsample(gains, r, convention).clamp_min(0)
     detail = pan - upsample(small, r, convention)
-    return finish(torch.addcmul(upsample(ms, r, convention), gains, detail), ms, sensor, valid)
+    return torch.addcmul(upsample(ms, r, convention), gains, detail)

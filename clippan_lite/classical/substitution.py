@@ -1,10 +1,8 @@
 """Component substitution: an intensity made of the bands gives way to PAN.
 
-All but Brovey add ``gain_b * (P - I)`` to each interpolated band, where ``I`` is a weighted sum of the bands and ``P``
-is PAN matched to it; they differ in weights and gains.
+All but Brovey add ``gain_b * (P - I)`` to each interpolated band, where ``I`` is a weighted sum of
+the bands and ``P`` is PAN matched to it; they differ in weights and gains.
 """
-
-from __future__ import annotations
 
 import torch
 
@@ -12,11 +10,10 @@ from clippan_lite.classical.common import (
     FLAT,
     LOWPASS,
     column,
-    finish,
     matching,
+    method,
     modulation,
     moments,
-    prepare,
     quotient,
     solve,
     valid_ms,
@@ -27,6 +24,7 @@ from clippan_lite.physics.sensors import Sensor
 Tensor = torch.Tensor
 
 
+@method
 def brovey(
     ms: Tensor,
     pan: Tensor,
@@ -34,18 +32,17 @@ def brovey(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Brovey transform: every band times PAN / intensity, PAN matched to the mean and spread of the band average.
+    """Brovey transform: every band times PAN / intensity, the average of the bands.
 
-    Args, Returns and Raises as in `exp`.
+    PAN is matched to the intensity's mean and deviation.
 
     Source:
         Gillespie et al. 1987.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
     intensity = up.mean(0, keepdim=True)
-    gain, offset, mean = matching(intensity, pan, pan, valid)
-    return finish(up * modulation(gain * pan + offset, intensity, mean), ms, sensor, valid)
+    gain, offset, mean = matching(intensity, pan, pan, mask)
+    return up * modulation(gain * pan + offset, intensity, mean)
 
 
 def _substitute(
@@ -56,7 +53,10 @@ def _substitute(
     gains: Tensor,
     scale: Tensor | float = 1.0,
 ) -> Tensor:
-    """``up + gains * (scale * (pan - its mean) - (weights . up - its mean))``; mean is that of up's bands, then PAN."""
+    """``up + gains * (scale * (pan - its mean) - (weights . up - its mean))``.
+
+    ``mean`` holds the means of up's bands, then PAN's.
+    """
     detail = scale * pan[0] - torch.tensordot(weights.float(), up, 1)
     return torch.addcmul(
         up, column(gains), detail - (scale * mean[-1] - weights @ mean[:-1]).float()
@@ -75,6 +75,7 @@ def _gains(mean: Tensor, cov: Tensor, weights: Tensor) -> Tensor:
     return quotient(with_bands, weights @ with_bands, (FLAT * weights @ mean[:-1]) ** 2)
 
 
+@method
 def gihs(
     ms: Tensor,
     pan: Tensor,
@@ -82,25 +83,21 @@ def gihs(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Generalised intensity-hue-saturation: the band average is the intensity, the same detail goes to every band.
+    """Generalised intensity-hue-saturation: every band gets the same detail.
 
-    PAN is matched to the intensity's mean and deviation.
-
-    Args, Returns and Raises as in `exp`.
+    The intensity is the average of the bands. PAN is matched to the intensity's mean and deviation.
 
     Source:
         Tu et al. 2001.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    mean, cov = moments(up, pan, valid=valid)
+    mean, cov = moments(up, pan, valid=mask)
     weights = torch.full_like(mean[:-1], 1 / len(up))
-    fused = _substitute(
-        up, pan, mean, weights, torch.ones_like(weights), _scale(mean, cov, weights)
-    )
-    return finish(fused, ms, sensor, valid)
+    gains = torch.ones_like(weights)
+    return _substitute(up, pan, mean, weights, gains, _scale(mean, cov, weights))
 
 
+@method
 def pca(
     ms: Tensor,
     pan: Tensor,
@@ -112,21 +109,17 @@ def pca(
 
     The component's sign is free; the one that correlates with PAN is taken.
 
-    Args, Returns and Raises as in `exp`.
-
     Source:
         Chavez and Kwarteng 1989.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    mean, cov = moments(up, pan, valid=valid)
+    mean, cov = moments(up, pan, valid=mask)
     first = torch.linalg.eigh(cov[:-1, :-1])[1][:, -1]
     first = torch.where(first @ cov[:-1, -1] < 0, -first, first)
-    return finish(
-        _substitute(up, pan, mean, first, first, _scale(mean, cov, first)), ms, sensor, valid
-    )
+    return _substitute(up, pan, mean, first, first, _scale(mean, cov, first))
 
 
+@method
 def gs(
     ms: Tensor,
     pan: Tensor,
@@ -138,21 +131,17 @@ def gs(
 
     PAN is matched to the intensity's mean and deviation.
 
-    Args, Returns and Raises as in `exp`.
-
     Source:
         Laben and Brower 2000; the closed form of Aiazzi et al. 2007.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     up = upsample(ms, sensor.ratio, convention)
-    mean, cov = moments(up, pan, valid=valid)
+    mean, cov = moments(up, pan, valid=mask)
     weights = torch.full_like(mean[:-1], 1 / len(up))
-    fused = _substitute(
-        up, pan, mean, weights, _gains(mean, cov, weights), _scale(mean, cov, weights)
-    )
-    return finish(fused, ms, sensor, valid)
+    gains = _gains(mean, cov, weights)
+    return _substitute(up, pan, mean, weights, gains, _scale(mean, cov, weights))
 
 
+@method
 def gsa(
     ms: Tensor,
     pan: Tensor,
@@ -160,20 +149,19 @@ def gsa(
     convention: str = "benchmark",
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Adaptive Gram-Schmidt: intensity weights by regressing the reduced PAN on MS, gains cov(I, band) / var(I).
+    """Adaptive Gram-Schmidt: regressing the reduced PAN on MS gives the intensity's weights.
 
-    Args, Returns and Raises as in `exp`; a mask must leave 2 (C + 1) MS pixels for the regression.
+    Gains are cov(I, band) / var(I).
+
+    A mask must leave 2 (C + 1) MS pixels for the regression.
 
     Source:
         Aiazzi et al. 2007.
     """
-    ms, pan, valid = prepare(ms, pan, sensor, convention, mask)
     small = degrade(pan, LOWPASS, sensor.ratio, convention, "exact")
     # Four standard deviations of the low-pass are 2 MS pixels.
-    cov = moments(ms, small, valid=valid_ms(valid, sensor.ratio, 2, len(ms) + 1))[1]
+    cov = moments(ms, small, valid=valid_ms(mask, sensor.ratio, 2, len(ms) + 1))[1]
     weights = solve(cov[:-1, :-1], cov[:-1, -1])
     up = upsample(ms, sensor.ratio, convention)
-    mean, cov = moments(up, pan, valid=valid)
-    return finish(
-        _substitute(up, pan, mean, weights, _gains(mean, cov, weights)), ms, sensor, valid
-    )
+    mean, cov = moments(up, pan, valid=mask)
+    return _substitute(up, pan, mean, weights, _gains(mean, cov, weights))

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
+    check_finite,
     check_image,
     check_mask,
     check_whole,
@@ -38,6 +39,7 @@ __all__ = [
     "CONVENTIONS",
     "KINDS",
     "check_choice",
+    "check_finite",
     "check_image",
     "check_mask",
     "degrade",

@@ -62,6 +62,20 @@ def check_mask(mask: torch.Tensor | None, size: Sequence[int]) -> None:
         )
 
 
+def check_finite(name: str, x: torch.Tensor) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises:
+        ValueError: one line with how many were found.
+    """
+    # The sum of an image is NaN or infinite if a pixel is, and costs a fifth of looking at each.
+    if not math.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
+        bad = int((~torch.isfinite(x)).sum())
+        raise ValueError(
+            f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask"
+        )
+
+
 def _found(x: object) -> str:
     return f"{tuple(x.shape)} {x.dtype}" if isinstance(x, torch.Tensor) else type(x).__name__
 
