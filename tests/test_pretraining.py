@@ -132,6 +132,15 @@ def test_training_ground_is_no_scene_that_users_make():
     assert np.abs(own[:8].astype(float) - bands).mean() > 0.01
 
 
+def test_regions_hold_roads_thinner_than_their_middle_line():
+    """So the shipped weights saw them: the line lies beside the road, too."""
+    land = synthetic.Landscape.blank(128)
+    synthetic.paint_band(land, np.random.default_rng(0), 0.4, "road")
+    road = land.landuse == synthetic.LANDUSE.index("road")
+    line = land.mix == np.float32(0.9)
+    assert road.any() and (line & ~road).any() and line[road].all()
+
+
 def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     settings = {"steps": 4, "batch": 8, "grounds": 4}
     monkeypatch.setattr(pretrain_clip, "held_out_figures", lambda *_: {})
