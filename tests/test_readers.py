@@ -64,7 +64,7 @@ def test_splits_by_scene_read_nothing_and_share_nothing(scene, tmp_path):
 
 def test_a_network_trains_on_samples(scene, tmp_path):
     samples = readers.read_h5(h5(tmp_path / "a.h5", scene), "WV3")
-    config = TrainConfig(steps=2, batch=2, patch=64, direction=0.0, qnr=0.0)
+    config = TrainConfig(steps=2, batch=2, patch=64).changed(direction=0.0, qnr=0.0)
     _, history = train(samples[:2], config, progress=False)
     assert len(history) == 2
 
@@ -225,6 +225,14 @@ def test_eight_bit_arrays_are_eight_bit_data(scene):
     assert readers.pair_of(scene.ms.numpy(), scene.pan.numpy(), "WV3", "floats").dtype == "float32"
     with pytest.raises(ValueError, match="PAN is float32 and MS uint8"):
         readers.pair_of(ms, scene.pan.numpy(), "WV3", "mixed")
+
+
+def test_big_endian_arrays_are_written_like_others(scene, tmp_path):
+    ms, pan = (image.numpy().astype(">u2") for image in (scene.ms, scene.pan))
+    pair = readers.pair_of(ms, pan, "WV3", "other order of bytes")
+    assert pair.dtype == "uint16" and torch.equal(pair.ms, scene.ms)
+    again = geotiff.read_scene(geotiff.write_pair(tmp_path, pair))
+    assert torch.equal(again.pan, scene.pan)
 
 
 def test_folders_of_two_sensors_are_not_mixed(scene, tmp_path):

@@ -150,6 +150,7 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
         raise ValueError(
             "PAN and MS have no pixel in common that is not nodata: give files of another area"
         )
+    peak = 2**sensor.bits - 1
     images = (("PAN", "MS", found.pan, 1), ("MS", "PAN", found.ms, sensor.ratio**2))
     for what, other, image, per_pixel in images:
         if image.dark > max(100, found.valid // per_pixel // 1000):  # single ones may be shadow
@@ -157,8 +158,6 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
                 f"Note: {what} is 0 at {image.dark} pixels where {other} is not; if these are "
                 "holes, declare 0 as its nodata (gdal_edit -a_nodata 0), or they are taken for data"
             )
-    peak = 2**sensor.bits - 1
-    for what, _, image, _ in images:
         if image.bad:
             raise ValueError(
                 f"{what} has {image.bad} NaN or infinite pixels that are not nodata: "

@@ -55,8 +55,9 @@ def pair_of(
     check_choice("convention", convention, CONVENTIONS)
     camera = sensors.get(sensor)
     bands = len(camera.bands)
+    dtype = ms.dtype.name  # "uint16" for either order of bytes
     try:
-        camera = pair_checks.numbers(pan.dtype.name, ms.dtype.name, camera)
+        camera = pair_checks.numbers(pan.dtype.name, dtype, camera)
         pair = Pair(
             ms=_bands_first(ms, bands, "MS"),
             pan=_bands_first(pan, 1, "PAN"),
@@ -64,9 +65,7 @@ def pair_of(
             name=name,
             convention=convention,
             truth=None if truth is None else _bands_first(truth, bands, "the truth"),
-            dtype=ms.dtype.name
-            if ms.dtype.name in ("uint8", "int8", "uint16", "int16")
-            else "float32",
+            dtype=dtype if dtype in ("uint8", "int8", "uint16", "int16") else "float32",
         )
         pair_checks.sizes(pair.pan.shape[1:], pair.ms.shape[1:], camera)
         if pair.truth is not None:
@@ -161,14 +160,14 @@ def read_npz(path: str | os.PathLike[str], sensor: str) -> Pair:
         ValueError: it is no .npz, an image is missing, or what `pair_of` refuses.
     """
     path = Path(path)
-    with _reading(path, "an .npz file"), contextlib.ExitStack() as stack:
+    with _reading(path, "an .npz file"):
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.ndarray):
             raise ValueError(
                 "it holds one array without names: np.savez(path, ms=..., pan=...) writes both"
             )
-        stack.enter_context(file)
-        images = {name: file[name] if name in _ALL_NAMES else None for name in file.files}
+        with file:
+            images = {name: file[name] if name in _ALL_NAMES else None for name in file.files}
     return _pair(images, images, path, sensor, path.stem)
 
 
