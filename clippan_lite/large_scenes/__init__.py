@@ -1,5 +1,5 @@
-"""Fusing scenes of any size on disk, window by window, by one process or several.
+"""Fusing scenes of any size on disk, window by window, in one process or several.
 
-Begin with :func:`clippan_lite.large_scenes.fusing.fuse_scene`. This wing may import all of the method, ``data`` and
-``classical``; the method knows nothing of it.
+Begin with :func:`clippan_lite.large_scenes.fusing.fuse_scene`. This wing may import the whole
+method, ``data`` and ``classical``. The method knows nothing of it.
 """

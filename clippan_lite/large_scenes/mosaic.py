@@ -1,111 +1,145 @@
-"""Windows of a scene, each a GeoTIFF, made into one Cloud-Optimised GeoTIFF."""
+"""Finished windows on disk: the folder they are kept in, and the one GeoTIFF they become."""
 
 from __future__ import annotations
 
-import itertools
+import glob
 import os
+import shutil
 import warnings
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
-from clippan_lite.data.grids import CACHE, Grid
+from clippan_lite import __version__
+from clippan_lite.checkpoints import fingerprint
+from clippan_lite.config import digest
+from clippan_lite.data.grids import CACHE
+from clippan_lite.large_scenes.windows import Job
+from clippan_lite.physics import sensors
 
+NOTE = "windows.txt"  # the file by which a folder of windows is recognised
 SMALLEST = 512  # pixels: an overview that is no larger is the last
-POWERS = [2**n for n in range(1, 17)]
 GDAL_TYPES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "float32": "Float32", "float64": "Float64",
+    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
+    "int32": "Int32", "float32": "Float32", "float64": "Float64",
 }  # fmt: skip
+SOURCE = """
+  <SimpleSource>
+   <SourceFilename relativeToVRT="1">{file}</SourceFilename>
+   <SourceBand>{band}</SourceBand>
+   <SrcRect xOff="0" yOff="0" xSize="{place.width}" ySize="{place.height}"/>
+   <DstRect xOff="{place.col_off}" yOff="{place.row_off}"
+            xSize="{place.width}" ySize="{place.height}"/>
+  </SimpleSource>"""
 
 
-def join(
-    grid: Grid,
-    windows: dict[tuple[int, int], Path],
-    side: int,
-    out: Path,
-    nodata: float | None,
-    tags: dict[str, Any],
-) -> None:
-    """Write one Cloud-Optimised GeoTIFF, with overviews, beside the windows first, then to where it belongs.
+def key(job: Job) -> str:
+    """Hash of all that decides the windows."""
+    grid, files = job.grid, []
+    for path in (grid.pan_path, grid.ms_path):
+        beside = sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
+        files += [path, path.with_suffix(".tfw"), *beside]
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    network = None
+    if job.network is not None:  # its weights, and the settings that it was made with
+        attributes = vars(job.network).items()
+        plain = {name: v for name, v in attributes if isinstance(v, int | float | str | tuple)}
+        weights = fingerprint(job.network.state_dict().values())
+        network = (type(job.network).__name__, plain, weights)
+    settings = (job.method, network, job.side, repr(job.shift), job.scale, job.nodata)
+    return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, __version__)
+
+
+def begin(job: Job) -> None:
+    """Make the job's folder. Windows of another job in it are thrown away, and a line says so.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    note = job.folder / NOTE
+    if not note.is_file() and any(job.folder.iterdir()):
+        raise ValueError(
+            f"{job.folder} is not a folder of windows: move it away, or choose another name for OUT"
+        )
+    strange = [f for f in job.folder.glob("[!.]*_*_*.tif") if not f.name.startswith(job.key)]
+    if strange:
+        print(f"{job.folder} holds windows of other files or settings: they are thrown away")
+    for file in strange:
+        file.unlink(missing_ok=True)
+    note.write_text("Finished windows of a scene; the call that made them goes on from here.\n")
+
+
+def join(job: Job, out: Path, tags: dict[str, object]) -> None:
+    """Write one Cloud-Optimised GeoTIFF with overviews, and remove the windows.
+
+    The file is written beside the windows first, and takes its name when it is complete.
 
     Args:
-        grid: the scene.
-        windows: file of each window by its top left corner, PAN pixels; all in one folder.
-        side: of a window; those at the right and lower border may be smaller.
+        job: its windows are all finished.
         out: file to write.
-        nodata: of all bands.
         tags: of the file.
 
     Raises:
         OSError: it could not be written.
     """
-    virtual = ElementTree.Element(
-        "VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height)
-    )
-    if grid.georef["transform"] is not None:
-        if grid.georef["crs"] is not None:
-            ElementTree.SubElement(virtual, "SRS").text = grid.georef["crs"].to_wkt()
-        numbers = ", ".join(repr(float(v)) for v in grid.georef["transform"].to_gdal())
-        ElementTree.SubElement(virtual, "GeoTransform").text = numbers
-    told = ElementTree.SubElement(virtual, "Metadata")
-    for name, value in tags.items():
-        ElementTree.SubElement(told, "MDI", key=name).text = str(value)
-    for i, name in enumerate(grid.sensor.bands, 1):
-        band = ElementTree.SubElement(
-            virtual, "VRTRasterBand", dataType=GDAL_TYPES[grid.dtype], band=str(i)
-        )
-        ElementTree.SubElement(band, "Description").text = name
-        if nodata is not None:
-            ElementTree.SubElement(band, "NoDataValue").text = repr(float(nodata))
-        for tag, values in zip(("Scale", "Offset"), grid.georef.get("scaling", ()), strict=False):
-            ElementTree.SubElement(band, tag).text = repr(float(values[i - 1]))
-        ElementTree.SubElement(band, "ColorInterp").text = "Gray" if i == 1 else "Undefined"
-        for (top, left), file in windows.items():
-            source = ElementTree.SubElement(band, "SimpleSource")
-            ElementTree.SubElement(source, "SourceFilename", relativeToVRT="1").text = file.name
-            ElementTree.SubElement(source, "SourceBand").text = str(i)
-            size = {"xSize": min(side, grid.width - left), "ySize": min(side, grid.height - top)}
-            for what, x, y in (("SrcRect", 0, 0), ("DstRect", left, top)):
-                ElementTree.SubElement(
-                    source, what, {k: str(v) for k, v in {"xOff": x, "yOff": y, **size}.items()}
-                )
-    folder = next(iter(windows.values())).parent
-    path, part = folder / "scene.vrt", folder / "scene.tif"
-    path.with_suffix(".vrt.ovr").unlink(
-        missing_ok=True
-    )  # of a killed call: GDAL would take it as it is
-    ElementTree.ElementTree(virtual).write(path)
-    kind = np.dtype(grid.dtype).kind
-    options = {
-        "COMPRESS": "DEFLATE",
-        "LEVEL": "1",
-        "PREDICTOR": "STANDARD" if kind in "iu" else "FLOATING_POINT",
-    }
-    options |= {"BIGTIFF": "IF_SAFER", "NUM_THREADS": "ALL_CPUS"}
-    # Overviews made here, band by band, cost a tenth of those that the COG driver makes.
-    levels = list(
-        itertools.takewhile(lambda n: n < 2 * max(grid.height, grid.width) // SMALLEST, POWERS)
-    )
+    grid, virtual, part = job.grid, job.folder / "scene.vrt", job.folder / "scene.tif"
+    # GDAL would take the overviews of a killed call as they are.
+    virtual.with_suffix(".vrt.ovr").unlink(missing_ok=True)
+    virtual.write_text(_vrt(job))
     settings = {
         "GDAL_CACHEMAX": CACHE,
         "INTERLEAVE_OVERVIEW": "BAND",
         "BIGTIFF_OVERVIEW": "IF_SAFER",
     }
+    options = {
+        "COMPRESS": "DEFLATE",
+        "LEVEL": "1",
+        "PREDICTOR": "STANDARD" if np.dtype(grid.dtype).kind in "iu" else "FLOATING_POINT",
+        "BIGTIFF": "IF_SAFER",
+        "NUM_THREADS": "ALL_CPUS",
+    }
+    # Overviews made here, band by band, cost a tenth of those that the COG driver makes.
+    largest = 2 * max(grid.height, grid.width) // SMALLEST
+    levels = [2**n for n in range(1, 17) if 2**n < largest]
     try:
         with warnings.catch_warnings(), rasterio.Env(**settings):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, "r+") as scene:
+            with rasterio.open(virtual, "r+") as scene:
+                scene.update_tags(**tags)
+                scene.descriptions = grid.sensor.bands
+                scene.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * (scene.count - 1)]
+                if job.nodata is not None:
+                    scene.nodata = job.nodata
+                if "scaling" in grid.georef:
+                    scene.scales, scene.offsets = grid.georef["scaling"]
+                if grid.georef["transform"] is not None:
+                    scene.transform, scene.crs = grid.georef["transform"], grid.georef["crs"]
                 scene.build_overviews(levels, Resampling.average)
-            rasterio.shutil.copy(path, part, driver="COG", **options)
+            rasterio.shutil.copy(virtual, part, driver="COG", **options)
         os.replace(part, out)
     except Exception as error:  # GDAL raises SystemError and its own kinds when the disk is full
         raise OSError(
             f"{out} could not be written ({error}); the windows are kept, the same call goes on"
         ) from error
+    # The note goes last, so that a killed call leaves no folder that it would not know again.
+    for file in job.folder.glob("[!w]*"):
+        file.unlink()
+    shutil.rmtree(job.folder)
+
+
+def _vrt(job: Job) -> str:
+    """GDAL's virtual raster of all windows, pixels only."""
+    kind, bands = GDAL_TYPES[job.grid.dtype], ""
+    for band in range(1, len(job.grid.sensor.bands) + 1):
+        sources = [
+            SOURCE.format(file=job.part(place).name, band=band, place=place) for place in job.places
+        ]
+        bands += f'\n <VRTRasterBand dataType="{kind}" band="{band}">{"".join(sources)}'
+        bands += "\n </VRTRasterBand>"
+    size = f'rasterXSize="{job.grid.width}" rasterYSize="{job.grid.height}"'
+    return f"<VRTDataset {size}>{bands}\n</VRTDataset>\n"

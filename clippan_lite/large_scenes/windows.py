@@ -1,62 +1,165 @@
-"""Classical methods on a scene in windows: means and covariances of the whole are gathered first, then used in each.
+"""One window of a scene: reading it with a margin, making it ready, fusing it into a file.
 
-All that a method asks of a whole image are `moments`. The first pass runs it on every window and adds up what it asks
-for, without the windows' margins; the second one answers with the sums of the whole scene.
+Classical methods ask for `moments`, the means and covariances of a whole image. A window answers
+with those of the whole scene, which the survey gathered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextvars
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from rasterio.windows import Window
+from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from clippan_lite.classical.common import INSTEAD, Sums, sums
-from clippan_lite.data import Pair
+from clippan_lite import backbones, classical
+from clippan_lite.classical.common import INSTEAD
+from clippan_lite.data import Pair, geotiff, grids, registration
+from clippan_lite.fusion import fuse
 
 Tensor = torch.Tensor
-Core = tuple[slice, slice]
-Method = Callable[..., Tensor]
+Core = tuple[slice, slice]  # rows and columns
+Moments = tuple[Tensor, Tensor]  # means and covariances
+BAR = (
+    "{desc}: {percentage:3.0f} %|{bar}| {n:.1f}/{total:.1f} MPix "
+    "[{elapsed}<{remaining}, {rate_noinv_fmt}]"
+)
 
 
-def gather(method: Method, pair: Pair, core: Core) -> list[Sums]:
-    """What a method asks of a window, one entry per question.
+@dataclass(frozen=True)
+class Job:
+    """All that a process needs to work on windows of a scene."""
 
-    Args:
-        method: a value of `clippan_lite.classical.METHODS`.
-        pair: a window of a scene with a margin.
-        core: the window without the margin, PAN pixels, multiples of the ratio.
+    grid: grids.Grid
+    folder: Path  # where finished windows go
+    network: backbones.Fusion | None
+    method: str | None
+    device: str
+    side: int  # of a window, PAN pixels
+    margin: int  # around a window, PAN pixels
+    shift: registration.Shift | None  # by which PAN is moved
+    scale: float = 1.0  # DN that the network sees as 1
+    nodata: float | None = None
+    key: str = ""  # hash of all that decides the windows
+    moments: tuple[Moments, ...] = ()  # of the whole scene: answers to what the method asks
+
+    @property
+    def places(self) -> list[Window]:
+        """All windows, in PAN pixels. Those at the right and lower border may be smaller."""
+        height, width, side = self.grid.height, self.grid.width, self.side
+        corners = itertools.product(range(0, height, side), range(0, width, side))
+        return [
+            Window(left, top, min(side, width - left), min(side, height - top))
+            for top, left in corners
+        ]
+
+    def part(self, place: Window) -> Path:
+        """File of a finished window. The key keeps two jobs at once from mixing."""
+        return self.folder / f"{self.key}_{place.row_off}_{place.col_off}.tif"
+
+
+def with_bar(results: Iterable, places: list[Window], what: str, shown: bool) -> Iterable:
+    """Pass results on and show the progress in MPix of PAN."""
+    total = sum(place.width * place.height for place in places) / 1e6
+    return tqdm(
+        results,
+        what,
+        len(places),
+        unit="MPix",
+        unit_scale=total / max(len(places), 1),
+        mininterval=1.0,
+        disable=not shown,
+        bar_format=BAR,
+    )
+
+
+def read(job: Job, place: Window, margin: int) -> tuple[Pair, Core, tuple[Tensor, Tensor]]:
+    """Read a window with a margin, as far as the scene reaches.
 
     Returns:
-        Sums to be added to those of other windows; empty for a window of nodata only.
+        The pair; where in it the window lies; pixels that are not nodata, in PAN and in MS.
     """
-    asked: list[Sums] = []
+    outer = Window(
+        place.col_off - margin,
+        place.row_off - margin,
+        place.width + 2 * margin,
+        place.height + 2 * margin,
+    ).intersection(Window(0, 0, job.grid.width, job.grid.height))
+    core = Window(
+        place.col_off - outer.col_off, place.row_off - outer.row_off, place.width, place.height
+    )
+    pair, pan_ok, ms_ok = grids.read_window(job.grid, *outer.toranges())
+    return pair, core.toslices(), (pan_ok, ms_ok)
 
-    def instead(*images: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        step = pair.pan.shape[-1] // images[0].shape[-1]  # the ratio for questions on MS's grid
-        part = tuple(slice(s.start // step, s.stop // step) for s in core)
-        asked.append(
-            sums(
-                *(image[:, *part] for image in images), valid=None if valid is None else valid[part]
-            )
+
+def make_ready(
+    job: Job, pair: Pair, core: Core, measured: tuple[Tensor, Tensor]
+) -> tuple[Pair, Core]:
+    """A window as methods take it, and where in it the window lies.
+
+    Nodata becomes 0, and PAN is moved onto MS. For classical methods the scene's edge is repeated
+    around the scene, because their interpolation would wrap around the window.
+    """
+    if job.shift is not None:
+        pair = registration.correct(pair, job.shift)
+    if not job.method:
+        return pair, core
+    rows, cols = core
+    height, width = pair.pan.shape[1:]
+    left, right = job.margin - cols.start, cols.stop + job.margin - width
+    above, below = job.margin - rows.start, rows.stop + job.margin - height
+
+    def pad(image: Tensor, step: int = 1) -> Tensor:
+        sides = [side // step for side in (left, right, above, below)]
+        return F.pad(image, sides, mode="replicate")
+
+    pair = replace(
+        pair,
+        ms=pad(pair.ms, pair.ratio),
+        pan=pad(pair.pan),
+        valid=pad(pair.valid_pixels[None].float())[0] > 0,
+        truth=None,
+    )
+    return pair, (
+        slice(job.margin, rows.stop + above),
+        slice(job.margin, cols.stop + left),
+    )
+
+
+def fuse_classical(method: str, pair: Pair, answer: Callable[..., Moments]) -> Tensor:
+    """Fuse with a classical method; ``answer`` stands in for the `moments` that it asks for."""
+    context = contextvars.copy_context()
+    context.run(INSTEAD.set, answer)
+    return context.run(
+        classical.find(method), pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask
+    )
+
+
+def fuse_window(job: Job, place: Window) -> None:
+    """Fuse one window and keep it as a file.
+
+    Raises:
+        ValueError: the fused window has NaN or infinite pixels.
+        OSError: the file could not be written.
+    """
+    pair, core = make_ready(job, *read(job, place, job.margin))
+    valid = pair.valid_pixels[core]
+    if not valid.any():
+        fused = torch.zeros(pair.bands, *valid.shape)
+    elif job.method:
+        answers = iter(job.moments)
+        fused = fuse_classical(job.method, pair, lambda *_, **__: next(answers))[:, *core]
+    else:
+        assert job.network is not None  # a job has a method or a network
+        fused = fuse(pair, job.network.to(job.device), scale=job.scale, area=core)
+    if not torch.isfinite(fused).all():
+        raise ValueError(
+            f"the window at row {place.row_off}, column {place.col_off} has NaN or infinite "
+            "pixels: nothing is written, check the network"
         )
-        mean, cov = asked[-1].moments()
-        return mean, cov + 1e-9 * torch.eye(len(mean)).to(
-            cov
-        )  # the method goes on; its result is not used
-
-    _run(instead, method, pair)
-    return asked
-
-
-def fuse(method: Method, pair: Pair, moments: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Fuse a window with the means and covariances of the whole scene, one entry per question of the method."""
-    left = iter(moments)
-    return _run(lambda *_, **__: next(left), method, pair)
-
-
-def _run(instead: Callable[..., tuple[Tensor, Tensor]], method: Method, pair: Pair) -> Tensor:
-    token = INSTEAD.set(instead)
-    try:
-        return method(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
-    finally:
-        INSTEAD.reset(token)
+    geotiff.write_image(job.part(place), fused, job.grid.dtype, job.nodata, valid, compress=False)

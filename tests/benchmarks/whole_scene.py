@@ -21,8 +21,8 @@ TILE = 2048
 
 FUSE = """
 import json, os, sys, time
-from clippan_lite import backbones, fusion
-from clippan_lite.runtime import devices
+from clippan_lite import backbones
+from clippan_lite.large_scenes import fusing
 import torch
 folder, size, method, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Whole scenes in windows: the same as in one piece, whatever lies in the files, and after a kill."""
+"""Whole scenes in windows: the same as in one piece, whatever the files hold, even after a kill."""
 
 import dataclasses
 import os
@@ -11,10 +11,10 @@ import pytest
 import rasterio
 import torch
 
-from clippan_lite import backbones, classical, data, fuse
+from clippan_lite import backbones, classical, fusion
 from clippan_lite.data import geotiff, grids
 from clippan_lite.data.synthetic import make_scene
-from clippan_lite.large_scenes import fusing, mosaic
+from clippan_lite.large_scenes import fusing, mosaic, survey, windows
 
 SENSOR = "WV2"
 
@@ -50,15 +50,15 @@ def fused(scene, out, **options):
 
 
 def apart(parts, whole, border=32):
-    """Largest difference, without the border, where the toolbox's interpolation wraps around, unlike the windows'."""
+    """Largest difference without the border: there the toolbox's interpolation wraps around."""
     return (parts - whole)[:, border:-border, border:-border].abs().max()
 
 
 def test_windows_give_the_whole(pair, scene, network, tmp_path):
     parts, profile, tags, names = fused(scene, tmp_path / "f.tif", network=network, window=256)
-    whole = fuse.fuse_pair(network, pair)
+    whole = fusion.fuse(pair, network)
     assert (
-        whole - fuse.fuse_pair(backbones.create("fusionnet", 8), pair)
+        whole - fusion.fuse(pair, backbones.create("fusionnet", 8))
     ).abs().mean() > 20  # not just EXP
     assert (parts - whole).abs().max() <= 1.0
     assert (profile["dtype"], profile["count"], profile["interleave"]) == ("uint16", 8, "pixel")
@@ -92,10 +92,13 @@ def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
     )
     scene = geotiff.write_pair(tmp_path / "scene", holed)
     holed = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", SENSOR)
-    for options in ({"network": network}, {"method": "GSA"}, {"method": "MTF-GLP-CBD"}):
+    wholes = (
+        ({"network": network}, fusion.fuse(holed, network)),
+        ({"method": "GSA"}, classical.fuse("GSA", holed)),
+        ({"method": "MTF-GLP-CBD"}, classical.fuse("MTF-GLP-CBD", holed)),
+    )
+    for options, whole in wholes:
         parts, profile, *_ = fused(scene, tmp_path / "f.tif", window=192, **options)
-        untiled = classical.fuse if "method" in options else fuse.fuse_pair
-        whole = untiled(next(iter(options.values())), holed)
         assert profile["nodata"] == 0
         assert torch.equal((parts != 0).any(0), holed.valid)
         assert apart(parts, whole) <= 1.5, options
@@ -111,7 +114,7 @@ def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
     # The look is at the whole of this small scene, so both estimate the same shift.
     assert profile["transform"] == whole.georef["transform"] != pair.georef["transform"]
     assert profile["nodata"] == 0 and torch.equal((parts != 0).any(0), whole.valid)
-    assert apart(parts, fuse.fuse_pair(network, whole)) <= 2.0  # PAN moved in pieces: rounding
+    assert apart(parts, fusion.fuse(whole, network)) <= 2.0  # PAN moved in pieces: rounding
 
 
 def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
@@ -135,9 +138,9 @@ def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from clippan_lite.large_scenes import fusing
+from clippan_lite.large_scenes import fusing, windows
 
-done, whole = [], fusing.fuse_window
+done, whole = [], windows.fuse_window
 
 def stop(job, place):
     if len(done) == 2:
@@ -145,9 +148,10 @@ def stop(job, place):
         os.kill(os.getpid(), signal.SIGKILL)
     done.append(whole(job, place))
 
-fusing.fuse_window = stop
+windows.fuse_window = stop
 scene, out = sys.argv[1:]
-fusing.fuse_scene(scene + "/pan.tif", scene + "/ms.tif", out, "WV2", method="GSA", window=256, progress=False)
+files = (scene + "/pan.tif", scene + "/ms.tif")
+fusing.fuse_scene(*files, out, "WV2", method="GSA", window=256, progress=False)
 """
 
 
@@ -159,9 +163,9 @@ def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, c
     assert done.returncode == -9 and not out.exists()
     assert len(list((tmp_path / "f.tif.parts").glob("*_*_*.tif"))) == 2
     made = []
-    keep = fusing.fuse_window
+    keep = windows.fuse_window
     monkeypatch.setattr(
-        fusing, "fuse_window", lambda job, place: made.append(place) or keep(job, place)
+        windows, "fuse_window", lambda job, place: made.append(place) or keep(job, place)
     )
     parts, *_ = fused(scene, out, method="GSA", window=256)
     assert len(made) == 7 and "2 of 9 windows are there, going on" in capsys.readouterr().out
@@ -194,13 +198,11 @@ def test_workers_give_the_same(scene, network, tmp_path):
 
 def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
     grid = grids.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
-    job = fusing.Job(grid, scene, network, None, "cpu", 192, 64, None)
-    survey = sum(
-        (fusing.survey_window(job, p) for p in job.places[1:]),
-        fusing.survey_window(job, job.places[0]),
-    )
+    job = windows.Job(grid, scene, network, None, "cpu", 192, 64, None)
+    first, *others = (survey.survey_window(job, place) for place in job.places)
+    found = sum(others, first)
     for share in (0.5, 0.999, 0.9):
-        assert survey.percentile(share) == pytest.approx(
+        assert found.percentile(share) == pytest.approx(
             np.percentile(pair.pan.numpy(), 100 * share), abs=1e-6
         )
 
@@ -290,7 +292,10 @@ def test_nodata_that_leaves_nothing_for_a_regression_is_refused(pair, tmp_path):
 
 
 def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
-    """PAN a row and a column short, as Landsat's are; MS beginning further left; scale and offset are kept."""
+    """PAN is a row and a column short, as Landsat's are, and MS begins further left.
+
+    Scale and offset are kept.
+    """
     scene = geotiff.write_pair(tmp_path / "scene", dataclasses.replace(pair, truth=None))
     with rasterio.open(scene / "pan.tif") as file:
         pan, profile = file.read()[:, 37:-1, 100:-1], file.profile
@@ -314,25 +319,25 @@ def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
 
 def test_two_jobs_for_one_product_do_not_mix(scene, network, tmp_path, monkeypatch):
     """A second call comes while the first one works; its windows have other names."""
-    seen, keep = [], fusing.fuse_window
+    seen, keep = [], windows.fuse_window
 
     def between(job, place):
         seen.append(job.part(place).name)
         if len(seen) == 2:
-            monkeypatch.setattr(fusing, "fuse_window", keep)
+            monkeypatch.setattr(windows, "fuse_window", keep)
             monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("killed")))
             with pytest.raises(OSError, match="killed"):
                 fused(scene, tmp_path / "f.tif", method="EXP", window=320)
             monkeypatch.undo()
         return keep(job, place)
 
-    monkeypatch.setattr(fusing, "fuse_window", between)
+    monkeypatch.setattr(windows, "fuse_window", between)
     with pytest.raises(
         OSError, match="could not be written"
     ):  # the other call has thrown its first window away
         fused(scene, tmp_path / "f.tif", network=network, window=320)
     parts, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)
-    assert (parts - fuse.fuse_pair(network, geotiff.read_scene(scene))).abs().max() <= 1.0
+    assert (parts - fusion.fuse(geotiff.read_scene(scene), network)).abs().max() <= 1.0
 
 
 def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp_path, monkeypatch):

@@ -1,0 +1,124 @@
+"""What is gathered of the whole scene before any window is fused."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from rasterio.windows import Window
+
+from clippan_lite.classical import common
+from clippan_lite.data import Pair, geotiff, pair_checks
+from clippan_lite.large_scenes import windows
+from clippan_lite.large_scenes.windows import Core, Job, Moments, Tensor
+from clippan_lite.runtime.workers import Run
+
+BINS = 65536  # of PAN's histogram
+
+
+@dataclass
+class Survey:
+    """What a window tells about the scene. ``a + b`` is what two windows tell."""
+
+    values: pair_checks.Values
+    pan: np.ndarray  # histogram of valid PAN pixels, in bins of `bin_width` DN
+    sums: list[common.Sums]  # one entry per question of the method; none where nothing is valid
+
+    def __add__(self, other: Survey) -> Survey:
+        sums = self.sums or other.sums
+        if self.sums and other.sums:
+            sums = [a + b for a, b in zip(self.sums, other.sums, strict=True)]
+        return Survey(self.values + other.values, self.pan + other.pan, sums)
+
+    def percentile(self, fraction: float) -> float:
+        """Bin below which a fraction of valid PAN lies, interpolated as NumPy does."""
+        ranks = self.pan.cumsum()
+        rank = fraction * (ranks[-1] - 1)
+        below, above = np.searchsorted(ranks, [math.floor(rank), math.floor(rank) + 1], "right")
+        return below + (rank - math.floor(rank)) * (min(above, BINS - 1) - below)
+
+
+def complete(job: Job, run: Run, progress: bool) -> Job:
+    """Read the whole scene once, and add to the job what the scene tells.
+
+    Raises:
+        ValueError: pixels that cannot be, or too few for the method.
+    """
+    results = run(survey_window, job, job.places)
+    found = functools.reduce(
+        operator.add, windows.with_bar(results, job.places, "survey", progress)
+    )
+    grid = job.grid
+    pair_checks.values(found.values, grid.sensor)
+    for sums in found.sums:
+        least = 2 * len(sums.total)
+        if sums.count < least:
+            raise ValueError(
+                f"nodata leaves {sums.count} pixels for {job.method}, expected {least}: "
+                "give another area"
+            )
+    # PAN that is moved leaves a border that it does not reach.
+    holes = job.shift is not None or found.values.valid < grid.height * grid.width
+    return replace(
+        job,
+        scale=found.percentile(0.999) * bin_width(job) or 1.0,
+        nodata=geotiff.fill_value(grid.georef["nodata"], grid.dtype, holes),
+        moments=tuple(sums.moments() for sums in found.sums),
+    )
+
+
+def survey_window(job: Job, place: Window) -> Survey:
+    """What one window tells about the scene; its margin is left out."""
+    pair, core, measured = windows.read(job, place, job.margin if job.method else 0)
+    rows, cols = (slice(part.start // pair.ratio, part.stop // pair.ratio) for part in core)
+    pan_ok, ms_ok = measured
+    inner = replace(
+        pair, ms=pair.ms[:, rows, cols], pan=pair.pan[:, *core], valid=pair.valid_pixels[core]
+    )
+    values = pair_checks.Values.of(inner, pan_ok[core], ms_ok[rows, cols])
+    light = np.nan_to_num(inner.pan[0][inner.valid_pixels].numpy()) / bin_width(job)
+    light = np.rint(light).clip(0, BINS - 1).astype(np.int64)
+    survey = Survey(values, np.bincount(light, minlength=BINS), [])
+    finite = torch.isfinite(pair.pan[:, pan_ok]).all() and torch.isfinite(pair.ms[:, ms_ok]).all()
+    if job.method and values.valid and finite:
+        pair, core = windows.make_ready(job, pair, core, measured)
+        if pair.valid_pixels[core].any():
+            survey.sums = sums_of_window(job.method, pair, core)
+    return survey
+
+
+def sums_of_window(method: str, pair: Pair, core: Core) -> list[common.Sums]:
+    """What a classical method asks of a window, one entry per question.
+
+    Args:
+        method: name of the method.
+        pair: a window of a scene with a margin.
+        core: the window without the margin, PAN pixels, multiples of the ratio.
+
+    Returns:
+        Sums that can be added to those of other windows.
+    """
+    asked: list[common.Sums] = []
+
+    def answer(*images: Tensor, valid: Tensor | None = None) -> Moments:
+        step = pair.pan.shape[-1] // images[0].shape[-1]  # the ratio for questions on MS's grid
+        rows, cols = (slice(part.start // step, part.stop // step) for part in core)
+        inner = None if valid is None else valid[rows, cols]
+        asked.append(common.sums(*(image[:, rows, cols] for image in images), valid=inner))
+        mean, cov = asked[-1].moments()
+        # The method goes on, and may divide. What it fuses here is not used.
+        return mean, cov + 1e-9 * torch.eye(len(mean)).to(cov)
+
+    windows.fuse_classical(method, pair, answer)
+    return asked
+
+
+def bin_width(job: Job) -> float:
+    """Width in DN of the histogram's bins: 1 where integers fit into the bins, else finer."""
+    peak = 2.0**job.grid.sensor.bits - 1
+    whole = np.dtype(job.grid.dtype).kind in "iu" and peak < BINS
+    return 1.0 if whole else peak / (BINS - 1)
