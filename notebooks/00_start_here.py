@@ -34,35 +34,24 @@
 # | time | 5 minutes of reading, 15 seconds of computing; the same in full mode |
 #
 # *Quick* is the parameters as they are, for two laptop cores. In chapters 03 to 06 *full* is `recipe="best"` and `seeds="0,1,2,3,4"` in the cell of
-# parameters: networks trained longer, and more of them; 02 and 07 say their own. The long cell after the parameters hands them on: run it, it need not be read. Every pair that is read
+# parameters: networks trained longer, and more of them; 02 and 07 say their own. The cell after the parameters hands them on: `run` holds the experiment, and keeps what it makes. Every pair that is read
 # prints how far MS lies off PAN; a *multiple correlation* near 1 says that this figure can be trusted.
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 
 # %%
-
+from clippan_lite import experiments
 from clippan_lite.course import check, figures, imagery
-from clippan_lite.experiments import steps
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
 
 # %% [markdown]
@@ -94,7 +83,7 @@ print("problems:", problems or "none")
 # ## One look ahead
 
 # %% tags=["nbval-check-output"]
-pair = steps.get_pair(setup)
+pair = run.pair
 print(
     f"PAN {tuple(pair.pan.shape)}, MS {tuple(pair.ms.shape)}, ratio {pair.ratio}, sensor {pair.sensor.name}"
 )
@@ -111,7 +100,7 @@ if pair.truth is not None:
 figure = imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128))
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "00_pair",
     "PAN, MS and, for a synthetic scene, the true HRMS; below, the marked window.",
     photo=True,

@@ -30,37 +30,26 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 
 # %%
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
-from clippan_lite import data
+from clippan_lite import data, experiments
 from clippan_lite.course import figures, imagery, plotting
-from clippan_lite.experiments import steps
 from clippan_lite.physics import degrade
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
-pair = steps.get_pair(setup)
+pair = run.pair
 rgb, ratio = pair.sensor.rgb, pair.ratio
 
 # %% [markdown]
@@ -94,7 +83,7 @@ pictures = {
 window = imagery.busiest(pair.pan, 128)
 figures.show(
     imagery.panels(pictures, zoom=window),
-    setup.run,
+    run.folder,
     "01_pair",
     "PAN, MS and MS interpolated to PAN's grid (EXP), with a zoom.",
     photo=True,
@@ -128,7 +117,7 @@ axis.set(xlabel="cycles per PAN pixel", ylabel="contrast left")
 axis.legend(fontsize=9)
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "01_mtf",
     "Contrast that each MS band's MTF leaves at each spatial frequency.",
 )
@@ -159,7 +148,7 @@ spectra = {
 }
 figures.show(
     plotting.spectra(spectra, 1 / (2 * ratio)),
-    setup.run,
+    run.folder,
     "01_frequencies",
     "Power of PAN, of the green band's MTF and of PAN blurred by it over the frequency plane; the square is MS's grid.",
 )
@@ -199,7 +188,7 @@ pictures = {
 }
 figures.show(
     imagery.panels(pictures),
-    setup.run,
+    run.folder,
     "01_wald",
     "Wald's protocol: the degraded pair, and the original MS as its truth.",
     photo=True,
@@ -217,11 +206,11 @@ figures.show(
 
 # %%
 patches = data.Patches(pair, 64)
-batch = patches.sample(4, torch.Generator().manual_seed(0))
-print({name: tuple(image.shape) for name, image in batch.items()})
+crops = patches.sample(4, torch.Generator().manual_seed(0))
+print({name: tuple(image.shape) for name, image in crops.items()})
 
 # %%
-first = {name: image[0] for name, image in batch.items()}
+first = {name: image[0] for name, image in crops.items()}
 limits = imagery.limits(first["exp"], rgb)
 pictures = {
     "PAN crop": imagery.picture(first["pan"], [0], imagery.limits(first["pan"], [0])),
@@ -230,7 +219,7 @@ pictures = {
 }
 figures.show(
     imagery.panels(pictures),
-    setup.run,
+    run.folder,
     "01_patch",
     "One training patch: PAN, MS and EXP of the same ground.",
     photo=True,

@@ -35,19 +35,20 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
-adapt_steps = 40  # Stage I optimiser steps
-adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
-adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
+adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
+adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
+adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 control_seeds = "0"  # seeds of Stage I in the table of controls, commas between: 15 s each
 device = "auto"  # "auto", "cpu" or "cuda"
 
@@ -56,34 +57,16 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import adaptation, classical, losses, prompts
+from clippan_lite import adaptation, classical, experiments, losses, prompts
 from clippan_lite.adapter import Supervisor
 from clippan_lite.course import figures, plotting, widgets
 from clippan_lite.course.listing import listing
-from clippan_lite.experiments import probes, statistics, steps
+from clippan_lite.experiments import probes, statistics
 from clippan_lite.metrics import faults
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-    clip=clip,
-    clip_pretrained=clip_pretrained,
-    prompt=prompt,
-    adapt_steps=adapt_steps,
-    adapt_direction=adapt_direction,
-    adapt_examples=adapt_examples,
-    control_seeds=control_seeds,
-    device=device,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
-pair = steps.get_pair(setup)
+pair = run.pair
 
 # %% [markdown]
 # ## The supervisor
@@ -93,8 +76,8 @@ pair = steps.get_pair(setup)
 # to what HRMS's should be. HRMS has a stem and no adapter. Only these parts are trained. Below, $f$ are features of images, $t$ of sentences (`Supervisor.encode`, `encode_texts`).
 
 # %%
-clip_model = steps.get_clip(setup)
-sentences = prompts.get(setup.prompt)
+clip_model = run.clip
+sentences = prompts.get(prompt)
 supervisor = Supervisor(clip_model, sentences, pair.bands, pair.sensor.rgb)
 frozen = sum(p.numel() for p in clip_model.model.parameters())
 for name, part in supervisor.named_children():
@@ -109,7 +92,7 @@ print(f"    frozen CLIP: {frozen:7,} parameters")
 # scene, behind a gap as wide as the MTF filter reaches, which Stage I will not see. For a scene without truth, the classical BDSD result stands for the faultless image.
 
 # %%
-unadapted = probes.unadapted(pair, clip_model, sentences, setup.on)
+unadapted = probes.unadapted(pair, clip_model, sentences, run.device)
 target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
 faulty = {"untouched": target} | {
     name: faults.spoil(name, target)
@@ -118,13 +101,13 @@ faulty = {"untouched": target} | {
 twice = {f"{name}, more": faults.spoil(name, faulty[name]) for name in list(faulty)[1:]}
 answers = {
     name: probes.word_answers(
-        unadapted, probes.held_out_views(pair, clip_model.input_size, image, device=setup.on)
+        unadapted, probes.held_out_views(pair, clip_model.input_size, image, device=run.device)
     )
     for name, image in {**faulty, **twice}.items()
 }
 figure = plotting.heat(answers, (), "untouched", dict.fromkeys(answers["untouched"], 2))
 caption = "Share of crops that the un-adapted CLIP calls blurred, noisy and so on, by the fault put into them."
-figures.show(figure, setup.run, "02_words", caption)
+figures.show(figure, run.folder, "02_words", caption)
 
 # %% [markdown]
 # **What you see.** Each row is one fault, each column one question; colours run from grey to the largest number of a
@@ -179,13 +162,12 @@ listing(adaptation.adapt, first="for step in steps:", last="return")
 # | `read_row`, `steps.finish` | the terms become a row of the history; progress bar and Ctrl-C |
 
 # %%
-supervisor, history = adaptation.adapt(pair, clip_model, sentences, setup.adapt_config, setup.on)
-path = steps.keep_supervisor(setup, supervisor, history)
-print("kept", path.name)
+supervisor, history = run.adapt()
+print("kept", run.supervisor_path.name)
 figure = plotting.curves({"Stage I": history}, ["inter", "intra", "fusion", "direction", "drift"])
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "02_losses",
     "Stage I's losses, floors subtracted; drift is watched, not trained.",
 )
@@ -210,19 +192,19 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 # figure that a random CLIP reaches proves nothing about language.
 
 # %%
-views = probes.held_out_views(pair, clip_model.input_size, target, device=setup.on)
+views = probes.held_out_views(pair, clip_model.input_size, target, device=run.device)
 table = probes.controls(
     pair,
     clip_model,
     sentences,
-    setup.adapt_config,
-    setup.control_seed_list,
+    run.experiment.adapt,
+    run.control_seeds,
     views,
-    setup.on,
-    {setup.adapt_config.seed: supervisor},
+    run.device,
+    {run.experiment.adapt.seed: supervisor},
 )
 names = list(table["adapted"][0])
-print(f"{'seeds ' + str(setup.control_seeds):>24}" + "".join(f"{name:>18}" for name in names))
+print(f"{'seeds ' + str(control_seeds):>24}" + "".join(f"{name:>18}" for name in names))
 for row, tables in table.items():
     mean, spread = statistics.over_seeds(tables)
     print(f"{row:>24}" + "".join(f"{mean[n]:18.2f}" for n in names))
@@ -248,7 +230,7 @@ maps = {
 figure = plotting.scatter_types(maps, losses.KINDS)
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "02_features",
     "CLIP's features of MS, PAN and HRMS crops (dots) and of the sentences (stars), first two principal axes.",
 )
@@ -265,12 +247,15 @@ figures.show(
 # a fusion begins, and the sentence for HRMS is swapped *after* Stage I. The cosine says how alike two sentences pull.
 
 # %%
-start = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}  # where details begin
+near_exp = {
+    **views,
+    "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"]),
+}  # where details begin
 swaps = {
     name: supervisor.with_prompts(replace(sentences, hrms=prompts.get(name).hrms))
     for name in prompts.PROMPTS
 }
-pulls = {name: probes.gradient_change(supervisor, other, start) for name, other in swaps.items()}
+pulls = {name: probes.gradient_change(supervisor, other, near_exp) for name, other in swaps.items()}
 for name, change in pulls.items():
     print(
         f"{name:>10}: cosine {change['cosine']:+.2f}, {change['norm ratio']:.2f} times as strong   {swaps[name].prompts.hrms}"
@@ -281,7 +266,7 @@ figure = plotting.bars(
     better="1: same pull",
 )
 caption = "How alike the language loss pulls at EXP with other sentences than the one CLIP was adapted to."
-figures.show(figure, setup.run, "02_pull", caption)
+figures.show(figure, run.folder, "02_pull", caption)
 
 # %% [markdown]
 # **What you see.** On the embedded scene Wald, Khan and the short form pull alike (cosines of 1.00): this CLIP knows a

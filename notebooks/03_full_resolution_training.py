@@ -30,70 +30,46 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
-adapt_steps = 40  # Stage I optimiser steps
-adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
-adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
+adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
+adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
+adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
+backbone = "fusionnet"  # fusion network, a name of the table of backbones
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
-train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
-l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = (
-    -1.0
-)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+steps = -1  # Stage II optimiser steps; -1: the recipe's
+direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
 
-from clippan_lite import batches, fusion, losses, training
+from clippan_lite import batches, experiments, fusion, losses, training
 from clippan_lite.config import TrainConfig
 from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.course.listing import listing
 from clippan_lite.data import geotiff
-from clippan_lite.experiments import probes, steps
+from clippan_lite.experiments import probes
 from clippan_lite.physics import degrade
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-    clip=clip,
-    clip_pretrained=clip_pretrained,
-    prompt=prompt,
-    adapt_steps=adapt_steps,
-    adapt_direction=adapt_direction,
-    adapt_examples=adapt_examples,
-    backbone=backbone,
-    recipe=recipe,
-    train_steps=train_steps,
-    l_d_weight=l_d_weight,
-    qnr_weight=qnr_weight,
-    seeds=seeds,
-    device=device,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
-pair = steps.get_pair(setup)
+pair = run.pair
 rgb = pair.sensor.rgb
 
 # %%
-clip_model = steps.get_clip(setup)
-supervisor = steps.get_supervisor(setup, pair, clip_model)
+clip_model = run.clip
+supervisor = run.supervisor
 
 # %% [markdown]
 # ## The losses
@@ -117,11 +93,11 @@ supervisor = steps.get_supervisor(setup, pair, clip_model)
 
 # %% tags=["nbval-check-output"]
 one_patch = TrainConfig(batch=1, stride=1, crops_in_turn=1, seed=2)
-batch = batches.Batches([pair], one_patch, supervisor, device=setup.on).draw(step=0)["full"]
+crops = batches.Batches([pair], one_patch, supervisor, device=run.device).draw(step=0)["full"]
 gradients = {}
 for name in ("spec", "spat", "qnr", "direction"):
-    fused = batch.exp.clone().requires_grad_()
-    losses.TERMS[name].function(fused, batch).backward()
+    fused = crops.exp.clone().requires_grad_()
+    losses.TERMS[name].function(fused, crops).backward()
     gradients[name] = fused.grad[0]
 print(
     "every term reaches every band:",
@@ -131,15 +107,15 @@ print(
 # %%
 for term, gradient in gradients.items():
     print(f"{term:>10}: gradient norm at the fused image {gradient.norm():.4f}")
-exp = batch.exp[0].cpu()
+exp = crops.exp[0].cpu()
 pictures = {"EXP": imagery.picture(exp, rgb, imagery.limits(exp, rgb))}
 for term, gradient in gradients.items():
-    size = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
-    pictures[term] = imagery.picture(size, [0], imagery.limits(size, [0]))
+    strength = gradient.cpu().pow(2).sum(0, keepdim=True).sqrt()
+    pictures[term] = imagery.picture(strength, [0], imagery.limits(strength, [0]))
 figure = imagery.panels(pictures, columns=5, side=2.2)
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "03_gradients",
     "Where each loss term would change EXP: size of its gradient per pixel, each panel with a stretch of its own.",
     photo=True,
@@ -181,7 +157,7 @@ listing(training.train, first="for step in steps:", last="state.remove")
 
 # %%
 networks, histories, stages = {}, {}, {}
-first = setup.seed_list[0]
+first = run.seeds[0]
 
 
 def look(step, network, *_):
@@ -191,14 +167,11 @@ def look(step, network, *_):
 
 
 for with_l_d in (False, True):
-    for seed in setup.seed_list:
-        config = setup.train_config(with_l_d, seed)
-        watched = look if with_l_d and seed == first else None
-        guide = supervisor if with_l_d else None
-        network, history = training.train(pair, config, guide, device=setup.on, on_step=watched)
-        steps.keep_network(setup, network, history, with_l_d, seed)
-        networks[with_l_d, seed] = network
-        histories[f"{'with' if with_l_d else 'without'} L_d, seed {seed}"] = history
+    for number in run.seeds:
+        callbacks = [look] if with_l_d and number == first else []
+        network, history = run.train(with_l_d, number, callbacks=callbacks)
+        networks[with_l_d, number] = network
+        histories[f"{'with' if with_l_d else 'without'} L_d, seed {number}"] = history
 
 # %% tags=["nbval-check-output"]
 print("loss fell:", all(h[-1]["loss"] < h[0]["loss"] for h in histories.values()))
@@ -209,7 +182,7 @@ shown = {name: h for name, h in histories.items() if name.endswith(f"seed {first
 figure = plotting.curves(shown, ["spec", "spat", "qnr", "direction"])
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "03_losses",
     "Stage II's unweighted terms with and without L_d, first seed, running mean of 5 steps.",
 )
@@ -231,7 +204,7 @@ for name, row in last.items():
 # *start*, goes on where it was, to the very same weights.
 
 # %%
-widgets.dashboard(pair, setup.train_config(False, first), folder=setup.run / "dashboard")
+widgets.dashboard(pair, run.train_config(False, first), folder=run.folder / "dashboard")
 
 # %% [markdown]
 # ### What $L_d$ turns
@@ -250,7 +223,7 @@ moved = probes.displacements(supervisor, pair, stages)
 print({title: round(one["cosine"], 2) for title, one in moved.items()})
 figures.show(
     plotting.displacements(moved),
-    setup.run,
+    run.folder,
     "03_displacements",
     "Features of MS, PAN and fused crops while a network trains; arrows to the fused image, dashed where the sentences point.",
 )
@@ -266,7 +239,7 @@ figures.show(
 # %%
 fused = fusion.fuse(pair, networks[True, first])
 without = fusion.fuse(pair, networks[False, first])
-geotiff.write_fused(setup.run / "fused.tif", fused, pair)
+geotiff.write_fused(run.folder / "fused.tif", fused, pair)
 bounds = imagery.limits(pair.ms, rgb)
 pictures = {
     "EXP": imagery.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),
@@ -278,7 +251,7 @@ if pair.truth is not None:
 window = imagery.busiest(pair.pan, 128)
 figures.show(
     imagery.panels(pictures, zoom=window),
-    setup.run,
+    run.folder,
     "03_fused",
     "EXP and the fused images, without and with L_d, same stretch; below, the marked window.",
     photo=True,
@@ -286,7 +259,7 @@ figures.show(
 
 # %% tags=["nbval-check-output"]
 print("fused:", tuple(fused.shape), "| as large as PAN:", fused.shape[-2:] == pair.pan.shape[-2:])
-print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
+print("GeoTIFF written:", (run.folder / "fused.tif").is_file())
 
 # %% [markdown]
 # **What you see.** Both networks put PAN's edges into MS's colours, after 60 steps on single patches: edges are softer than the truth's. With $L_d$ the picture is crisper. On the
@@ -299,8 +272,8 @@ print("GeoTIFF written:", (setup.run / "fused.tif").is_file())
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/03_full_resolution_training_solutions.ipynb`.
 #
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch)` and `losses.spatial(x, batch)` of EXP
-# itself, `x = batch.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP
+# itself, `x = crops.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None
@@ -308,7 +281,7 @@ spectral = spatial = None
 print("EXP: spectral", spectral, "| spatial", spatial)
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`from dataclasses import replace`, then `replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]

@@ -32,26 +32,25 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
-adapt_steps = 40  # Stage I optimiser steps
-adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
-adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
+adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
+adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
+adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
+backbone = "fusionnet"  # fusion network, a name of the table of backbones
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
-train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
-l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = (
-    -1.0
-)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+steps = -1  # Stage II optimiser steps; -1: the recipe's
+direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 
@@ -60,42 +59,19 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import classical, data, fusion, metrics
+from clippan_lite import classical, data, experiments, fusion, metrics
 from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.data import synthetic
-from clippan_lite.experiments import statistics, steps
+from clippan_lite.experiments import scenes, statistics
 from clippan_lite.metrics import evaluation, faults
 from clippan_lite.runtime import files
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-    clip=clip,
-    clip_pretrained=clip_pretrained,
-    prompt=prompt,
-    adapt_steps=adapt_steps,
-    adapt_direction=adapt_direction,
-    adapt_examples=adapt_examples,
-    backbone=backbone,
-    recipe=recipe,
-    train_steps=train_steps,
-    l_d_weight=l_d_weight,
-    qnr_weight=qnr_weight,
-    seeds=seeds,
-    device=device,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
-pair = steps.get_pair(setup)
+pair = run.pair
 rgb = pair.sensor.rgb
-clip_model = steps.get_clip(setup)
-supervisor = steps.get_supervisor(setup, pair, clip_model)
+clip_model = run.clip
+supervisor = run.supervisor
 LABELS = {False: "network without L_d", True: "network with L_d"}
 
 # %% [markdown]
@@ -110,22 +86,19 @@ LABELS = {False: "network without L_d", True: "network with L_d"}
 # %%
 fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
 full = {name: evaluation.at_full_resolution(image, pair) for name, image in fused.items()}
-seeds = {"full": {}, "reduced": {}, "truth": {}}
+by_seed = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
-    images = [
-        fusion.fuse(pair, steps.get_network(setup, pair, supervisor, with_l_d, s))
-        for s in setup.seed_list
-    ]
+    images = [fusion.fuse(pair, run.network(with_l_d, s)) for s in run.seeds]
     fused[label] = images[0]
-    seeds["full"][label] = [evaluation.at_full_resolution(image, pair) for image in images]
+    by_seed["full"][label] = [evaluation.at_full_resolution(image, pair) for image in images]
     if pair.truth is not None:
-        seeds["truth"][label] = [evaluation.against_truth(image, pair) for image in images]
+        by_seed["truth"][label] = [evaluation.against_truth(image, pair) for image in images]
 
 # %%
 spread = {"full": {}, "reduced": {}, "truth": {}}
-for label, tables in seeds["full"].items():
+for label, tables in by_seed["full"].items():
     full[label], spread["full"][label] = statistics.over_seeds(tables)
-display(Markdown(statistics.markdown(full, evaluation.FULL, spread["full"])))
+display(Markdown(statistics.compared(full, evaluation.FULL, spread["full"])))
 print("EXP's D_lambda is zero by construction:", full["EXP"]["D_lambda"] < 2e-3)
 
 # %% [markdown]
@@ -148,7 +121,7 @@ if min(judge.pan.shape[1:]) < 64:
     print(
         "no 64 PAN pixels each way without nodata: faults and ranks are shown on a synthetic scene instead"
     )
-    judge = synthetic.make_scene(setup.scene_seed, 256, pair.sensor, pair.convention)
+    judge = synthetic.make_scene(scenes.seed_of(scene), 256, pair.sensor, pair.convention)
 faulty = {"the truth itself": judge.truth, "EXP": classical.fuse("EXP", judge)}
 faulty |= {name: faults.spoil(name, judge.truth) for name in faults.FAULTS}
 row, column, side = imagery.busiest(judge.pan, 96)
@@ -160,7 +133,7 @@ figures.show(
         columns=5,
         side=1.7,
     ),
-    setup.run,
+    run.folder,
     "04_faults",
     "A window of the truth, of EXP and of the truth with one known fault each.",
     photo=True,
@@ -180,13 +153,13 @@ figures.show(
     plotting.heat(
         {n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}, better, "the truth itself"
     ),
-    setup.run,
+    run.folder,
     "04_no_reference",
     "Metrics without a reference, for the truth and for known faults: red is worse than the truth, blue better.",
 )
 figures.show(
     plotting.heat(with_reference, better, "the truth itself", {"PSNR": 1, "ERGAS": 2, "SAM": 2}),
-    setup.run,
+    run.folder,
     "04_with_reference",
     "Metrics with a reference for the same images: red is worse than the truth.",
 )
@@ -215,16 +188,13 @@ widgets.playground(judge, judge.truth)
 
 # %%
 reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BDSD")}
-reduced = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
+by_wald = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
-    images = [
-        fusion.fuse(low, steps.get_network(setup, pair, supervisor, with_l_d, s, "reduced"))
-        for s in setup.seed_list
-    ]
+    images = [fusion.fuse(low, run.network(with_l_d, s, "reduced")) for s in run.seeds]
     reduced_images[label] = images[0]
-    seeds["reduced"][label] = [evaluation.against_truth(image, low) for image in images]
-    reduced[label], spread["reduced"][label] = statistics.over_seeds(seeds["reduced"][label])
-display(Markdown(statistics.markdown(reduced, evaluation.REDUCED, spread["reduced"])))
+    by_seed["reduced"][label] = [evaluation.against_truth(image, low) for image in images]
+    by_wald[label], spread["reduced"][label] = statistics.over_seeds(by_seed["reduced"][label])
+display(Markdown(statistics.compared(by_wald, evaluation.REDUCED, spread["reduced"])))
 
 
 # %%
@@ -247,7 +217,7 @@ def error_maps(images, reference):
 
 figures.show(
     imagery.panels(error_maps(reduced_images, low.truth), columns=5, side=1.5),
-    setup.run,
+    run.folder,
     "04_errors",
     "Mean absolute error over the bands by Wald's protocol, one scale for all: black is 0, white is large.",
     photo=True,
@@ -265,17 +235,19 @@ figures.show(
 # A synthetic scene knows its own HRMS. Nobody else's does.
 
 # %%
-truth = {}
+by_truth = {}
 if pair.truth is None:
     print("a real pair: the truth at full resolution is unknown")
 else:
-    truth = {name: evaluation.against_truth(fused[name], pair) for name in ("EXP", "GSA", "BDSD")}
-    for label, tables in seeds["truth"].items():
-        truth[label], spread["truth"][label] = statistics.over_seeds(tables)
-    display(Markdown(statistics.markdown(truth, evaluation.REDUCED, spread["truth"])))
+    by_truth = {
+        name: evaluation.against_truth(fused[name], pair) for name in ("EXP", "GSA", "BDSD")
+    }
+    for label, tables in by_seed["truth"].items():
+        by_truth[label], spread["truth"][label] = statistics.over_seeds(tables)
+    display(Markdown(statistics.compared(by_truth, evaluation.REDUCED, spread["truth"])))
     figures.show(
         imagery.panels(error_maps(fused, pair.truth), columns=5, side=1.5),
-        setup.run,
+        run.folder,
         "04_true_errors",
         "Mean absolute error over the bands against the true HRMS, one scale for all: black is 0, white is large.",
         photo=True,
@@ -283,15 +255,14 @@ else:
 
 # %%
 pictures = {
-    name: imagery.picture(image, rgb, imagery.limits(pair.ms, rgb))
-    for name, image in fused.items()
+    name: imagery.picture(image, rgb, imagery.limits(pair.ms, rgb)) for name, image in fused.items()
 }
 if pair.truth is not None:
     pictures["truth"] = imagery.picture(pair.truth, rgb, imagery.limits(pair.ms, rgb))
 figure = imagery.panels(pictures, columns=3, zoom=imagery.busiest(pair.pan, 96), side=2.0)
 figures.show(
     figure,
-    setup.run,
+    run.folder,
     "04_methods",
     "All methods at full resolution with one stretch; below each, the marked window.",
     photo=True,
@@ -315,24 +286,24 @@ figures.show(
 judges = [judge]
 if pair.truth is not None:
     judges += [
-        synthetic.make_scene(setup.scene_seed + k, 256, pair.sensor, pair.convention)
+        synthetic.make_scene(scenes.seed_of(scene) + k, 256, pair.sensor, pair.convention)
         for k in (1, 2, 3)
     ]
 rankings = []
-for scene in judges:
-    images = {name: classical.fuse(name, scene) for name in classical.METHODS}
-    if scene is pair:
+for each in judges:
+    images = {name: classical.fuse(name, each) for name in classical.METHODS}
+    if each is pair:
         images |= {label: fused[label] for label in LABELS.values()}
     without_truth = {
-        n: metrics.full(i, scene.ms, scene.pan, scene.sensor, scene.convention, scene.mask)
+        n: metrics.full(i, each.ms, each.pan, each.sensor, each.convention, each.mask)
         for n, i in images.items()
     }
-    by_truth = {
-        n: {"ERGAS": float(metrics.ergas(i, scene.truth, scene.ratio))} for n, i in images.items()
+    true_rank = {
+        n: {"ERGAS": float(metrics.ergas(i, each.truth, each.ratio))} for n, i in images.items()
     }
-    rankings.append(statistics.agreement(without_truth, by_truth))
-    if scene is judge:
-        true_ergas = {n: t["ERGAS"] for n, t in by_truth.items()}
+    rankings.append(statistics.agreement(without_truth, true_rank))
+    if each is judge:
+        true_ergas = {n: t["ERGAS"] for n, t in true_rank.items()}
         shown = {n: t for n, t in without_truth.items() if true_ergas[n] <= 1.5 * true_ergas["EXP"]}
         print(
             "far worse than EXP, not drawn:",
@@ -346,20 +317,17 @@ figures.show(
         "ERGAS (truth)",
         {"EXP": "EXP"} | dict.fromkeys(LABELS.values(), "networks"),
     ),
-    setup.run,
+    run.folder,
     "04_metric_against_truth",
     "Each method's metric without reference (across) and its error against the truth (up, smaller is better).",
 )
-lines = [
-    "| metric | rank correlation with the truth, mean | lowest | highest | scenes |",
-    "|---|---|---|---|---|",
-]
+head = ("metric", "rank correlation with the truth, mean", "lowest", "highest", "scenes")
+rows = []
 for name in sorted(rankings[0], key=lambda n: -np.mean([r[n] for r in rankings])):
     values = [r[name] for r in rankings]
-    lines.append(
-        f"| {name} | {np.mean(values):+.2f} | {min(values):+.2f} | {max(values):+.2f} | {len(values)} |"
-    )
-display(Markdown("\n".join(lines)))
+    spans = [f"{value:+.2f}" for value in (np.mean(values), min(values), max(values))]
+    rows.append((name, *spans, str(len(values))))
+display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
 # **What you see.** Each dot is a method, and lower is truly better. QNR's best method is EXP, whose error is the largest
@@ -376,19 +344,19 @@ display(Markdown("\n".join(lines)))
 # %%
 with_it, without = LABELS[True], LABELS[False]
 effects = {
-    scale: statistics.paired_effect(tables[with_it], tables[without])
-    for scale, tables in seeds.items()
+    scale: statistics.paired_effects(tables[with_it], tables[without])
+    for scale, tables in by_seed.items()
     if tables
 }
-for scale, effect in effects.items():
-    print(f"\n{scale}:")
+for view, effect in effects.items():
+    print(f"\n{view}:")
     for name, e in effect.items():
         interval = (
             "one seed, no interval"
-            if e["ci95"] is None
-            else f"95 % [{e['ci95'][0]:+.4f}, {e['ci95'][1]:+.4f}]"
+            if e["t95"] is None
+            else f"95 % [{e['t95'][0]:+.4f}, {e['t95'][1]:+.4f}]"
         )
-        clear = e["ci95"] is not None and (e["ci95"][0] > 0 or e["ci95"][1] < 0)
+        clear = e["t95"] is not None and (e["t95"][0] > 0 or e["t95"][1] < 0)
         verdict = ("better" if e["better"] else "worse") if clear else "no measurable effect"
         print(f"  {name:>10} {e['difference']:+.4f}  {interval}  n={e['n']}  {verdict}")
 
@@ -425,8 +393,8 @@ traps = [
     ("SCC on a black ground (toolbox) / inside only", against_low["SCC"], inside["SCC"]),
     ("Q in blocks of 32 / of 8", against_low["Q"], float(metrics.q(low_gsa, low.truth, 8))),
 ]  # fmt: skip
-lines = ["| one choice / another | one | another |", "|---|---|---|"]
-display(Markdown("\n".join(lines + [f"| {what} | {a:.4f} | {b:.4f} |" for what, a, b in traps])))
+rows = [(what, f"{a:.4f}", f"{b:.4f}") for what, a, b in traps]
+display(Markdown(statistics.markdown(("one choice / another", "one", "another"), rows)))
 
 # %% [markdown]
 # **What you see.** Sizes that decide between two papers. Nearly seven times in $D_\lambda^K$ for its grid; sixteen times in
@@ -440,23 +408,23 @@ display(Markdown("\n".join(lines + [f"| {what} | {a:.4f} | {b:.4f} |" for what, 
 # %%
 methods = {}
 for name in full:
-    row = {"full": full[name], "reduced": reduced[name]}
-    if truth:
-        row["truth"] = truth[name]
+    row = {"full": full[name], "reduced": by_wald[name]}
+    if by_truth:
+        row["truth"] = by_truth[name]
     if name in LABELS.values():
-        row |= {"seeds": setup.seed_list, **{f"{scale}_std": spread[scale][name] for scale in row}}
+        row |= {"seeds": run.seeds, **{f"{scale}_std": spread[scale][name] for scale in row}}
     methods[name] = row
-trained = setup.train_config(with_l_d=True, seed=setup.seed_list[0])
+trained = run.train_config(with_l_d=True, seed=run.seeds[0])
 results = {
     "scene": pair.name, "sensor": pair.sensor.name, "convention": pair.convention, "ratio": pair.ratio,
     "bands": pair.bands, "methods": methods, "l_d_effect": effects,
     "provenance": {
-        "clip": clip_model.label, "prompt": supervisor.prompts.hrms, "adapt_steps": setup.adapt_steps,
-        "backbone": setup.backbone, "recipe": setup.recipe, "train_steps": trained.steps, "l_d_weight": trained.direction,
-        "qnr_weight": trained.qnr, "device": setup.on, "torch": torch.__version__,
+        "clip": clip_model.label, "prompt": supervisor.prompts.hrms, "adapt_steps": run.experiment.adapt.steps,
+        "backbone": trained.backbone, "recipe": recipe, "steps": trained.steps, "direction": trained.weight("direction"),
+        "qnr": trained.weight("qnr"), "device": run.device, "torch": torch.__version__,
     },
 }  # fmt: skip
-files.write_json(setup.run / "results.json", results)
+files.write_json(run.folder / "results.json", results)
 
 # %% tags=["nbval-check-output"]
 print("rows:", list(methods))
@@ -472,12 +440,12 @@ print("scales:", sorted(k for k in methods["EXP"]))
 # one pixel (.88 to .95) and stays above the truth's: a fault that pays.
 
 # %% tags=["exercise-1"]
-qnr = {}
+by_blur = {}
 # your code
-print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value in qnr.items()})
+print("QNR of the truth, by its blur:", {blur: round(q, 3) for blur, q in by_blur.items()})
 
 # %% [markdown]
-# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effect`), and judge
+# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effects`), and judge
 # by the spread of the two rows alone. *Expected:* paired, yes ([+0.17, +0.25]); the rows, a deviation of 1 dB each, overlap all over.
 
 # %% tags=["exercise-2"]
@@ -494,7 +462,7 @@ print(
 )
 
 # %% [markdown]
-# **Exercise 3.** Set `qnr_weight=1.0` and `l_d_weight=0.0` and run again. *Expected:* QNR and HQNR of the networks both rise to about .96, the best of their columns,
+# **Exercise 3.** Set `qnr=1.0` and `direction=0.0` and run again. *Expected:* QNR and HQNR of the networks both rise to about .96, the best of their columns,
 # while SAM against the truth gets worse (from about 3.8 to 4.1 degrees) and PSNR stays 3 dB below BDSD's: a score can be bought.
 #
 # ## Questions

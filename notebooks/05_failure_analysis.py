@@ -31,26 +31,25 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
 clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-quickgelu"
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
-adapt_steps = 40  # Stage I optimiser steps
-adapt_direction = 10.0  # weight of the direction term in Stage I; 0 is the paper's
-adapt_examples = "mixed"  # HRMS examples: "mixed" (BDSD, GSA, MTF-GLP-HPM), one method's name, or "reduced" (true MS)
-backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
+adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
+adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
+adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
+backbone = "fusionnet"  # fusion network, a name of the table of backbones
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
-train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
-l_d_weight = 0.03  # weight of the language loss L_d
-qnr_weight = (
-    -1.0
-)  # weight of L_QNR; 1 is the paper's and buys QNR with lost truth; -1: the recipe's
+steps = -1  # Stage II optimiser steps; -1: the recipe's
+direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 unseen_sensor = "auto"  # sensor the network is tried on without training; "auto" takes another one with as many bands
@@ -61,52 +60,28 @@ from dataclasses import replace
 
 import torch
 
-from clippan_lite import adaptation, classical, fusion, prompts, training
+from clippan_lite import adaptation, classical, experiments, fusion, prompts, training
 from clippan_lite.clip import load_clip
 from clippan_lite.course import figures, plotting
 from clippan_lite.data import synthetic
-from clippan_lite.experiments import probes, steps
+from clippan_lite.experiments import probes, scenes
 from clippan_lite.metrics import evaluation
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import files
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-    clip=clip,
-    clip_pretrained=clip_pretrained,
-    prompt=prompt,
-    adapt_steps=adapt_steps,
-    adapt_direction=adapt_direction,
-    adapt_examples=adapt_examples,
-    backbone=backbone,
-    recipe=recipe,
-    train_steps=train_steps,
-    l_d_weight=l_d_weight,
-    qnr_weight=qnr_weight,
-    seeds=seeds,
-    device=device,
-    unseen_sensor=unseen_sensor,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
-pair = steps.get_pair(setup)
+pair = run.pair
 rgb = pair.sensor.rgb
 judge = probes.judged(pair)
-scale = "full" if pair.truth is not None else "reduced"
+at_scale = "full" if pair.truth is not None else "reduced"
 print(
     "judged against:",
-    "the scene's own truth" if scale == "full" else "the original MS, one scale down",
+    "the scene's own truth" if at_scale == "full" else "the original MS, one scale down",
 )
-clip_model = steps.get_clip(setup)
-supervisor = steps.get_supervisor(setup, pair, clip_model)
-seed = setup.seed_list[0]
+clip_model = run.clip
+supervisor = run.supervisor
+first = run.seeds[0]
 failures = []
 
 
@@ -117,14 +92,14 @@ def score(network):
 
 def guided(guide):
     """A network trained on the judged pair with L_d from another supervisor, same seed."""
-    return training.train(judge, setup.train_config(True, seed), guide, device=setup.on)[0]
+    return training.train(judge, run.train_config(True, first), guide, device=run.device)[0]
 
 
 # %%
 baseline = {
     "EXP": evaluation.against_truth(classical.fuse("EXP", judge), judge),
-    "network without L_d": score(steps.get_network(setup, pair, supervisor, False, seed, scale)),
-    "network with L_d": score(steps.get_network(setup, pair, supervisor, True, seed, scale)),
+    "network without L_d": score(run.network(False, first, at_scale)),
+    "network with L_d": score(run.network(True, first, at_scale)),
 }
 for name, row in baseline.items():
     print(f"{name:>20}", {k: round(v, 3) for k, v in row.items()})
@@ -138,21 +113,23 @@ for name, row in baseline.items():
 
 # %%
 target = pair.truth if pair.truth is not None else classical.fuse("BDSD", pair)
-views = probes.held_out_views(pair, clip_model.input_size, target, device=setup.on)
+views = probes.held_out_views(pair, clip_model.input_size, target, device=run.device)
 
 
 def adapted(model, adapt_steps_here):
     """A supervisor after so many steps of Stage I."""
-    config = replace(setup.adapt_config, steps=adapt_steps_here)
-    return adaptation.adapt(pair, model, supervisor.prompts, config, setup.on)[0]
+    config = run.experiment.adapt.changed(steps=adapt_steps_here)
+    return adaptation.adapt(pair, model, supervisor.prompts, config, run.device)[0]
 
 
 torch.manual_seed(0)
-knows_nothing = load_clip(setup.clip, None, setup.on, random_weights=True)
-full_name = f"all {setup.adapt_steps} steps"
+knows_nothing = load_clip(clip, None, run.device, random_weights=True)
+full_name = f"all {run.experiment.adapt.steps} steps"
 guides = {
-    "random weights, 0 steps": probes.unadapted(pair, knows_nothing, supervisor.prompts, setup.on),
-    "0 steps": probes.unadapted(pair, clip_model, supervisor.prompts, setup.on),
+    "random weights, 0 steps": probes.unadapted(
+        pair, knows_nothing, supervisor.prompts, run.device
+    ),
+    "0 steps": probes.unadapted(pair, clip_model, supervisor.prompts, run.device),
     "5 steps": adapted(clip_model, 5),
     full_name: supervisor,
 }
@@ -168,7 +145,7 @@ figure = plotting.bars(
     cosines, label="direction cosine of true HRMS, held-out crops", better="1 is best"
 )
 caption = "How well the truth follows the sentences' direction after 0, 5 and all steps of Stage I, one seed."
-figures.show(figure, setup.run, "05_adaptation", caption)
+figures.show(figure, run.folder, "05_adaptation", caption)
 for name, row in trained_with.items():
     print(f"trained with {name:>24}:", {k: round(v, 3) for k, v in row.items()})
 change = {
@@ -213,33 +190,29 @@ if other is None:
 else:
     # The embedded scene's own landscape, so that only the sensor changes; a real place cannot be seen anew like that.
     unseen = {
-        other.name: synthetic.make_scene(
-            setup.scene_seed, setup.scene_size, other, setup.convention
-        ),
+        other.name: synthetic.make_scene(scenes.seed_of(scene), size, other, pair.convention),
         **unseen,
     }
 print("tried on:", ", ".join(unseen))
 
 # %%
-network = steps.get_network(
-    setup, pair, supervisor, False, seed, scale
-)  # as "trained there": without L_d
+network = run.network(False, first, at_scale)  # as "trained there": without L_d
 there = {}
-for name, scene in unseen.items():
-    images = {"EXP": classical.fuse("EXP", scene), "GSA": classical.fuse("GSA", scene)}
-    images["trained elsewhere"] = fusion.fuse(scene, network)
+for name, place in unseen.items():
+    images = {"EXP": classical.fuse("EXP", place), "GSA": classical.fuse("GSA", place)}
+    images["trained elsewhere"] = fusion.fuse(place, network)
     if name == next(iter(unseen)):
-        local, _ = training.train(scene, setup.train_config(False, seed), device=setup.on)
-        images["trained there"] = fusion.fuse(scene, local)
+        local, _ = training.train(place, run.train_config(False, first), device=run.device)
+        images["trained there"] = fusion.fuse(place, local)
     there |= {
-        f"{name}: {method}": evaluation.against_truth(image, scene)
+        f"{name}: {method}": evaluation.against_truth(image, place)
         for method, image in images.items()
     }
 
 # %%
 figure = plotting.bars({k: v["ERGAS"] for k, v in there.items()}, label="ERGAS", better="0 is best")
 caption = "ERGAS on a sensor and a band order that the network has not seen, beside EXP, GSA and a network trained there (one seed)."
-figures.show(figure, setup.run, "05_unseen", caption)
+figures.show(figure, run.folder, "05_unseen", caption)
 for name, row in there.items():
     print(f"{name:>34}", {k: round(v, 3) for k, v in row.items()})
 failures.append({
@@ -263,10 +236,10 @@ failures.append({
 
 # %%
 sentences = supervisor.prompts
-asked = {f"as set ({setup.prompt[:24]})": baseline["network with L_d"]}
+asked = {f"as set ({prompt[:24]})": baseline["network with L_d"]}
 for wording in ("wrong", "nonsense"):
     guide, _ = adaptation.adapt(
-        pair, clip_model, prompts.get(wording), setup.adapt_config, setup.on
+        pair, clip_model, prompts.get(wording), run.experiment.adapt, run.device
     )
     asked[f"{wording}, before Stage I"] = score(guided(guide))
 asked["wrong, after Stage I"] = score(
@@ -278,7 +251,7 @@ figure = plotting.bars(
     gain, label="PSNR minus that without L_d, in dB", better="right of 0: L_d helps", sign="+"
 )
 caption = "What L_d changes in PSNR with different sentences against the same network trained without it; one seed, no interval."
-figures.show(figure, setup.run, "05_prompt", caption)
+figures.show(figure, run.folder, "05_prompt", caption)
 for name, row in asked.items():
     print(f"{name:>28}", {k: round(v, 3) for k, v in row.items()})
 psnr = {name: row["PSNR"] for name, row in asked.items()}
@@ -296,7 +269,7 @@ failures.append({
 # +.23 dB, interval .11 to .36); chapter 07 has the comparison with five seeds and intervals, on real scenes and with $L_d$ at weight 1.
 
 # %%
-path = setup.run / "results.json"
+path = run.folder / "results.json"
 results = json.loads(path.read_text()) if path.is_file() else {}
 print(
     "results.json:",

@@ -30,16 +30,16 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-pan = ""  # path of a PAN GeoTIFF; "" takes the embedded synthetic scene
+scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+size = 512  # side of a synthetic scene in PAN pixels
+pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-scene_size = 512  # side of the synthetic scene in PAN pixels
-scene_seed = 0  # which synthetic scene
-backbone = "fusionnet"  # fusion network, a name of the README's table of backbones
+backbone = "fusionnet"  # fusion network, a name of the table of backbones
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
-train_steps = 0  # Stage II optimiser steps per network; 0: the recipe's
+steps = -1  # Stage II optimiser steps; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
 device = "auto"  # "auto", "cpu" or "cuda"
 search = ""  # words that entries of the catalogue must mention, such as "wv3 chip"; "" shows all
@@ -51,30 +51,14 @@ import rasterio
 import torch
 from IPython.display import Markdown, display
 
-from clippan_lite import fusion
+from clippan_lite import experiments, fusion
 from clippan_lite.course import figures, imagery, widgets
 from clippan_lite.data import grids
-from clippan_lite.experiments import steps
 from clippan_lite.large_scenes import fusing
 from clippan_lite.physics import degrade
 from data_download.registry import find
 
-setup = steps.Setup(
-    run_dir=run_dir,
-    pan=pan,
-    ms=ms,
-    sensor=sensor,
-    convention=convention,
-    register=register,
-    scene_size=scene_size,
-    scene_seed=scene_seed,
-    backbone=backbone,
-    recipe=recipe,
-    train_steps=train_steps,
-    seeds=seeds,
-    device=device,
-)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
 
 # %% [markdown]
@@ -105,9 +89,9 @@ display(
 # CRS, transforms and bands are held against each other and against the sensor.
 
 # %%
-pair = steps.get_pair(setup)
-files = steps.scene_files(setup)
-grid = grids.inspect(*files, pair.sensor, setup.convention)
+pair = run.pair
+files = run.files
+grid = grids.inspect(*files, pair.sensor, pair.convention)
 count = -(-grid.height // window) * -(-grid.width // window)
 print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} windows of {window}")
 
@@ -119,18 +103,20 @@ print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} wi
 # values such as 65535 do not spread; windows around a hole see it as dark ground, and the product holds nodata there.
 
 # %%
-network = steps.get_network(setup, pair, None, with_l_d=False, seed=setup.seed_list[0])
+network = run.network(with_l_d=False, seed=run.seeds[0])
+of_a_folder = not (pan or scene.startswith("synthetic:"))  # its scene.json names the sensor
+sensor_name = pair.sensor.name if of_a_folder else sensor
 products = {"GSA": {"method": "GSA"}, "network": {"network": network}}
-options = {"convention": setup.convention, "window": window, "device": setup.on, "progress": False}
-if setup.pan:  # the embedded scene is kept as it was registered
-    options["register"] = setup.register
+given = {"convention": pair.convention, "window": window, "device": run.device, "progress": False}
+if pan:  # the embedded scene is kept as it was registered
+    given["register"] = register
 for name, how in products.items():
-    out = setup.run / f"06_{name.lower()}.tif"
-    fusing.fuse_scene(*files, out, setup.sensor, **how, **options)
+    out = run.folder / f"06_{name.lower()}.tif"
+    fusing.fuse_scene(*files, out, sensor_name, **how, **given)
     print(f"{out.name}: {out.stat().st_size / 1e6:.1f} MB")
 
 # %%
-with rasterio.open(setup.run / "06_network.tif") as file:
+with rasterio.open(run.folder / "06_network.tif") as file:
     parts = torch.from_numpy(file.read().astype(np.float32))
     tags, levels = file.tags(), file.overviews(1)
 whole = fusion.fuse(pair, network)
@@ -143,7 +129,7 @@ print(
     "| tags:",
     {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")},
 )
-assert seam <= 1.0 or setup.register  # a shift found in one window may differ in its second decimal
+assert seam <= 1.0 or register  # a shift found in one window may differ in its second decimal
 
 # %% [markdown]
 # **What you see.** Half a digital number is what rounding to whole numbers does; windows add nothing to it. A kill half way would lose
@@ -159,14 +145,14 @@ assert seam <= 1.0 or setup.register  # a shift found in one window may differ i
 rgb = pair.sensor.rgb
 images = {"EXP": degrade.upsample(pair.ms, pair.ratio, pair.convention)}
 for name in products:
-    with rasterio.open(setup.run / f"06_{name.lower()}.tif") as file:
+    with rasterio.open(run.folder / f"06_{name.lower()}.tif") as file:
         images[name] = torch.from_numpy(file.read().astype(np.float32))
 bounds = imagery.limits(images["EXP"], rgb, pair.mask)
 pictures = {"PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0], pair.mask))}
 pictures |= {name: imagery.picture(image, rgb, bounds) for name, image in images.items()}
 figures.show(
     imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128)),
-    setup.run,
+    run.folder,
     "06_products",
     "PAN, MS interpolated (EXP), GSA and the network, fused in windows; below, the marked window.",
     photo=True,
@@ -188,7 +174,7 @@ widgets.swipe(
 half = widgets.composite(pictures["EXP"], pictures["network"], 0.5)
 figures.show(
     imagery.panels({"EXP | network": half}, side=6),
-    setup.run,
+    run.folder,
     "06_swipe",
     "The swipe with its border in the middle: EXP on the left, the network on the right.",
     photo=True,

@@ -45,18 +45,18 @@ import numpy as np
 from IPython.display import Markdown
 from scipy import stats
 
+from clippan_lite import experiments
 from clippan_lite.course import figures, plotting
-from clippan_lite.experiments import claims, steps, study, sweep
+from clippan_lite.experiments import Experiment, claims, measurement, tables
 from clippan_lite.metrics import evaluation
 
-setup = steps.Setup(run_dir=run_dir, device=device)
-setup.check()
+run = experiments.begin(globals())
 figures.use_style()
 
 
 def recorded(name):
     """A recorded table: its rows, what it says of itself, and one line of provenance."""
-    rows, facts = sweep.load(claims.results_folder() / f"{name}.csv")
+    rows, facts = tables.load(claims.results_folder() / f"{name}.csv")
     made, count = facts["provenance"], facts["points"]
     print(f"{facts['title']}: {count['finished']} of {sum(count.values())} points measured; {made['device']}, "
           f"{made['date'][:10]}, torch {made['versions']['torch']}, code {made['code']}, {made['minutes']:.0f} minutes")  # fmt: skip
@@ -76,7 +76,7 @@ def change(found, metric, arms=()):
 # ## A study in small
 #
 # A study is a grid: *arms* (what is compared) times *axes* (scenes, seeds), one training each. The file `studies/A_losses.toml` says which; `clippan-lite sweep` runs it, with papermill, in
-# parallel, and goes on where it was stopped. Here are three of its arms on a small synthetic scene, with two seeds and a few steps, by the function that the sweep calls, `study.measure`:
+# parallel, and goes on where it was stopped. Here are three of its arms on a small synthetic scene, with two seeds and a few steps, by the function that the sweep calls, `measurement.measure`:
 #
 # * `spec+spat`: $L_{spec} + L_{spat}$,
 # * `unsup`: with $L_{QNR}$, weight 1,
@@ -86,15 +86,23 @@ def change(found, metric, arms=()):
 arms = {"spec+spat": {"qnr": 0.0, "direction": 0.0}, "unsup": {"qnr": 1.0, "direction": 0.0},
         "unsup +L_d": {"qnr": 1.0, "direction": 1.0}}  # fmt: skip
 mini = []
-for seed in (0, 1):
+common = {
+    "scene": "synthetic:1",
+    "size": 256,
+    "steps": mini_steps,
+    "adapt_steps": 20,
+    "device": run.device,
+}
+for number in (0, 1):
     for arm, weights in arms.items():
-        point = study.Point(seed=seed, steps=mini_steps, adapt_steps=20, device=setup.on, **weights)
-        mini.append({"arm": arm, "scene": point.scene, "seed": seed, **study.measure(point)})
+        experiment = Experiment.of({**common, **weights, "seed": number})
+        row = measurement.measure(experiment)
+        mini.append({"arm": arm, "scene": experiment.scene, "seed": number, **row})
 facts = {
-    "axes": {"scene": [point.scene], "seed": [0, 1]},
+    "axes": {"scene": ["synthetic:1"], "seed": [0, 1]},
     "against": {"unsup": "spec+spat", "unsup +L_d": "unsup"},
 }
-for cell in sweep.effects(mini, facts):
+for cell in tables.effects(mini, facts):
     if cell["metric"] in ("PSNR", "QNR"):
         low, high = cell["t95"]
         print(
@@ -113,7 +121,7 @@ for cell in sweep.effects(mini, facts):
 
 # %%
 rows, facts = recorded("A_losses")
-found = sweep.effects(rows, facts)
+found = tables.effects(rows, facts)
 losses = (
     "spec+spat +L_d",
     "unsup",
@@ -125,7 +133,7 @@ losses = (
 )
 figure = plotting.effects(change(found, "PSNR", losses), "change of PSNR, dB", "right is better")
 caption = "What each loss changes in PSNR against the truth: differences paired by five seeds with 95 % intervals."
-figures.show(figure, setup.run, "07_losses", caption)
+figures.show(figure, run.folder, "07_losses", caption)
 
 # %% [markdown]
 # **What you see.** $L_{QNR}$ at the paper's weight 1 (`unsup` against `spec+spat`) costs 1.67 dB on the IKONOS scene and gains nothing on the other two; the paper has +2.92 dB. $L_d$ beside it gains
@@ -138,7 +146,7 @@ average = defaultdict(lambda: defaultdict(list))
 for row in rows:
     for name in ("PSNR", "QNR", "HQNR", "D_rho", "SAM"):
         average[row["scene"]][(row["arm"], name)].append(row[name])
-for scene, values in average.items():
+for place, values in average.items():
     kinds = list(dict.fromkeys(arm for arm, _ in values))
     table = {
         arm: {
@@ -149,10 +157,10 @@ for scene, values in average.items():
     }
     figure = plotting.heat(table, evaluation.LARGER_IS_BETTER, "EXP", {"PSNR": 2, "SAM": 2})
     caption = (
-        f"Metrics without truth beside PSNR (dB) and SAM (degrees) against it, {scene}, means over five seeds (EXP, GSA: "
+        f"Metrics without truth beside PSNR (dB) and SAM (degrees) against it, {place}, means over five seeds (EXP, GSA: "
         "none); blue: better than EXP, red: worse, scale per column."
     )
-    figures.show(figure, setup.run, f"07_table_{scene.replace(':', '_')}", caption)
+    figures.show(figure, run.folder, f"07_table_{place.replace(':', '_')}", caption)
     rank = {
         n: stats.spearmanr(
             [table[a][n] for a in kinds], [table[a]["PSNR"] for a in kinds]
@@ -160,7 +168,7 @@ for scene, values in average.items():
         for n in ("QNR", "HQNR", "D_rho")
     }
     print(
-        scene,
+        place,
         "rank correlation with PSNR over the arms:",
         {n: round(float(r), 2) for n, r in rank.items()},
     )
@@ -186,7 +194,7 @@ controls = (
 )
 figure = plotting.effects(change(found, "PSNR", controls), "change of PSNR, dB", "right is better")
 caption = "Controls of L_d: PSNR against training without L_d (first two) and against L_d with Wald's sentence (last three)."
-figures.show(figure, setup.run, "07_controls", caption)
+figures.show(figure, run.folder, "07_controls", caption)
 
 # %% [markdown]
 # **What you see.** Adapted to nonsense or to the opposite sentence, CLIP supervises as well as with Wald's: six differences between -.05 and +.11 dB, none clear below 0. So after the paper's Stage I the
@@ -201,10 +209,10 @@ figures.show(figure, setup.run, "07_controls", caption)
 # %%
 rows, facts = recorded("C_prompts")
 figure = plotting.effects(
-    change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
+    change(tables.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
 )
 caption = "PSNR with other sentences, and without L_d, against Wald's sentence; CLIP adapted to each sentence."
-figures.show(figure, setup.run, "07_prompts", caption)
+figures.show(figure, run.folder, "07_prompts", caption)
 
 # %% [markdown]
 # **What you see.** No sentence differs from Wald's beyond chance on the IKONOS scene (three seeds): from -.26 dB ("an image", which says nothing of fusion) to +.02 (houses and fields), and training without $L_d$ lies
@@ -212,11 +220,11 @@ figures.show(figure, setup.run, "07_prompts", caption)
 
 # %%
 rows, facts = recorded("F_stage_one")
-found = sweep.effects(rows, facts)
+found = tables.effects(rows, facts)
 enough = [cell for cell in change(found, "PSNR") if cell["n"] > 2]
 figure = plotting.effects(enough, "change of PSNR, dB", "right is better")
 caption = "PSNR of the fused image with other forms of Stage I, against the paper's (the RGB stem, with two seeds, is left out)."
-figures.show(figure, setup.run, "07_stage_one", caption)
+figures.show(figure, run.folder, "07_stage_one", caption)
 for cell in change(found, "direction cosine"):
     print(
         f"direction cosine of the truth: {cell['arm']:>16} {cell['difference']:+.2f} (n = {cell['n']})"
@@ -228,7 +236,7 @@ for cell in change(found, "direction cosine"):
 
 # %%
 rows, facts = recorded("B_backbones")
-found = change(sweep.effects(rows, facts, by=("scene", "backbone")), "PSNR")
+found = change(tables.effects(rows, facts, by=("scene", "backbone")), "PSNR")
 named = [
     {**cell, "arm": cell["backbone"], "against": "training without it"}
     for cell in found
@@ -236,7 +244,7 @@ named = [
 ]
 figure = plotting.effects(named, "change of PSNR by L_d, dB", "right is better")
 caption = "What L_d changes in PSNR for each backbone."
-figures.show(figure, setup.run, "07_backbones", caption)
+figures.show(figure, run.folder, "07_backbones", caption)
 
 # %% [markdown]
 # **What you see.** On the synthetic scene $L_d$ changes no backbone beyond chance (three seeds): from -.21 dB (ArbRPN) to +.66 (PanNet), with intervals of .5 to 3 dB on each side: 60 steps of 2 patches are few. LFormer (-1.71 dB) and PanMamba (+.46) have two seeds, and are left out
@@ -244,7 +252,7 @@ figures.show(figure, setup.run, "07_backbones", caption)
 
 # %%
 rows, facts = recorded("E_robustness")
-found = sweep.effects(rows, facts, by=("scene", "fault"))
+found = tables.effects(rows, facts, by=("scene", "fault"))
 named = [
     {**cell, "arm": cell["fault"] or "no fault", "against": "training without it"}
     for cell in change(found, "PSNR")
@@ -254,13 +262,13 @@ caption = (
     "What L_d changes in PSNR under faults. noise: share of each band's standard deviation; haze: share of contrast lost; "
     "shift: PAN pixels; saturated: share of pixels at the top."
 )
-figures.show(figure, setup.run, "07_faults", caption)
+figures.show(figure, run.folder, "07_faults", caption)
 psnr = defaultdict(list)
 for row in rows:
     psnr[row["fault"] or "none", row["arm"]].append(row["PSNR"])
-for (fault, arm), values in psnr.items():
+for (name, arm), values in psnr.items():
     if arm in ("EXP", "GSA", "unsup"):
-        print(f"{fault:>15} {arm:>6} PSNR {np.mean(values):.2f} (n = {len(values)})")
+        print(f"{name:>15} {arm:>6} PSNR {np.mean(values):.2f} (n = {len(values)})")
 
 # %% [markdown]
 # **What you see.** What $L_d$ changes under faults is unclear: two seeds give intervals of a decibel and more, and one of nine differences is clear (+.32 dB with light haze), about what chance brings. Clear without any interval is another thing: when PAN is one or two
@@ -291,10 +299,10 @@ for (train, test, arm), values in cross.items():
 # %%
 rows, facts = recorded("G_supervisor")
 figure = plotting.effects(
-    change(sweep.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
+    change(tables.effects(rows, facts), "PSNR"), "change of PSNR, dB", "right is better"
 )
 caption = "Other ways to let language supervise: against no language, and with the text swapped for a wrong one."
-figures.show(figure, setup.run, "07_supervisor", caption)
+figures.show(figure, run.folder, "07_supervisor", caption)
 
 # %% [markdown]
 # **What you see.** Swapping the text for its *opposite* costs .6 to 2.3 dB on the IKONOS and the synthetic scene in every variant: a text can harm. But nonsense does as well as the right text in both variants where it was tried
@@ -331,7 +339,7 @@ print(
 # *Expected:* +.23 dB, .19 to .28.
 
 # %% tags=["exercise-1"]
-rows, _ = sweep.load(claims.results_folder() / "A_losses.csv")
+rows, _ = tables.load(claims.results_folder() / "A_losses.csv")
 psnr = {(row["arm"], row["seed"]): row["PSNR"] for row in rows if row["scene"] == "wv2_urban"}
 mean, low, high = 0.0, 0.0, 0.0
 # your code

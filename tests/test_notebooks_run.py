@@ -67,7 +67,7 @@ def small_parameters():
             ):
                 found[name] = max(2, default // 10)
     assert found, "no notebook declares a number of steps"
-    return {**found, "scene_seed": 5, "seeds": "3,4", "sensor": "IKONOS", "backbone": "pnn"}
+    return {**found, "scene": "synthetic:5", "seeds": "3,4", "sensor": "IKONOS", "backbone": "pnn"}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_chain_writes_all_results(chain_run):
     for key, metrics in (("full", FULL), ("reduced", REDUCED)):
         assert set(results["l_d_effect"][key]) >= metrics
         assert all(
-            {"difference", "ci95", "n"} <= set(v) for v in results["l_d_effect"][key].values()
+            {"difference", "t95", "n"} <= set(v) for v in results["l_d_effect"][key].values()
         )
     assert len(results["failures"]) >= 3 and all(
         f["case"] and f["what"] for f in results["failures"]
@@ -166,7 +166,7 @@ def test_chain_runs_on_a_real_pair(real_data, tmp_path):
     scene = real_data / "gf2_train_0"
     command = [sys.executable, "-m", "clippan_lite", "chain", "--out", "run", "--sensor", "GF2"]
     command += ["--pan", str(scene / "pan.tif"), "--ms", str(scene / "ms.tif")]
-    command += ["-p", "train_steps", "4", "-p", "adapt_steps", "3", "-p", "seeds", "0,1"]
+    command += ["-p", "steps", "4", "-p", "adapt_steps", "3", "-p", "seeds", "0,1"]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment(tmp_path / "home"), capture_output=True, text=True
     )

@@ -59,7 +59,7 @@ def test_what_was_made_is_loaded(tmp_path, capsys):
     for what in ("scene", "supervisor", "network"):
         assert f"{what}: none kept for these settings, making it now" in text
     second = run_of(tmp_path, **settings)
-    again, _ = second.network(seed=0), second.supervisor
+    again, _, _ = second.network(seed=0), second.supervisor, second.pair
     text = capsys.readouterr().out
     assert text.count("loaded") == 3 and "making" not in text
     pair = first.pair
@@ -135,4 +135,5 @@ def test_a_chapter_does_not_overwrite_a_setting(path):
             if isinstance(node, ast.alias):
                 stored.add(node.asname or node.name)
             nodes += ast.iter_child_nodes(node)
-    assert not stored & {*Experiment().flat(), "recipe", "adapt_recipe", *OWN}
+    declared = notebooks.declared(notebooks.read_source(path), path.stem)
+    assert not stored & {*Experiment().flat(), "recipe", "adapt_recipe", *declared}

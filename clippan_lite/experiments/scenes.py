@@ -12,6 +12,11 @@ from clippan_lite.runtime import files
 SYNTHETIC = "synthetic:"  # a seed follows
 
 
+def seed_of(scene: str) -> int:
+    """Seed of a synthetic scene; 0 for another one."""
+    return int(scene.partition(SYNTHETIC)[2] or 0)
+
+
 def folder_of(scene: str) -> Path:
     """The folder of a scene that is not synthetic.
 
@@ -70,8 +75,7 @@ def read(scene: str, size: int, sensor: str, convention: str) -> Pair:
         The pair. Of a real one the largest part without nodata.
     """
     if scene.startswith(SYNTHETIC):
-        seed = int(scene.removeprefix(SYNTHETIC))
-        return synthetic.make_scene(seed, size, sensor, convention)
+        return synthetic.make_scene(seed_of(scene), size, sensor, convention)
     folder, named = folder_of(scene), scene.partition("@")[2]
     if named:
         return largest_valid(geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", named))

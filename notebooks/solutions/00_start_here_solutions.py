@@ -17,10 +17,11 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite.experiments import steps
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
+from clippan_lite import experiments
+
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
 
 # %% [markdown]
 # **Exercise 1.** How wide is an MS pixel on the ground? PAN's geotransform is in `pair.georef["transform"]`; its `a` is the width of a pixel in metres.

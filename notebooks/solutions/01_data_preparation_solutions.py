@@ -19,11 +19,11 @@
 # %%
 import numpy as np
 
-from clippan_lite.experiments import steps
+from clippan_lite import experiments
 from clippan_lite.physics import degrade
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
 rgb, ratio = pair.sensor.rgb, pair.ratio
 
 # %% [markdown]

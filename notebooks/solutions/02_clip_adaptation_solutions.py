@@ -17,14 +17,14 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import prompts
-from clippan_lite.experiments import probes, steps
+from clippan_lite import experiments, prompts
+from clippan_lite.experiments import probes
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
-clip_model = steps.get_clip(setup)
-supervisor = steps.get_supervisor(setup, pair, clip_model)
-views = probes.held_out_views(pair, clip_model.input_size, pair.truth, device=setup.on)
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
+clip_model = run.clip
+supervisor = run.supervisor
+views = probes.held_out_views(pair, clip_model.input_size, pair.truth, device=run.device)
 
 # %% [markdown]
 # **Exercise 1.** Ask the un-adapted CLIP with the sentences of `prompts.get("nonsense")`: `probes.unadapted`, then `probes.figures`. *Expected:* it names a third of
@@ -34,7 +34,7 @@ views = probes.held_out_views(pair, clip_model.input_size, pair.truth, device=se
 nonsense = None
 # begin solution
 nonsense = probes.figures(
-    probes.unadapted(pair, clip_model, prompts.get("nonsense"), setup.on), views
+    probes.unadapted(pair, clip_model, prompts.get("nonsense"), run.device), views
 )
 # end solution
 if nonsense is not None:

@@ -17,29 +17,26 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from dataclasses import replace
-
 import torch
 
-from clippan_lite import batches, losses, training
+from clippan_lite import batches, experiments, losses, training
 from clippan_lite.config import TrainConfig
-from clippan_lite.experiments import steps
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
 one_patch = TrainConfig(batch=1, stride=1, crops_in_turn=1, seed=2)
-batch = batches.Batches([pair], one_patch, device=setup.on).draw(step=0)["full"]
+crops = batches.Batches([pair], one_patch, device=run.device).draw(step=0)["full"]
 
 # %% [markdown]
-# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, batch)` and `losses.spatial(x, batch)` of EXP
-# itself, `x = batch.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
+# **Exercise 1.** What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP
+# itself, `x = crops.exp`. *Expected:* `spectral` has almost nothing against it (0.01), `spatial` twenty times as much.
 
 # %% tags=["exercise-1"]
 spectral = spatial = None
 # begin solution
 with torch.no_grad():
-    spectral = losses.spectral(batch.exp, batch).item()
-    spatial = losses.spatial(batch.exp, batch).item()
+    spectral = losses.spectral(crops.exp, crops).item()
+    spatial = losses.spatial(crops.exp, crops).item()
 # end solution
 print("EXP: spectral", spectral, "| spatial", spatial)
 
@@ -47,15 +44,15 @@ print("EXP: spectral", spectral, "| spatial", spatial)
 assert spatial > 5 * spectral
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`from dataclasses import replace`, then `replace(setup.train_config(False, 0), steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]
 reached = {}
 # begin solution
 for weight in (1e-6, 1.0):
-    config = replace(setup.train_config(False, 0), steps=20, qnr=weight)
-    _, history = training.train(pair, config, device=setup.on, progress=False)
+    config = run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=weight)
+    _, history = training.train(pair, config, device=run.device, progress=False)
     reached[weight] = sum(row["qnr"] for row in history[-5:]) / 5
 # end solution
 print("qnr at the end, by its weight:", reached)

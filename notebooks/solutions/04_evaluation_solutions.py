@@ -18,11 +18,12 @@
 
 # %%
 
-from clippan_lite.experiments import statistics, steps
+from clippan_lite import experiments
+from clippan_lite.experiments import statistics
 from clippan_lite.metrics import evaluation, faults
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
 judge = pair
 
 # %% [markdown]
@@ -30,18 +31,20 @@ judge = pair
 # one pixel (.88 to .95) and stays above the truth's: a fault that pays.
 
 # %% tags=["exercise-1"]
-qnr = {}
+by_blur = {}
 # begin solution
 for blur in (0.0, 0.5, 1.0, 1.5):
-    qnr[blur] = evaluation.at_full_resolution(faults.graded(judge.truth, blur=blur), judge)["QNR"]
+    by_blur[blur] = evaluation.at_full_resolution(faults.graded(judge.truth, blur=blur), judge)[
+        "QNR"
+    ]
 # end solution
-print("QNR of the truth, by its blur:", {blur: round(value, 3) for blur, value in qnr.items()})
+print("QNR of the truth, by its blur:", {blur: round(q, 3) for blur, q in by_blur.items()})
 
 # %%
-assert qnr[0.0] < qnr[0.5] < qnr[1.0]
+assert by_blur[0.0] < by_blur[0.5] < by_blur[1.0]
 
 # %% [markdown]
-# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effect`), and judge
+# **Exercise 2.** Two methods on three seeds, PSNR in dB, are given. Is the second one better? Give the 95 % interval of the mean difference, paired by seed (`statistics.paired_effects`), and judge
 # by the spread of the two rows alone. *Expected:* paired, yes ([+0.17, +0.25]); the rows, a deviation of 1 dB each, overlap all over.
 
 # %% tags=["exercise-2"]
@@ -49,7 +52,7 @@ one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]
 other = [{"PSNR": v} for v in (28.3, 29.2, 30.33)]
 effect = None
 # begin solution
-effect = statistics.paired_effect(other, one)["PSNR"]
+effect = statistics.paired_effects(other, one)["PSNR"]
 # end solution
 print(
     "difference:",
@@ -60,4 +63,4 @@ print(
 )
 
 # %%
-assert effect["ci95"][0] > 0 and statistics.over_seeds(one)[1]["PSNR"] > 4 * effect["difference"]
+assert effect["t95"][0] > 0 and statistics.over_seeds(one)[1]["PSNR"] > 4 * effect["difference"]

@@ -17,14 +17,13 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
-from clippan_lite import classical, fusion
+from clippan_lite import classical, experiments, fusion
 from clippan_lite.data import registration, synthetic
-from clippan_lite.experiments import steps
 from clippan_lite.metrics import evaluation
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
-network = steps.get_network(setup, pair, None, False, setup.seed_list[0])
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
+network = run.network(False, run.seeds[0])
 
 # %% [markdown]
 # **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).

@@ -20,14 +20,13 @@
 import numpy as np
 import rasterio
 
-from clippan_lite import data
+from clippan_lite import data, experiments
 from clippan_lite.data import geotiff
-from clippan_lite.experiments import steps
 from clippan_lite.large_scenes import fusing
 
-setup = steps.Setup()
-pair = steps.get_pair(setup)
-files = steps.scene_files(setup)
+run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
+pair = run.pair
+files = run.files
 
 # %% [markdown]
 # **Exercise 1.** Fuse the scene with GSA in windows of 64 and of 512 PAN pixels and subtract the two products. *Expected:* at most one digital number: the means and covariances are those of
@@ -38,8 +37,8 @@ largest = None
 # begin solution
 images = {}
 for side in (64, 512):
-    out = setup.run / f"06_exercise_{side}.tif"
-    fusing.fuse_scene(*files, out, setup.sensor, method="GSA", window=side, progress=False)
+    out = run.folder / f"06_exercise_{side}.tif"
+    fusing.fuse_scene(*files, out, pair.sensor.name, method="GSA", window=side, progress=False)
     with rasterio.open(out) as file:
         images[side] = file.read().astype(float)
 largest = abs(images[64] - images[512]).max()
@@ -62,10 +61,10 @@ valid = pair.pan.new_tensor(valid).bool()
 holed = data.replace(
     pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None
 )
-folder = geotiff.write_pair(setup.run / "06_exercise_stripe", holed)
-out = setup.run / "06_exercise_stripe.tif"
+folder = geotiff.write_pair(run.folder / "06_exercise_stripe", holed)
+out = run.folder / "06_exercise_stripe.tif"
 fusing.fuse_scene(
-    folder / "pan.tif", folder / "ms.tif", out, setup.sensor, method="GSA", progress=False
+    folder / "pan.tif", folder / "ms.tif", out, pair.sensor.name, method="GSA", progress=False
 )
 with rasterio.open(out) as file:
     share = float((file.read(1) == file.nodata).mean())

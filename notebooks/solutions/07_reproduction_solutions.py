@@ -20,14 +20,14 @@
 import numpy as np
 from scipy import stats
 
-from clippan_lite.experiments import claims, sweep
+from clippan_lite.experiments import claims, tables
 
 # %% [markdown]
 # **Exercise 1.** The table of study A has PSNR for each seed. Compute the mean difference of `unsup +L_d` and `unsup` on `wv2_urban`, paired by seed, and its 95 % interval, with numpy and `stats.t.ppf` alone.
 # *Expected:* +.23 dB, .19 to .28.
 
 # %% tags=["exercise-1"]
-rows, _ = sweep.load(claims.results_folder() / "A_losses.csv")
+rows, _ = tables.load(claims.results_folder() / "A_losses.csv")
 psnr = {(row["arm"], row["seed"]): row["PSNR"] for row in rows if row["scene"] == "wv2_urban"}
 mean, low, high = 0.0, 0.0, 0.0
 # begin solution
