@@ -90,7 +90,11 @@ def pad_to_grid(x: torch.Tensor, grid: int) -> torch.Tensor:
 
 
 def box_mean(x: torch.Tensor, size: int) -> torch.Tensor:
-    """Mean over ``size`` x ``size`` pixels (odd), borders replicated."""
+    """Mean over ``size`` x ``size`` pixels (odd), borders replicated.
+
+    It rounds otherwise than :func:`clippan_lite.physics.windows.box_mean`, which metrics use; saved
+    networks were trained with this one.
+    """
     x = nn.functional.pad(x, (size // 2,) * 4, mode="replicate")
     rows = nn.functional.avg_pool2d(x, (size, 1), stride=1)
     return nn.functional.avg_pool2d(rows, (1, size), stride=1)
