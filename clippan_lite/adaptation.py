@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from clippan_lite import classical, losses
+from clippan_lite import losses
 from clippan_lite.adapter import Supervisor
 from clippan_lite.batches import check_native
 from clippan_lite.callbacks import History, Steps, read_row
+from clippan_lite.classical.examples import check_examples, hrms_examples
 from clippan_lite.clip import Clip, load_clip
 from clippan_lite.config import AdaptConfig
 from clippan_lite.data import Pair, Patches, reduced
 from clippan_lite.prompts import PromptSet, get
 
-#: Classical methods whose results "mixed" shows as HRMS, a random one per crop, so that no single
-#: method's look is learned.
-MIXED = ("BDSD", "GSA", "MTF-GLP-HPM")
 REACH, REACH_REDUCED = 32, 56  # PAN pixels that filters reach; one scale down over more ground
 
 
@@ -115,37 +113,6 @@ def principal_bands(pair: Pair, gain: torch.Tensor) -> torch.Tensor:
     axes = axes[:, :3] * axes[:, :3].sum(0).sign()  # brighter ground stays brighter
     weights = 0.2 * axes.T / (spread[:3, None] / bands.shape[1] ** 0.5)
     return torch.cat([weights, 0.5 - weights @ mean], 1).float()
-
-
-def check_examples(examples: str) -> None:
-    """Refuse a name that :func:`hrms_examples` does not know (ValueError with the known ones)."""
-    methods = [name for name in classical.METHODS if name != "EXP"]
-    known = ("mixed", "reduced", *methods)
-    if examples not in known:
-        raise ValueError(f"unknown HRMS examples {examples!r}: expected one of {', '.join(known)}")
-
-
-def hrms_examples(pair: Pair, examples: str = "mixed") -> dict[str, torch.Tensor]:
-    """Images ``(C, H, W)`` in DN that Stage I takes for HRMS, under names that begin with "hrms".
-
-    Args:
-        pair: the scene.
-        examples: ``"mixed"`` (:data:`MIXED`), one classical method, or ``"reduced"``: the truth of
-            a pair made by :func:`clippan_lite.data.reduced`.
-
-    Raises:
-        ValueError: unknown method, or no truth for ``"reduced"``.
-    """
-    check_examples(examples)
-    if examples == "reduced":
-        if pair.truth is None:
-            raise ValueError(
-                f"examples='reduced' needs a pair with truth, found {pair.name}; "
-                "pass data.reduced(pair)"
-            )
-        return {"hrms": pair.truth}
-    methods = MIXED if examples == "mixed" else (examples,)
-    return {f"hrms {method}": classical.fuse(method, pair) for method in methods}
 
 
 def stage_one_views(

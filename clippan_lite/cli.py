@@ -178,22 +178,14 @@ def _chain(arguments: Namespace) -> int:
     from clippan_lite.course import chain
     from clippan_lite.runtime import notebooks
 
-    parameters: dict[str, object] = {}
-    for name, value in arguments.parameters:
-        if name in parameters:
-            raise ValueError(f"parameter {name} is given twice: give it once")
-        parameters[name] = value
-    if bool(arguments.pan) != bool(arguments.ms):
-        have, lack = ("--pan", "--ms") if arguments.pan else ("--ms", "--pan")
-        raise ValueError(f"{have} is given without {lack}: a pair needs --pan, --ms and --sensor")
-    if arguments.pan and not (arguments.sensor or "sensor" in parameters):
-        raise ValueError("a pair needs --sensor too: clippan-lite sensors lists the names")
+    given = list(arguments.parameters)
     for name in ("pan", "ms", "sensor"):
-        value = getattr(arguments, name)
-        if value and name in parameters:
-            raise ValueError(f"--{name} and -p {name} are both given: give one of them")
-        if value:
-            parameters[name] = value
+        if getattr(arguments, name):
+            given.append((name, getattr(arguments, name)))
+    parameters = dict(given)
+    for name in parameters:
+        if [other for other, _ in given].count(name) > 1:
+            raise ValueError(f"parameter {name} is given twice: give it once")
     try:
         chain.run_chain(arguments.out, parameters, resume=arguments.resume)
     except notebooks.NotebookFailed as error:

@@ -8,7 +8,6 @@ when a CLIP is loaded.
 
 import difflib
 import functools
-import hashlib
 import json
 import logging
 import re
@@ -21,7 +20,8 @@ from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+
+from clippan_lite.runtime.weights import load_weights, short_hash
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled_clip.safetensors"
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
@@ -304,8 +304,8 @@ def _bundled(file: Path | None, tag: str, random_weights: bool) -> Clip:
     model, tokenizer = build_bundled(config)
     if random_weights:
         return assembled(model, tokenizer, config, "bundled", "random weights")
-    _load_weights(model, weights)
-    return assembled(model, tokenizer, config, "bundled", _short_hash(weights))
+    load_weights(model, weights)
+    return assembled(model, tokenizer, config, "bundled", short_hash(weights))
 
 
 def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) -> Clip:
@@ -345,7 +345,7 @@ def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) 
     finally:
         logging.disable(level)
     if file:
-        _load_weights(model, file)
+        load_weights(model, file)
     channels = {"mean": model.visual.image_mean, "std": model.visual.image_std}
     return assembled(model, tokenizer, open_clip.get_model_config(clip) | channels, clip, origin)
 
@@ -357,9 +357,6 @@ def assembled(
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     size, dim = config["vision_cfg"]["image_size"], config["embed_dim"]
     return Clip(model, tokenize, size, mean, std, dim, name, f"{name} ({origin})")
-
-
-# Weights files
 
 
 def local_file(pretrained: str | Path | None) -> Path | None:
@@ -380,50 +377,4 @@ def weights_stamp(clip: str, pretrained: str = "") -> str:
     if path is None or not path.is_file():
         return ""
     facts = path.stat()
-    return _short_hash(path) if path == BUNDLED else f"{facts.st_size}-{facts.st_mtime_ns}"
-
-
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Copy the weights of a file into a model; what does not fit is a ValueError of one line."""
-    try:
-        model.load_state_dict(_read_weights(path))
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        first = textwrap.shorten(lines[min(1, len(lines) - 1)].strip(), 120, placeholder=" ...")
-        raise ValueError(
-            f"{path.name} holds weights of another architecture than expected ({first}); "
-            "name theirs with clip"
-        ) from error
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a file by name, without a wrapping ``state_dict`` or ``module``; runs no code."""
-    from safetensors.torch import load_file
-
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of TorchScript, which is refused
-            content: object = (
-                load_file(path)
-                if path.suffix == ".safetensors"
-                else torch.load(path, map_location="cpu", weights_only=True)
-            )
-    except Exception as error:  # torch's own text is long, and advises to run the file's code
-        raise ValueError(
-            f"{path.name} is no intact weights file ({type(error).__name__}): expected "
-            "safetensors, or a .pt with the tensors of a state_dict alone (OpenAI's own .pt is a "
-            "program: use its tag); get it again"
-        ) from error
-    if isinstance(content, dict):
-        content = content.get("state_dict", content)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path.name}: expected the tensors of a state_dict, found a {type(content).__name__}"
-        )
-    tensors = {str(k): value for k, value in content.items() if isinstance(value, torch.Tensor)}
-    for prefix in ("state_dict.", "module."):
-        consume_prefix_in_state_dict_if_present(tensors, prefix)
-    return tensors
-
-
-def _short_hash(path: Path) -> str:
-    return "sha256 " + hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    return short_hash(path) if path == BUNDLED else f"{facts.st_size}-{facts.st_mtime_ns}"

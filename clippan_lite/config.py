@@ -108,6 +108,9 @@ class StageSettings(Settings):
             ValueError: a setting out of its bounds, or a weight of an unknown term.
         """
         super().__post_init__()
+        own = {rule.name for rule in fields(self)}
+        if own & self.terms.keys():
+            raise ValueError(f"loss terms are named like settings: {own & self.terms.keys()}")
         for name, weight in self.weights.items():
             self.terms.check(name)
             check(f"the weight {name}", weight, WEIGHT)

@@ -11,10 +11,11 @@ import torch
 
 from clippan_lite import backbones, checkpoints, losses
 from clippan_lite.batches import Batches
-from clippan_lite.callbacks import Callback, History, Processes, Steps, read_row
+from clippan_lite.callbacks import Callback, History, Steps, read_row
 from clippan_lite.config import TrainConfig, digest, recipe
 from clippan_lite.data import Pair
 from clippan_lite.runtime import files
+from clippan_lite.runtime.processes import Processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from clippan_lite import adaptation, checkpoints, data
+from clippan_lite.classical import examples
 from clippan_lite.config import AdaptConfig
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.experiments import probes
 
 
 def test_mixed_examples_show_three_methods_and_reduced_ones_true_ms(small_pair):
-    mixed = adaptation.hrms_examples(small_pair)
+    mixed = examples.hrms_examples(small_pair)
     assert [name.split(" ", 1)[1] for name in mixed] == ["BDSD", "GSA", "MTF-GLP-HPM"]
     patches = data.Patches(small_pair, 64, extra=mixed)
     generator = torch.Generator().manual_seed(0)
@@ -23,15 +24,15 @@ def test_mixed_examples_show_three_methods_and_reduced_ones_true_ms(small_pair):
         shown |= {name for name in mixed if torch.equal(views["hrms"][i], batch[name][i])}
     assert shown == set(mixed)
     reduced = data.reduced(dataclasses.replace(small_pair, truth=None))
-    assert torch.equal(adaptation.hrms_examples(reduced, "reduced")["hrms"], small_pair.ms)
+    assert torch.equal(examples.hrms_examples(reduced, "reduced")["hrms"], small_pair.ms)
 
 
 def test_examples_that_cannot_be_are_refused(small_pair, random_clip):
     with pytest.raises(ValueError, match="needs a pair with truth"):
-        adaptation.hrms_examples(dataclasses.replace(small_pair, truth=None), "reduced")
+        examples.hrms_examples(dataclasses.replace(small_pair, truth=None), "reduced")
     message = "unknown HRMS examples 'EXP': expected one of mixed, reduced, Brovey"
     with pytest.raises(ValueError, match=message):
-        adaptation.hrms_examples(small_pair, "EXP")
+        examples.hrms_examples(small_pair, "EXP")
     with pytest.raises(ValueError, match=message):
         adaptation.adapt(small_pair, random_clip, None, AdaptConfig(examples="EXP"))
 

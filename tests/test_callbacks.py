@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from clippan_lite import training
-from clippan_lite.callbacks import Processes, Steps, read_row, stop_signal
+from clippan_lite.callbacks import Steps, read_row, stop_signal
 from clippan_lite.config import TrainConfig
+from clippan_lite.runtime.processes import Processes
 
 
 def test_progress_is_drawn_at_most_once_a_second(small_pair, capsys):

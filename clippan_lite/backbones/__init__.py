@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clippan_lite.backbones.common import Fusion, conv, silence
 
-__all__ = ["REGISTRY", "Fusion", "check", "conv", "cost", "create", "register", "silence"]
 
 #: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
 REGISTRY: dict[str, str | type[Fusion]] = {

@@ -7,13 +7,3 @@ readers need rasterio or h5py.
 
 from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes, with_bands
 from clippan_lite.data.patches import Patches, valid_corners
-
-__all__ = [
-    "Pair",
-    "Patches",
-    "largest_valid",
-    "reduced",
-    "split_scenes",
-    "valid_corners",
-    "with_bands",
-]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from clippan_lite.physics import degrade
-from clippan_lite.physics.sensors import Sensor
+
+if TYPE_CHECKING:
+    from clippan_lite.physics.sensors import Sensor
 
 
 @dataclass

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clippan_lite import adaptation, backbones, classical, config, losses, prompts
+from clippan_lite import backbones, classical, config, losses, prompts
 from clippan_lite import clip as clips
+from clippan_lite.classical import examples
 from clippan_lite.config import AdaptConfig, Settings, StageSettings, TrainConfig, setting
 from clippan_lite.metrics import faults
 from clippan_lite.physics import degrade, sensors
@@ -156,7 +157,7 @@ class Experiment(Settings):
             known = ", ".join(classical.METHODS)
             raise ValueError(f"unknown method {self.method!r}: expected one of {known}")
         backbones.check(self.train.backbone)
-        adaptation.check_examples(self.adapt.examples)
+        examples.check_examples(self.adapt.examples)
         faults.parse(self.fault)
         if load_clip:
             device = devices.pick(self.device)

@@ -44,38 +44,6 @@ from clippan_lite.losses.terms import (
     weighted_sum,
 )
 
-__all__ = [
-    "ADAPT_TERMS",
-    "KINDS",
-    "TERMS",
-    "Batch",
-    "Features",
-    "Guide",
-    "Term",
-    "Terms",
-    "against_truth",
-    "backward",
-    "balanced",
-    "band_to_pan",
-    "correlation",
-    "details_only",
-    "direction",
-    "direction_in_crops",
-    "drift",
-    "fusion_aware",
-    "inter_mcl",
-    "intra_mcl",
-    "mse_ssim",
-    "pseudo",
-    "quality",
-    "register",
-    "relation_to_pan",
-    "spatial",
-    "spectral",
-    "weighted_sum",
-    "words",
-]
-
 #: Terms of Stage I. All are computed and logged, those without a weight too.
 ADAPT_TERMS = Terms(
     inter=Term(inter_mcl),

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from clippan_lite.losses.terms import Batch, Tensor
-from clippan_lite.metrics import blocks, reference
+from clippan_lite.metrics import blocks
 from clippan_lite.physics import degrade
 from clippan_lite.physics.windows import box_mean
 
@@ -30,7 +30,7 @@ def mse_ssim(x: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"expected images of one shape, found {tuple(x.shape)}, {tuple(target.shape)}"
         )
-    ssim = reference.ssim_map(x.double(), target.double(), 1.0).mean()
+    ssim = blocks.ssim_map(x.double(), target.double(), 1.0).mean()
     return F.mse_loss(x, target) + 1 - ssim.to(x.dtype)
 
 

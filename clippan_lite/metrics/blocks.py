@@ -1,4 +1,4 @@
-"""Quality indices of blocks that do not overlap; metrics and losses share them.
+"""Quality indices of blocks that do not overlap, and SSIM; metrics and losses share them.
 
 Images are ``(B, C, H, W)`` in any unit; results do not change with the unit. UQI and Q2n need of a
 block only the means and the covariance matrix of its bands, so these are computed once, by one
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clippan_lite.physics.resample import check_mask
+from clippan_lite.physics.resample import check_mask, filter_last
 from clippan_lite.physics.windows import box_mean
 
 Tensor = torch.Tensor
@@ -206,3 +206,18 @@ def local_correlation(x: Tensor, y: Tensor, ratio: int) -> Tensor:
         cov = box_mean(dx * dy, size, "constant")
         rho.append(torch.where(flat, 0.0, cov / torch.where(flat, 1.0, vx * vy).sqrt()))
     return torch.cat(rho, 1)
+
+
+def ssim_map(x: Tensor, ref: Tensor, data_range: float) -> Tensor:
+    """SSIM of every whole 11 x 11 window of ``(B, C, H, W)``: ``(B, C, H - 10, W - 10)``."""
+    t = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
+    k = torch.exp(-0.5 * (t / 1.5) ** 2)
+    k = (k / k.sum())[None]
+
+    def local(z: Tensor) -> Tensor:
+        return filter_last(filter_last(z, k).mT, k).mT
+
+    mx, my = local(x), local(ref)
+    vx, vy, cov = local(x * x) - mx * mx, local(ref * ref) - my * my, local(x * ref) - mx * my
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    return (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))

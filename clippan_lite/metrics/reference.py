@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from clippan_lite.metrics import blocks, inputs
-from clippan_lite.physics.resample import check_whole, filter_last, mirror
+from clippan_lite.physics.resample import check_whole, mirror
 from clippan_lite.physics.windows import window_sum
 
 Tensor = torch.Tensor
@@ -57,7 +57,7 @@ def ssim(x: Tensor, ref: Tensor, data_range: float | None = None) -> Tensor:
         data_range = high - low or abs(high) or 1.0
     if not data_range > 0:
         raise ValueError(f"data_range: expected a number above 0, found {data_range!r}")
-    return ssim_map(x, ref, data_range).mean()
+    return blocks.ssim_map(x, ref, data_range).mean()
 
 
 def sam(x: Tensor, ref: Tensor) -> Tensor:
@@ -210,21 +210,6 @@ def consistency(
 def windows_inside(mask: Tensor, n: int) -> Tensor:
     """Which n x n windows of a mask ``(H, W)`` are wholly valid: ``(H - n + 1, W - n + 1)``."""
     return window_sum((~mask).double(), n) == 0
-
-
-def ssim_map(x: Tensor, ref: Tensor, data_range: float) -> Tensor:
-    """SSIM of every whole 11 x 11 window of ``(B, C, H, W)``: ``(B, C, H - 10, W - 10)``."""
-    t = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
-    k = torch.exp(-0.5 * (t / 1.5) ** 2)
-    k = (k / k.sum())[None]
-
-    def local(z: Tensor) -> Tensor:
-        return filter_last(filter_last(z, k).mT, k).mT
-
-    mx, my = local(x), local(ref)
-    vx, vy, cov = local(x * x) - mx * mx, local(ref * ref) - my * my, local(x * ref) - mx * my
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    return (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
 
 
 def q_map(x: Tensor, ref: Tensor, n: int) -> Tensor:

@@ -14,7 +14,6 @@ from clippan_lite.metrics.reference import (
     scc,
     scc_of,
     sobel,
-    ssim_map,
     windows_inside,
 )
 from clippan_lite.physics.degrade import (
@@ -85,7 +84,7 @@ def reduced(
         )
     mask = None if mask is None else mask[:h, :w]
     values = consistency(x, y, ratio, BLOCK, mask)
-    structure = ssim_map(x, y, peak)
+    structure = blocks.ssim_map(x, y, peak)
     if mask is None:
         values["SCC"] = scc(x, y)
     else:

@@ -1,20 +1,23 @@
 """Blur, decimation and interpolation between the PAN and the MS grid, in two named conventions.
 
-``"benchmark"``: MS pixel i sits at PAN index ``ratio * i + ratio // 2`` (interp23 and phase-ratio/2
-    decimation of the
-MATLAB toolboxes; benchmark data sets are made this way).
+``"benchmark"``: MS pixel i sits at PAN index ``ratio * i + ratio // 2``. Benchmark data sets are
+made this way, by interp23 and the decimation at phase ratio/2 of the MATLAB toolboxes.
+
 ``"geo"``: MS pixel i covers PAN pixels ``ratio * i`` to ``ratio * i + ratio - 1``, so its centre is
-    the PAN coordinate
-``ratio * i + (ratio - 1) / 2`` (area-aligned GeoTIFFs). Between the two lies half a PAN pixel for
-even ratios, and no shift by whole pixels removes it.
+the PAN coordinate ``ratio * i + (ratio - 1) / 2``. GeoTIFFs whose areas are aligned lie this way.
+
+Between the two lies half a PAN pixel for even ratios, and no shift by whole pixels removes it.
 
 All functions take ``(B, C, H, W)`` or ``(C, H, W)`` tensors of any floating dtype and device, in
 any unit, keep both, and are differentiable.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -33,7 +36,9 @@ from clippan_lite.physics.resample import (
     planes,
     upsample,
 )
-from clippan_lite.physics.sensors import Sensor
+
+if TYPE_CHECKING:
+    from clippan_lite.physics.sensors import Sensor
 
 __all__ = [
     "CONVENTIONS",
