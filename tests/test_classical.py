@@ -57,8 +57,8 @@ def test_exp_is_interpolation(pair):
     )
 
 
-# References: numpy in float64, one band at a time, each method as its paper tells it. They share the filters of
-# clippan_lite.physics.degrade with the code under test, and no statistics.
+# References: numpy in float64, one band at a time, each method as its paper tells it. They share
+# the filters of clippan_lite.physics.degrade with the code under test, and no statistics.
 
 
 def spread_like(x, like, spread):
@@ -71,7 +71,7 @@ def brovey(ms, pan, up, low, small, sensor, convention):
 
 
 def gihs(ms, pan, up, low, small, sensor, convention):
-    """The transform of Tu et al. in matrix form: any orthonormal basis whose first axis is the intensity."""
+    """The transform of Tu et al. as a matrix: an orthonormal basis whose first axis is I."""
     n = len(up)
     basis = np.linalg.qr(np.concatenate([np.ones((n, 1)), np.eye(n)[:, 1:]], 1))[0]
     parts = basis.T @ up.reshape(n, -1)
@@ -139,7 +139,7 @@ def sfim(ms, pan, up, low, small, sensor, convention):
 
 
 def seen(p, pan, sensor, convention):
-    """Matched PAN as each camera sees it; its offset is kept from the kernels, whose DC gain is 0.9988."""
+    """Matched PAN as each camera sees it; the kernels, of DC gain 0.9988, keep its offset."""
     offset = np.array([[[q.mean() - q.std() / pan.std() * pan.mean()]] for q in p])
     small = degrade(torch.from_numpy(p - offset), sensor.mtf_ms, sensor.ratio, convention)
     return upsample(small, sensor.ratio, convention).numpy() + offset
@@ -232,7 +232,8 @@ def test_every_method_has_a_reference():
 def test_against_numpy(name, convention):
     sensor = get("WV2_4" if name != "BDSD" else "QB")  # QB: MTF gains that differ between bands
     pair = make(sensor, 96, 128, convention)
-    # Noise of its own in every image: a PAN that follows from the bands leaves least squares without a single answer.
+    # Noise of its own in every image: a PAN that follows from the bands leaves least squares
+    # without a single answer.
     noise = torch.Generator().manual_seed(1)
     ms = pair.ms + 20 * torch.randn(pair.ms.shape, generator=noise)
     pan = pair.pan + 20 * torch.randn(pair.pan.shape, generator=noise)
@@ -426,7 +427,8 @@ def test_fill_takes_the_nearest_block():
     got = common.fill(x, valid)
     assert torch.equal(got[:, valid], x[:, valid])
     assert got[0, 0, 1] == pytest.approx((0 + 8 + 9) / 3)
-    # No valid pixel in its blocks of 1 and 2, so the block of 4 x 4 gives the mean of its two blocks of 2 x 2.
+    # No valid pixel in its blocks of 1 and 2, so the block of 4 x 4 gives the mean of its two
+    # blocks of 2 x 2.
     assert (got[0, 2:, 4:] == (8.5 + 10.5) / 2).all()
     x[:, ~valid] = torch.nan
     assert torch.equal(common.fill(x, valid), got)

@@ -1,4 +1,4 @@
-"""Every classical method on every real pair, against the figures of an independent judge for other people's code."""
+"""Every classical method on every real pair, against an independent judge of others' code."""
 
 import json
 from functools import lru_cache
@@ -11,7 +11,8 @@ from clippan_lite import classical, metrics
 from clippan_lite.physics.degrade import wald
 from clippan_lite.physics.sensors import get, with_bits
 
-# HQNR (decimated) at full resolution and ERGAS at reduced resolution; the smallest scene has no figures for the latter.
+# HQNR (decimated) at full resolution and ERGAS at reduced resolution; the smallest scene has no
+# figures for the latter.
 JUDGE = {
     "wv2_urban": {
         "EXP": (0.8836, 7.652),
@@ -123,8 +124,8 @@ JUDGE = {
     },
 }
 
-# Of plain interpolation, where nothing is left to choose: D_s, QNR, D_lambda_K and HQNR (decimated), the same two
-# undecimated, D_rho; PSNR, ERGAS, SAM, Q2n, SSIM.
+# Of plain interpolation, where nothing is left to choose: D_s, QNR, D_lambda_K and HQNR
+# (decimated), the same two undecimated, D_rho; PSNR, ERGAS, SAM, Q2n, SSIM.
 EXP = {
     "wv2_urban": (
         0.0936,
@@ -227,7 +228,7 @@ def test_methods_are_not_worse_than_the_judges(real_data, scene):
 @pytest.mark.real
 @pytest.mark.parametrize("scene", ["spacenet6_rotterdam_2", "spacenet6_rotterdam_3"])
 def test_leaving_nodata_out_does_not_cost_quality(real_data, scene):
-    """The judge's methods took nodata for dark ground; with a mask ours do not, and still come to the same HQNR."""
+    """The judge's methods took nodata for dark ground. Ours leave it out, with the same HQNR."""
     ms, pan, sensor, mask = load(real_data / scene)
     for name, (hqnr, _) in JUDGE[scene].items():
         fused = classical.METHODS[name](ms, pan, sensor, mask=mask)

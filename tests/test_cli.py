@@ -122,7 +122,8 @@ def test_sensors_of_a_file_and_one_entry(capsys, tmp_path):
     assert "--show and a file" in refused(capsys, "sensors", str(path), "--show", "WV2")[1]
     assert refused(capsys, "sensors", "none.toml") == (
         2,
-        "clippan-lite: sensor file none.toml is not a file: give the path of a TOML file with a table per sensor\n",
+        "clippan-lite: sensor file none.toml is not a file: give the path of a TOML file with a "
+        "table per sensor\n",
     )
 
 

@@ -109,7 +109,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             if start + 2 < len(found)
             else ""
         )
-        body = f'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{page}{more}</ListBucketResult>'
+        space = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+        body = f"<ListBucketResult {space}>{page}{more}</ListBucketResult>"
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -405,7 +406,7 @@ def test_needs_no_torch():
 
 
 def image(path, bands, size, pixel, seed=0, offset=0.0, tiled=True, nodata=0):
-    """A GeoTIFF of random numbers at a place in UTM; tiles, as in a COG, unless the image is small."""
+    """A GeoTIFF of random numbers at a place in UTM; in tiles, as a COG, unless it is small."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(1, 10000, (bands, size, size), dtype=np.uint16)
     transform = rasterio.Affine(pixel, 0, 500_000 + offset, 0, -pixel, 4_000_000 - offset)

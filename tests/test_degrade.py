@@ -13,7 +13,7 @@ def rand(*shape, seed=0, dtype=torch.float64):
 
 
 def fwind1_kernel(gain, ratio, n=41):
-    """2-D kernel of the MATLAB toolboxes: sampled Gaussian response, inverse DFT, Kaiser window of revolution."""
+    """2-D kernel of the toolboxes: sampled Gaussian response, inverse DFT, round Kaiser window."""
     alpha = math.sqrt(((n - 1) / ratio / 2) ** 2 / (-2 * math.log(gain)))
     t = np.arange(n) - n // 2
     response = np.exp(-(t[:, None] ** 2 + t[None, :] ** 2) / (2 * alpha**2))

@@ -1,4 +1,4 @@
-"""EXP's figures on real pairs, against those that an independent judge (numpy and scipy, its own code) measured."""
+"""EXP's figures on real pairs, against those of an independent judge (numpy, scipy, own code)."""
 
 import pytest
 import rasterio
@@ -82,7 +82,8 @@ JUDGE = {
         "",
     ),
 }
-# The judge treats nodata in its own way: these two count blocks at its edge, and at reduced resolution all of it.
+# The judge treats nodata in its own way: these two count blocks at its edge, and at reduced
+# resolution all of it.
 DIFFER_WITH_NODATA = {"D_rho": 4e-3, "D_s_R": 2e-3}
 
 

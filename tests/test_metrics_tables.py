@@ -1,4 +1,4 @@
-"""Flavours, sliding and registration-aware metrics, masks, whole tables; references by loops, numpy and scipy."""
+"""Flavours, sliding and registration-aware metrics, masks, tables; against loops and numpy."""
 
 import itertools
 import math
@@ -379,8 +379,8 @@ def test_dead_bands_and_black_images_leave_the_rest_of_the_table(scene):
     assert float(metrics.ergas(truth * 1.1, truth, 4)) == pytest.approx(float(rest))
     black = metrics.full(0 * truth, 0 * ms, pan, SENSOR)
     assert {n for n, v in black.items() if not math.isfinite(v)} == {"R_SAM", "R_ERGAS"}
-    one = metrics.full(truth[:1], ms[:1], pan, replace(SENSOR, bands=("B",), wavelengths_nm=(485.0,), widths_nm=(70.0,),
-                                                       mtf_ms=(0.3,), rgb=(0, 0, 0)))  # fmt: skip
+    blue = {"bands": ("B",), "wavelengths_nm": (485.0,), "widths_nm": (70.0,), "mtf_ms": (0.3,)}
+    one = metrics.full(truth[:1], ms[:1], pan, replace(SENSOR, **blue, rgb=(0, 0, 0)))
     assert {n for n, v in one.items() if not math.isfinite(v)} == {"D_lambda", "QNR"}
     x = truth.clone().requires_grad_()
     (grad,) = torch.autograd.grad(metrics.d_s_regression(x, pan), x)

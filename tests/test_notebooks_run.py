@@ -1,4 +1,4 @@
-"""The notebooks run: each alone with its defaults (nbval), and all in a chain with other parameters (papermill)."""
+"""The notebooks run: each alone (nbval), and all in a chain with other parameters (papermill)."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_each_notebook_runs_and_prints_what_it_printed_before(tmp_path):
 
 
 def small_parameters():
-    """Other values than the defaults: a tenth of whatever counts training, other seeds, sensor and backbone."""
+    """Other values than the defaults: a tenth of the training, other seeds, sensor, backbone."""
     found = {}
     for path in CHAPTERS:
         for name, default in notebooks.declared(notebooks.read_source(path), path.stem).items():
@@ -162,7 +162,7 @@ def test_chain_writes_a_complete_report(chain_run):
 
 @pytest.mark.real
 def test_chain_runs_on_a_real_pair(real_data, tmp_path):
-    """GaoFen-2, the smallest real pair that a chain takes: the fused image is on PAN's grid, no truth is made up."""
+    """GaoFen-2, the smallest real pair: the fused image is on PAN's grid, no truth is made up."""
     scene = real_data / "gf2_train_0"
     command = [sys.executable, "-m", "clippan_lite", "chain", "--out", "run", "--sensor", "GF2"]
     command += ["--pan", str(scene / "pan.tif"), "--ms", str(scene / "ms.tif")]
@@ -180,7 +180,8 @@ def test_chain_runs_on_a_real_pair(real_data, tmp_path):
         ) == bands
     methods = json.loads((tmp_path / "run" / "results.json").read_text())["methods"]
     assert set(methods) >= METHODS and not any("truth" in row for row in methods.values())
-    # Figures of the classical rows measured with other people's code, see the reference tables of the test data.
+    # Figures of the classical rows measured with other people's code, see the reference tables of
+    # the test data.
     assert methods["EXP"]["full"]["HQNR"] == pytest.approx(0.8332, abs=1e-3)
     assert methods["EXP"]["reduced"]["ERGAS"] == pytest.approx(3.612, abs=5e-3)
     assert methods["GSA"]["reduced"]["ERGAS"] == pytest.approx(2.507, rel=0.02)

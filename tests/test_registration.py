@@ -320,7 +320,7 @@ def test_runs_register_and_keep_products_apart(files, tmp_path):
     assert plain.pair.pan_shift == (0, 0)
     assert registered.pair.pan_shift == pytest.approx((1.6, -0.8), abs=0.03)
     assert plain.supervisor_path != registered.supervisor_path
-    assert plain.network_path(False) != registered.network_path(False)
+    assert plain.network_path() != registered.network_path()
 
 
 def test_the_synthetic_scene_needs_no_shift(tmp_path):

@@ -25,7 +25,7 @@ def run_of(folder, **settings):
 def test_products_are_kept_apart_by_what_made_them(tmp_path):
     runs = [run_of(tmp_path, **changed) for changed in ({}, {"prompt": "wrong"}, {"qnr": 1.0})]
     paths = {
-        run.network_path(with_l_d, seed, scale)
+        run.network_path(run.config(with_l_d, seed), scale)
         for run in runs
         for with_l_d in (False, True)
         for seed in (0, 1)
@@ -39,14 +39,18 @@ def test_products_are_kept_apart_by_what_made_them(tmp_path):
 
 
 def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_path):
+    def without_l_d(sensor):
+        run = run_of(tmp_path, sensor=sensor)
+        return run.network_path(run.config(with_l_d=False))
+
     text = sensors.to_toml(sensors.get("WV2")).replace("[WV2]", "[MINE]")
     paths = []
     for name, content in (("a", text), ("b", text), ("c", text.replace("0.11", "0.12"))):
         (tmp_path / f"{name}.toml").write_text(content)
-        paths.append(run_of(tmp_path, sensor=f"{tmp_path}/{name}.toml").network_path(False))
+        paths.append(without_l_d(sensor=f"{tmp_path}/{name}.toml"))
     assert paths[0] == paths[1] != paths[2]
     (tmp_path / "a.toml").write_text(text.replace("0.11", "0.12"))
-    assert run_of(tmp_path, sensor=f"{tmp_path}/a.toml").network_path(False) == paths[2]
+    assert without_l_d(sensor=f"{tmp_path}/a.toml") == paths[2]
     names = [run_of(tmp_path, sensor=name) for name in ("WV2", "WorldView-2")]
     assert names[0].supervisor_path == names[1].supervisor_path
 
@@ -54,12 +58,12 @@ def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_pat
 def test_what_was_made_is_loaded(tmp_path, capsys):
     settings = {"size": 256, "adapt_steps": 1, "steps": 1, "device": "cpu"}
     first = run_of(tmp_path, **settings)
-    network = first.network(seed=0)
+    network = first.network()
     text = capsys.readouterr().out
     for what in ("scene", "supervisor", "network"):
         assert f"{what}: none kept for these settings, making it now" in text
     second = run_of(tmp_path, **settings)
-    again, _, _ = second.network(seed=0), second.supervisor, second.pair
+    again, _, _ = second.network(), second.supervisor, second.pair
     text = capsys.readouterr().out
     assert text.count("loaded") == 3 and "making" not in text
     pair = first.pair

@@ -425,7 +425,8 @@ def test_effects_against_a_hand_computed_example():
         "arm": "with", "against": "plain", "scene": "a", "metric": "ERGAS", "n": 4
     }  # fmt: skip
     assert found["difference"] == pytest.approx(-0.3) and found["better"] is True
-    # mean -0.3, deviation sqrt(0.1 / 3), Student's 97.5 % point with 3 degrees of freedom from a table
+    # mean -0.3, deviation sqrt(0.1 / 3), Student's 97.5 % point with 3 degrees of freedom from a
+    # table
     half = 3.182446 * (0.1 / 3) ** 0.5 / 2
     assert found["t95"] == pytest.approx([-0.3 - half, -0.3 + half], abs=1e-6)
     assert found["t95"] == pytest.approx([-0.59052, -0.00948], abs=1e-4)
@@ -503,7 +504,8 @@ def test_recorded_tables_are_read(toml, calls, tmp_path):
 def test_an_empty_text_is_a_value_of_an_axis(tmp_path, calls):
     path = tmp_path / "faults.toml"
     path.write_text(
-        'title="a"\nquestion="b"\n[quick.grid]\nfault=["", "noise:0.1"]\nregister=[true, false]\n[full]\n'
+        'title="a"\nquestion="b"\n[quick.grid]\nfault=["", "noise:0.1"]\n'
+        "register=[true, false]\n[full]\n"
     )
     rows, _ = tables.load(run(path, calls))
     assert [(row["fault"], row["register"]) for row in rows] == [
@@ -583,10 +585,13 @@ against = "EXP"
 def test_points_run_as_notebooks(calls, tmp_path, capsys):
     notebook = tmp_path / "point {1}.py"
     notebook.write_text(
-        f'{HEADER}# %% tags=["parameters"]\nsettings = {{}}\nout = ""\n\n# %%\nimport json, os\nfrom pathlib import Path\n'
+        f'{HEADER}# %% tags=["parameters"]\nsettings = {{}}\nout = ""\n\n'
+        "# %%\nimport json, os\nfrom pathlib import Path\n"
         "method = settings['method']\n"
-        "if method == 'GSA' and settings['scene'] == 'synthetic:2':\n    raise RuntimeError('broken')\n"
-        "row = {'ERGAS': len(method) + settings['size'], 'threads': int(os.environ['OMP_NUM_THREADS'])}\n"
+        "if method == 'GSA' and settings['scene'] == 'synthetic:2':\n"
+        "    raise RuntimeError('broken')\n"
+        "row = {'ERGAS': len(method) + settings['size'], "
+        "'threads': int(os.environ['OMP_NUM_THREADS'])}\n"
         "Path('seen').write_text('here')\nPath(out).write_text(json.dumps({'row': row}))\n"
     )
     table = run(small_study(tmp_path), calls, direct=False, notebook=notebook)
@@ -721,7 +726,8 @@ def test_only_seeds_are_repetitions_and_classical_methods_have_none():
 
 def test_axes_of_fractions_and_damaged_points_do_no_harm(tmp_path):
     text = (
-        'title = "t"\nquestion = "q"\n[quick.fixed]\nmethod = "EXP"\n[quick.grid]\nqnr = [0.0, 0.1234567891]\n'
+        'title = "t"\nquestion = "q"\n[quick.fixed]\nmethod = "EXP"\n'
+        "[quick.grid]\nqnr = [0.0, 0.1234567891]\n"
         "[full.grid]\nseed = [0, 1]\n"
     )
     (tmp_path / "s.toml").write_text(text)

@@ -1,7 +1,9 @@
-"""Speed and memory of metrics and classical methods, as ratios in one run; the targets are asserted.
+"""Speed and memory of metrics and classical methods, as ratios in one run; the targets are
+asserted.
 
 Run alone on an idle machine, about two minutes: pytest tests/benchmarks/bench_measuring.py
-The size is that of the test scene wv2_urban; the content is synthetic and does not change the work done.
+The size is that of the test scene wv2_urban; the content is synthetic and does not change the work
+done.
 """
 
 import resource
@@ -22,7 +24,8 @@ from clippan_lite.physics.sensors import get
 
 SENSOR = get("WV2")
 HEIGHT, WIDTH = 832, 1280
-# Half of the seconds that the independent implementations of the reference table took (one core, same size).
+# Half of the seconds that the independent implementations of the reference table took (one core,
+# same size).
 CLASSICAL = {"GSA": 0.84, "BDSD-PC": 1.56, "MTF-GLP-HPM": 2.86}
 
 
@@ -75,9 +78,11 @@ def test_the_full_table_fits_into_two_gib():
     # Not ru_maxrss: a child inherits its parent's.
     code = (
         "import torch\nfrom clippan_lite import metrics, sensors\n"
-        f"fused, ms, pan = torch.rand(8, {HEIGHT}, {WIDTH}), torch.rand(8, {HEIGHT // 4}, {WIDTH // 4}), "
+        f"fused, ms, pan = torch.rand(8, {HEIGHT}, {WIDTH}), "
+        f"torch.rand(8, {HEIGHT // 4}, {WIDTH // 4}), "
         f"torch.rand(1, {HEIGHT}, {WIDTH})\nmetrics.full(fused, ms, pan, sensors.get('WV2'))\n"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+        "print(next(line.split()[1] for line in open('/proc/self/status') "
+        "if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     gib = int(done.stdout) / 2**20
@@ -94,7 +99,7 @@ def test_classical_methods_take_half_of_the_reference_tables_seconds(benchmark, 
 
 
 def test_cost_is_linear_up_to_8192_pixels():
-    """Seconds per million pixels of the full table and of BDSD, four bands; memory beyond the images."""
+    """Seconds per million pixels of the full table and of BDSD; memory beyond the images."""
     sensor = get("IKONOS")
     rows = []
     for side in (1024, 2048, 4096, 8192):
@@ -108,7 +113,9 @@ def test_cost_is_linear_up_to_8192_pixels():
         method = once(lambda ms=ms, pan=pan: classical.bdsd(ms, pan, sensor))
         rows.append((table / side**2 * 1e6, method / side**2 * 1e6))
         print(
-            f"\n{side}: s per Mpixel: table {rows[-1][0]:.3f}, BDSD {rows[-1][1]:.3f}; GiB: {after - before:.2f}"
+            f"\n{side}: s per Mpixel: table {rows[-1][0]:.3f}, BDSD {rows[-1][1]:.3f}; "
+            f"GiB: {after - before:.2f}"
         )
-    # Fresh memory costs more than cached memory, which makes it 2.2; a cost quadratic in pixels would make it 16.
+    # Fresh memory costs more than cached memory, which makes it 2.2; a cost quadratic in pixels
+    # would make it 16.
     assert np.all(np.array(rows[-1]) <= 3 * np.array(rows[1]))

@@ -1,10 +1,11 @@
 """What a training step costs, as ratios in one run; the targets are asserted.
 
 Run alone on an idle machine, about three minutes: pytest -s tests/benchmarks/bench_training.py
-Ratios are those of the embedded scene, seconds those of one as large as the test scene wv2_urban; the content is
-synthetic and does not change the work done.
+Ratios are those of the embedded scene, seconds those of one as large as the test scene wv2_urban;
+the content is synthetic and does not change the work done.
 """
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ ROUNDS = 5
 def pair():
     whole = synthetic.make_scene(seed=0, size=WIDTH, sensor="WV2")
     ms, pan = whole.ms[:, : HEIGHT // 4], whole.pan[:, :HEIGHT]
-    return data.replace(whole, ms=ms, pan=pan, truth=None)
+    return dataclasses.replace(whole, ms=ms, pan=pan, truth=None)
 
 
 @pytest.fixture(scope="module")
@@ -43,41 +44,41 @@ def seconds_per_step(pair, config, supervisor=None):
         config,
         supervisor,
         progress=False,
-        on_step=lambda *_: ticks.append(time.perf_counter()),
+        callbacks=[lambda *_: ticks.append(time.perf_counter())],
     )
     return float(np.median(np.diff(ticks)[len(ticks) // 2 :]))
 
 
-def naive_language(supervisor, fused, exp, pan, *_, **__):
+def naive_direction(fused, batch):
     """Texts, MS, PAN and all crops of the output encoded in every step."""
+    supervisor = batch.guide.supervisor
     with torch.no_grad():
         supervisor.clip._texts.clear()
-        texts = supervisor.encode_texts()
-    return losses.direction(
-        {
-            kind: supervisor.encode(kind, supervisor.tiles(x))
-            for kind, x in (("hrms", fused), ("ms", exp), ("pan", pan))
-        },
-        texts,
-    )
+        guide = losses.Guide.of(supervisor)
+    images = {"hrms": fused, "ms": batch.exp, "pan": batch.pan}
+    tiles = {kind: supervisor.tiles(image) for kind, image in images.items()}
+    features = {kind: supervisor.encode(kind, crops) for kind, crops in tiles.items()}
+    return losses.direction(features, guide)
 
 
 def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
-    embedded, ours = synthetic.make_scene(0, 512), losses.language
-    kinds = {"plain": (0.0, ours), "ours": (0.03, ours), "naive": (0.03, naive_language)}
+    embedded, term = synthetic.make_scene(0, 512), losses.TERMS["direction"]
+    naive_term = dataclasses.replace(term, function=naive_direction)
+    kinds = {"plain": (0.0, term), "ours": (0.03, term), "naive": (0.03, naive_term)}
     seconds = {name: [] for name in kinds}
-    for _ in range(ROUNDS):  # in turn, for this machine's speed drifts by a fifth within minutes
-        for name, (weight, language) in kinds.items():
-            monkeypatch.setattr(losses, "language", language)
-            seconds[name].append(
-                seconds_per_step(embedded, TrainConfig(direction=weight), supervisor)
-            )
+    for _ in range(ROUNDS):  # in turn: this machine's speed drifts by a fifth within minutes
+        for name, (weight, tried) in kinds.items():
+            monkeypatch.setitem(losses.TERMS, "direction", tried)
+            config = TrainConfig().changed(direction=weight)
+            seconds[name].append(seconds_per_step(embedded, config, supervisor))
     plain, ours, naive = (float(np.median(seconds[name])) for name in kinds)
     print(
-        f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s ({ours / plain:.2f} x), naive {naive:.3f} s"
+        f"\nstep without L_d {plain:.3f} s, with it {ours:.3f} s "
+        f"({ours / plain:.2f} x), naive {naive:.3f} s"
     )
     print(
-        f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, the step {naive / ours:.1f} x"
+        f"L_d itself {(naive - plain) / (ours - plain):.1f} x faster than naive, "
+        f"the step {naive / ours:.1f} x"
     )
     print({name: [round(one, 3) for one in all_of_them] for name, all_of_them in seconds.items()})
     assert ours <= 1.3 * plain
@@ -101,19 +102,20 @@ def test_adapting_to_a_scene_takes_a_second_per_step_and_two_gib():
     # In a process of its own, for its memory. Not ru_maxrss: a child inherits its parent's.
     code = f"""
 import time
-from clippan_lite import adaptation, clip, data, fusion, prompts, training
-from clippan_lite.data import synthetic
-from clippan_lite.config import AdaptConfig, TrainConfig
-whole = synthetic.make_scene(0, {WIDTH}, "WV2")
-pair = data.replace(whole, ms=whole.ms[:, :{HEIGHT // 4}].clone(), pan=whole.pan[:, :{HEIGHT}].clone(), truth=None)
+import clippan_lite as cl
+from clippan_lite.data.pair import crop
+whole = cl.make_scene(0, {WIDTH}, "WV2")
+pair = crop(whole, slice(0, {HEIGHT} // 4), slice(0, {WIDTH} // 4))  # MS pixels
+pair.ms, pair.pan, pair.truth = pair.ms.clone(), pair.pan.clone(), None
 del whole
 open("/proc/self/clear_refs", "w").write("5")
-guide = adaptation.adapt(pair, clip.load_clip(), prompts.get("wald"), AdaptConfig(steps=2), progress=False)[0]
+guide, _ = cl.adapt(pair, config=cl.AdaptConfig(steps=2), progress=False)
 begun = time.perf_counter()
-network, _ = training.train(pair, TrainConfig(steps=30), guide, progress=False)
+network, _ = cl.train(pair, cl.TrainConfig(steps=30), guide, progress=False)
 seconds = (time.perf_counter() - begun) / 30
-fusion.fuse(network, pair)
-print(seconds, next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+cl.fuse(pair, network)
+status = open("/proc/self/status")
+print(seconds, next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, kib = map(float, done.stdout.split()[-2:])

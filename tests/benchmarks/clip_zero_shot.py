@@ -1,8 +1,10 @@
-"""Zero-shot figures of the bundled CLIP on native 64-pixel crops of real scenes, beside a random-weight CLIP.
+"""Zero-shot figures of the bundled CLIP on native 64-pixel crops of real scenes, beside a
+random-weight CLIP.
 
-Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/clip_zero_shot.py [--weights FILE] [--json FILE]
-Every crop is judged untouched and degraded by a known amount; chance is 0.5 throughout. Crops are of
-MS as delivered and of GSA's result. Faults are made with SciPy, not with the code that CLIP was trained on.
+Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/clip_zero_shot.py [--weights FILE] [--json
+FILE] Every crop is judged untouched and degraded by a known amount; chance is 0.5 throughout. Crops
+are of MS as delivered and of GSA's result. Faults are made with SciPy, not with the code that CLIP
+was trained on.
 """
 
 import argparse
@@ -76,7 +78,7 @@ def crops_of(image: np.ndarray, rng: np.random.Generator, count: int = 200) -> n
 
 
 def content_on_landsat(models: dict[str, clip.Clip], folder: Path) -> dict[str, dict]:
-    """Top-1 accuracy on Landsat-7 MS crops that the rules below label; mean over classes, and per class."""
+    """Top-1 accuracy on Landsat-7 MS crops that the rules below label: mean, and per class."""
     crops, labels = [], []
     for path in sorted(folder.glob("landsat7_*")):
         pair = geotiff.read_pair(path / "pan.tif", path / "ms.tif", "LANDSAT7")
@@ -150,7 +152,7 @@ def quality_on(scene: str, folder: Path, models: dict[str, clip.Clip]) -> list[d
 
 
 def reached(row: dict) -> bool:
-    """Whether a row reaches the wanted figure: accuracy, or for false colours the area under the curve."""
+    """Whether a row reaches the wanted accuracy, or area under the curve (false colours)."""
     return row["auc" if "false" in row["what"] else "accuracy"] >= WANTED[row["what"]]
 
 

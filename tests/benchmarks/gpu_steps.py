@@ -1,8 +1,10 @@
-"""Speed, memory and achieved FLOP/s of Stage II at the paper's batch (32 patches of 256), and what bounds it.
+"""Speed, memory and achieved FLOP/s of Stage II at the paper's batch (32 patches of 256), and what
+bounds it.
 
-Run: python tests/benchmarks/gpu_steps.py [--device cuda] [--steps 20] [--batch 32] [--patch 256] [--json FILE]
-Both CLIPs: ours, and a ViT-B/32 with random weights, which cost what trained ones do. Each in single precision, with
-the network in bfloat16, and with the network compiled; without L_d beside them.
+Run: python tests/benchmarks/gpu_steps.py [--device cuda] [--steps 20] [--batch 32] [--patch 256]
+[--json FILE] Both CLIPs: ours, and a ViT-B/32 with random weights, which cost what trained ones do.
+Each in single precision, with the network in bfloat16, and with the network compiled; without L_d
+beside them.
 """
 
 import argparse
@@ -25,9 +27,11 @@ from clippan_lite.runtime import devices
 
 
 class Work(TorchDispatchMode):
-    """FLOPs of matrix products, convolutions and attention, and the number of operations, while it is entered.
+    """FLOPs of matrix products, convolutions and attention, and the number of operations, while it
+    is entered.
 
-    FlopCounterMode counts alike, but refuses torch.autograd.grad, by which each term's gradient is seen.
+    FlopCounterMode counts alike, but refuses torch.autograd.grad, by which each term's gradient is
+    seen.
     """
 
     flops, operations = 0, 0
@@ -100,7 +104,8 @@ def main() -> None:
         for kind in (torch.float32, torch.bfloat16)
     }
     everything = {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU", "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "CPU",
+        "torch": torch.__version__,
         "batch": args.batch, "patch": args.patch, "matrix product FLOP/s": peaks,
     }  # fmt: skip
     config = recipe("paper", ship=0.0, batch=args.batch, patch=args.patch, steps=args.steps)
@@ -136,9 +141,8 @@ def main() -> None:
                     work.append(seen)
                 flops = (work[1].flops - work[0].flops) / 2
                 found["operations per step"] = (work[1].operations - work[0].operations) / 2
-                found["FLOP/s"], found["share of the ceiling"] = (
-                    flops / found["seconds per step"], flops / found["seconds per step"] / peaks["float32"],
-                )  # fmt: skip
+                found["FLOP/s"] = flops / found["seconds per step"]
+                found["share of the ceiling"] = found["FLOP/s"] / peaks["float32"]
             everything[f"{name}, {kind}"] = found
             print(
                 f"{time.perf_counter() - begun:.0f} s,",

@@ -1,8 +1,9 @@
 """Every backbone with and without the CLIP term of recipe "paper", paired by seed.
 
-Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/paper_table.py [--steps 80] [--batch 4] [--json FILE]
-The recipe's losses and weights (L_spec, L_spat, L_QNR, L_ship and L_d, 1 each), but fewer steps and smaller batches
-than its 1000 and 32, which a CPU does not make. The teacher, trained one scale down, is shared by both.
+Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/paper_table.py [--steps 80] [--batch 4]
+[--json FILE] The recipe's losses and weights (L_spec, L_spat, L_QNR, L_ship and L_d, 1 each), but
+fewer steps and smaller batches than its 1000 and 32, which a CPU does not make. The teacher,
+trained one scale down, is shared by both.
 """
 
 import argparse

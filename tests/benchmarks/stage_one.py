@@ -1,7 +1,9 @@
-"""Stage I on synthetic and real pairs with truth: figures of an adapted CLIP beside its two controls, 5 seeds.
+"""Stage I on synthetic and real pairs with truth: figures of an adapted CLIP beside its two
+controls, 5 seeds.
 
-Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/stage_one.py [--seeds 0,1,2,3,4] [--set direction=0 ...]
-True HRMS is the synthetic scene's own truth, or MS one scale down. Held-out crops; mean and standard deviation.
+Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/stage_one.py [--seeds 0,1,2,3,4] [--set
+direction=0 ...] True HRMS is the synthetic scene's own truth, or MS one scale down. Held-out crops;
+mean and standard deviation.
 """
 
 import argparse

@@ -1,8 +1,10 @@
-"""Does the sentence matter? Networks trained with the Wald sentence and with others, judged against the truth.
+"""Does the sentence matter? Networks trained with the Wald sentence and with others, judged against
+the truth.
 
-Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/text_sensitivity.py --variant paper [--seeds 0,1,2]
-Each variant says how CLIP is adapted, when the sentence is swapped (before Stage I, so that CLIP is adapted to the
-other sentence, or after it, so that only L_d's target moves), and the weight of L_d.
+Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/text_sensitivity.py --variant paper [--seeds
+0,1,2] Each variant says how CLIP is adapted, when the sentence is swapped (before Stage I, so that
+CLIP is adapted to the other sentence, or after it, so that only L_d's target moves), and the weight
+of L_d.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""Memory and throughput of fusing a whole scene, against the bare network on tiles already in memory.
+"""Memory and throughput of fusing a whole scene, against the bare network on tiles in memory.
 
-Run: python tests/benchmarks/whole_scene.py [--size 16384] [--methods gsa] [--workers] [--folder DIR] [--json FILE]
-The scene is a synthetic one of 2048 PAN pixels (8 bands), repeated to size. Peak memory is that of a process of its
-own.
+Run: python tests/benchmarks/whole_scene.py [--size 16384] [--methods gsa] [--workers]
+    [--folder DIR] [--json FILE]
+The scene is a synthetic one of 2048 PAN pixels (8 bands), repeated to size. Peak memory is that of
+a process of its own.
 """
 
 import argparse
@@ -41,7 +42,8 @@ if workers:  # processes of one thread each
 files = [f"{folder}/{name}.tif" for name in (f"pan_{size}", f"ms_{size}", "fused")]
 fusing.fuse_scene(*files, "WV2", progress=False, **options)
 seconds = time.perf_counter() - begun
-peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 2**20
+status = open("/proc/self/status")
+peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
 os.remove(f"{folder}/fused.tif")
 print(json.dumps({"seconds": seconds, "MPix/s": size * size / 1e6 / seconds, "peak GiB": peak}))
 """
@@ -56,7 +58,8 @@ network = network.to(memory_format=torch.channels_last)
 found = {}
 for side in (256, 320, 512, 1024):
     tiles = [
-        (pair.ms[None, :, y // 4 : (y + side) // 4, x // 4 : (x + side) // 4].contiguous() / pair.scale,
+        (pair.ms[None, :, y // 4 : (y + side) // 4, x // 4 : (x + side) // 4].contiguous()
+         / pair.scale,
          pair.pan[None, :, y : y + side, x : x + side].contiguous() / pair.scale)
         for y in range(0, 2048, side) for x in range(0, 2048, side)
     ]
