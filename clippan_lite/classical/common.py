@@ -301,5 +301,5 @@ def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -
 
 
 def modulation(high: Tensor, low: Tensor, mean: Tensor) -> Tensor:
-    """``high / low``, and 1 where low is below a thousandth of its mean: no light to be modulated."""
+    """``high / low``, and 1 where low is below a thousandth of its mean, and so has no light."""
     return torch.where(low > 1e-3 * mean.abs(), high / low, 1.0)

@@ -1,10 +1,8 @@
 """Optical sensors: bands, wavelengths, resolution ratio, bit depth and MTF gains.
 
-The table is the file ``sensors.toml`` beside this module; its head explains the format. A file of your own in that
-format works wherever a sensor's name does.
+The table is the file ``sensors.toml`` beside this module; its head explains the format. A file of
+your own in that format works wherever a sensor's name does.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -12,7 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any  # what a file holds, before it is checked
 
 SOURCES = ("mtf", "bands", "bits")  # groups of figures that each name where they come from
 REQUIRED = ("bands", "pan_nm", "ratio", "bits", "mtf_ms", "mtf_pan", "rgb", "source")
@@ -35,7 +33,8 @@ class Sensor:
         mtf_ms: MTF gain of each MS band at the Nyquist frequency of the MS grid, in (0, 1).
         mtf_pan: MTF gain of PAN at the Nyquist frequency of the reduced grid, in (0, 1).
         rgb: indices of the bands shown as red, green and blue.
-        sources: where the figures come from, by the groups `SOURCES`; assumptions begin with that word.
+        sources: where the figures come from, by the groups `SOURCES`; assumptions begin with that
+            word.
         aliases: other names.
     """
 
@@ -53,28 +52,27 @@ class Sensor:
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        n = len(self.bands)
-        found = (n, len(self.wavelengths_nm), len(self.widths_nm), len(self.mtf_ms))
-        if n == 0 or len(set(found)) != 1:
-            raise ValueError(
-                f"sensor {self.name}: expected as many wavelengths, widths and MTF gains as bands, found {found}"
-            )
-        if not all(0 < g < 1 for g in (*self.mtf_ms, self.mtf_pan)):
-            raise ValueError(
-                f"sensor {self.name}: expected MTF gains between 0 and 1, found {(*self.mtf_ms, self.mtf_pan)}"
-            )
-        if self.ratio < 2 or self.bits < 1:
-            raise ValueError(
-                f"sensor {self.name}: expected ratio >= 2 and bits >= 1, found {self.ratio} and {self.bits}"
-            )
-        if len(self.rgb) != 3 or not all(0 <= i < n for i in self.rgb):
-            raise ValueError(
-                f"sensor {self.name}: expected three band indices below {n} in rgb, found {self.rgb}"
-            )
-        if set(self.sources) != set(SOURCES):
-            raise ValueError(
-                f"sensor {self.name}: expected sources for {SOURCES}, found {tuple(self.sources)}"
-            )
+        counts = tuple(map(len, (self.bands, self.wavelengths_nm, self.widths_nm, self.mtf_ms)))
+        gains, n = (*self.mtf_ms, self.mtf_pan), len(self.bands)
+        rules = (
+            (
+                n > 0 and len(set(counts)) == 1,
+                "as many wavelengths, widths and MTF gains as bands",
+                counts,
+            ),
+            (all(0 < g < 1 for g in gains), "MTF gains between 0 and 1", gains),
+            (self.ratio >= 2, "ratio >= 2", self.ratio),
+            (self.bits >= 1, "bits >= 1", self.bits),
+            (
+                len(self.rgb) == 3 and all(0 <= i < n for i in self.rgb),
+                f"three band indices below {n} in rgb",
+                self.rgb,
+            ),
+            (set(self.sources) == set(SOURCES), f"sources for {SOURCES}", tuple(self.sources)),
+        )
+        for good, expected, found in rules:
+            if not good:
+                raise ValueError(f"sensor {self.name}: expected {expected}, found {found}")
 
     @property
     def source(self) -> str:
@@ -101,7 +99,8 @@ def from_table(name: str, table: dict[str, Any], where: str) -> Sensor:
         The sensor; wavelengths are kept to 1e-6 nm.
 
     Raises:
-        ValueError: one line with the file, the key, what was expected, what was found and what to do.
+        ValueError: one line with the file, the key, what was expected, what was found and what to
+            do.
     """
 
     def need(good: bool, key: str, expected: str, found: object) -> None:
@@ -112,70 +111,61 @@ def from_table(name: str, table: dict[str, Any], where: str) -> Sensor:
 
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{where}: expected a name of letters, digits, _ and -, found [{name}]: rename that table"
+            f"{where}: expected a name of letters, digits, _ and -, found [{name}]: rename that "
+            "table"
         )
     if not isinstance(table, dict):
         raise ValueError(
-            f"{where}: expected tables such as [MYCAM], found {name!r} outside: put [MYCAM] above it"
+            f"{where}: expected tables such as [MYCAM], found {name!r} outside: put [MYCAM] above "
+            "it"
         )
     known = (*REQUIRED, "aliases")
-    for key in table:
-        if key not in known:
-            raise ValueError(
-                f"{where}: [{name}] has an unknown key {key!r}: known are {', '.join(known)}"
-            )
-    for key in REQUIRED:
-        if key not in table:
-            raise ValueError(
-                f"{where}: [{name}] lacks {key}: add it; clippan-lite sensors --show VHR4 prints a whole one"
-            )
-    bands, gains, rgb, source = table["bands"], table["mtf_ms"], table["rgb"], table["source"]
-    aliases = table.get("aliases", [])
-    need(
-        isinstance(bands, dict) and bool(bands),
-        "bands",
-        "lines such as bands.B = [450, 520]",
-        bands,
-    )
-    for key, edges in (*((f"bands.{b}", e) for b, e in bands.items()), ("pan_nm", table["pan_nm"])):
-        good = _numbers(edges) and len(edges) == 2 and 200 <= edges[0] < edges[1] <= 20000
-        need(good, key, "a lower and an upper edge in nm, 200 to 20000, such as [450, 520]", edges)
-    for key, least, most in (("ratio", 2, 32), ("bits", 1, 32)):
-        good = type(table[key]) is int and least <= table[key] <= most
-        need(good, key, f"a whole number from {least} to {most}", table[key])
-    need(
-        _numbers(gains) and len(gains) == len(bands),
-        "mtf_ms",
-        f"{len(bands)} numbers, one per band",
-        gains,
-    )
-    need(_numbers([table["mtf_pan"]]), "mtf_pan", "a number", table["mtf_pan"])
-    for key, values in (("mtf_ms", gains), ("mtf_pan", [table["mtf_pan"]])):
-        need(all(0 < g < 1 for g in values), key, "MTF gains between 0 and 1", table[key])
-    good = _texts(rgb) and len(rgb) == 3 and all(b in bands for b in rgb)
+    unknown = [key for key in table if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{where}: [{name}] has an unknown key {unknown[0]!r}: known are {', '.join(known)}"
+        )
+    missing = [key for key in REQUIRED if key not in table]
+    if missing:
+        raise ValueError(
+            f"{where}: [{name}] lacks {missing[0]}: add it; "
+            "clippan-lite sensors --show VHR4 prints a whole one"
+        )
+    bands, rgb, source = table["bands"], table["rgb"], table["source"]
+    gains, pan_gain, aliases = table["mtf_ms"], table["mtf_pan"], table.get("aliases", [])
+    is_table = isinstance(bands, dict) and bool(bands)
+    need(is_table, "bands", "lines such as bands.B = [450, 520]", bands)
+    edges = {f"bands.{band}": pair for band, pair in bands.items()} | {"pan_nm": table["pan_nm"]}
+    for key, pair in edges.items():
+        good = _numbers(pair, 2) and 200 <= pair[0] < pair[1] <= 20000
+        need(good, key, "a lower and an upper edge in nm, 200 to 20000, such as [450, 520]", pair)
+    for key, least in (("ratio", 2), ("bits", 1)):
+        good = type(table[key]) is int and least <= table[key] <= 32
+        need(good, key, f"a whole number from {least} to 32", table[key])
+    count = len(bands)
+    need(_numbers(gains, count), "mtf_ms", f"{count} numbers, one per band", gains)
+    need(_numbers([pan_gain], 1), "mtf_pan", "a number", pan_gain)
+    need(all(0 < g < 1 for g in gains), "mtf_ms", "MTF gains between 0 and 1", gains)
+    need(0 < pan_gain < 1, "mtf_pan", "MTF gains between 0 and 1", pan_gain)
+    good = _texts(rgb) and len(rgb) == 3 and set(rgb) <= set(bands)
     need(good, "rgb", f"three of the bands {', '.join(bands)}", rgb)
     need(_texts(aliases), "aliases", "a list of names", aliases)
-    good = (
-        isinstance(source, dict) and set(source) == set(SOURCES) and _texts(list(source.values()))
-    )
-    need(
-        good,
-        "source",
-        'source.mtf, source.bands and source.bits, each a text (or "assumption")',
-        source,
-    )
+    good = isinstance(source, dict) and set(source) == set(SOURCES) and _texts([*source.values()])
+    expected = 'source.mtf, source.bands and source.bits, each a text (or "assumption")'
+    need(good, "source", expected, source)
     names = tuple(bands)
     return Sensor(
         name=name,
         bands=names,
-        # Rounded, or edges would change in their last digit each time that a sensor is written and read.
+        # Rounded, or edges would change in their last digit each time that a sensor is written and
+        # read.
         wavelengths_nm=tuple(round((low + high) / 2, 6) for low, high in bands.values()),
         widths_nm=tuple(round(float(high - low), 6) for low, high in bands.values()),
-        pan_nm=(float(table["pan_nm"][0]), float(table["pan_nm"][1])),
+        pan_nm=(float(edges["pan_nm"][0]), float(edges["pan_nm"][1])),
         ratio=table["ratio"],
         bits=table["bits"],
         mtf_ms=tuple(float(g) for g in gains),
-        mtf_pan=float(table["mtf_pan"]),
+        mtf_pan=float(pan_gain),
         rgb=(names.index(rgb[0]), names.index(rgb[1]), names.index(rgb[2])),
         sources={group: source[group] for group in SOURCES},
         aliases=tuple(aliases),
@@ -183,7 +173,7 @@ def from_table(name: str, table: dict[str, Any], where: str) -> Sensor:
 
 
 def to_table(sensor: Sensor) -> dict[str, Any]:
-    """A sensor as an entry of a sensor file, the inverse of `from_table`: JSON and TOML can hold it."""
+    """A sensor as an entry of a sensor file, for JSON or TOML: the inverse of `from_table`."""
     centres = zip(sensor.bands, sensor.wavelengths_nm, sensor.widths_nm, strict=True)
     return {
         "aliases": list(sensor.aliases),
@@ -217,8 +207,10 @@ def _toml(key: str) -> str:
     return key if _NAME.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
-def _numbers(values: object) -> bool:
-    return isinstance(values, list) and all(type(v) in (int, float) for v in values)
+def _numbers(values: object, count: int) -> bool:
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(v) in (int, float) for v in values)
 
 
 def _texts(values: object) -> bool:
@@ -233,7 +225,8 @@ def _read(path: Path) -> dict[str, Sensor]:
     """All sensors of a file, checked."""
     if not path.is_file():
         raise ValueError(
-            f"sensor file {path} is not a file: give the path of a TOML file with a table per sensor"
+            f"sensor file {path} is not a file: give the path of a TOML file with a table per "
+            "sensor"
         )
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -246,49 +239,53 @@ def _read(path: Path) -> dict[str, Sensor]:
     return {name: from_table(name, table, str(path)) for name, table in tables.items()}
 
 
-def _lookup(found: dict[str, Sensor], where: str) -> dict[str, str]:
-    """Name by key, aliases included.
+def _by_key(found: dict[str, Sensor], where: str) -> dict[str, Sensor]:
+    """Sensor by the key of its name and of each alias.
 
     Raises:
         ValueError: two sensors share a name.
     """
-    keys: dict[str, str] = {}
+    keys: dict[str, Sensor] = {}
     for sensor in found.values():
         for alias in (sensor.name, *sensor.aliases):
-            if keys.setdefault(_key(alias), sensor.name) != sensor.name:
-                both = f"[{keys[_key(alias)]}] and [{sensor.name}]"
+            other = keys.setdefault(_key(alias), sensor)
+            if other is not sensor:
                 raise ValueError(
-                    f"{where}: {both} are both called {alias!r}, expected different names: rename one"
+                    f"{where}: [{other.name}] and [{sensor.name}] are both called {alias!r}, "
+                    "expected different names: rename one"
                 )
     return keys
 
 
-# Looked up after dropping everything but letters and digits, so "WorldView-2", "worldview 2" and "WV-2" are one.
 SENSORS: dict[str, Sensor] = _read(Path(__file__).with_name("sensors.toml"))
-_KEYS = _lookup(SENSORS, "sensors.toml")
+# The keys hold only letters and digits, so "WorldView-2", "worldview 2" and "WV-2" are one.
+_KEYS = _by_key(SENSORS, "sensors.toml")
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Sensor]:
     """Read a sensor file of your own.
 
     Args:
-        path: a TOML file as ``clippan-lite sensors --show WV2`` prints it, with one or more entries.
+        path: a TOML file as ``clippan-lite sensors --show WV2`` prints it, with one or more
+            entries.
 
     Returns:
         Sensor by name, in the file's order.
 
     Raises:
-        ValueError: one line: no file, no TOML, an entry that cannot be used, or the name of a built-in sensor, under
-            which results with other figures would be mistaken for that sensor's.
+        ValueError: one line: no file, no TOML, an entry that cannot be used, or the name of a
+            built-in sensor, under which results with other figures would be mistaken for that
+            sensor's.
     """
     path = Path(path).expanduser()
     found = _read(path)
-    _lookup(found, str(path))
-    for name in found:
-        if _key(name) in _KEYS:
-            raise ValueError(
-                f"{path}: [{name}] is a built-in sensor's name, expected one of your own: rename it, as in [MY_{name}]"
-            )
+    _by_key(found, str(path))
+    taken = [name for name in found if _key(name) in _KEYS]
+    if taken:
+        raise ValueError(
+            f"{path}: [{taken[0]}] is a built-in sensor's name, expected one of your own: rename "
+            f"it, as in [MY_{taken[0]}]"
+        )
     return found
 
 
@@ -302,37 +299,39 @@ def resolve(name: str) -> str:
 
 
 def get(name: str) -> Sensor:
-    """Sensor by name, whatever its case and punctuation; common aliases such as "WorldView-2" are known.
+    """Sensor by name, whatever its case and punctuation, or by alias, such as "WorldView-2".
 
     Args:
-        name: a key of `SENSORS`, an alias, or a file of your own: ``"mycam.toml"`` when it holds one sensor,
-            ``"mycam.toml:NAME"`` when it holds several.
+        name: a key of `SENSORS`, an alias, or a file of your own: ``"mycam.toml"`` when it holds
+            one sensor, ``"mycam.toml:NAME"`` when it holds several.
 
     Returns:
         The sensor.
 
     Raises:
-        ValueError: unknown name, with the known ones in the message, or an unusable file, see `load`.
+        ValueError: unknown name, with the known ones in the message, or an unusable file, see
+            `load`.
     """
-    match = _FILE.fullmatch(name) if isinstance(name, str) else None
-    if match:
-        found = load(match["path"])
-        if match["name"] is None and len(found) > 1:
-            several = " or ".join(f"{name}:{known}" for known in found)
-            raise ValueError(f"{name} holds {len(found)} sensors, expected one: give {several}")
-        wanted = _lookup(found, name).get(_key(match["name"] or next(iter(found))))
-        if wanted is None:
+    match = _FILE.fullmatch(str(name))
+    if match is None:
+        sensor = _KEYS.get(_key(str(name)))
+        if sensor is None:
             raise ValueError(
-                f"{match['path']} holds no sensor {match['name']!r}: known are {', '.join(found)}"
+                f"unknown sensor {name!r}: known are {', '.join(SENSORS)}; take VHR4 for an "
+                "unknown four-band camera or describe yours in a TOML file (clippan-lite sensors "
+                "--show VHR4 prints one to copy) and give its path"
             )
-        return found[wanted]
-    wanted = _KEYS.get(_key(name)) if isinstance(name, str) else None
-    if wanted is None:
+        return sensor
+    found = load(match["path"])
+    if match["name"] is None and len(found) > 1:
+        choices = " or ".join(f"{name}:{each}" for each in found)
+        raise ValueError(f"{name} holds {len(found)} sensors, expected one: give {choices}")
+    sensor = _by_key(found, name).get(_key(match["name"] or next(iter(found))))
+    if sensor is None:
         raise ValueError(
-            f"unknown sensor {name!r}: known are {', '.join(SENSORS)}; take VHR4 for an unknown four-band camera or "
-            "describe yours in a TOML file (clippan-lite sensors --show VHR4 prints one to copy) and give its path"
+            f"{match['path']} holds no sensor {match['name']!r}: known are {', '.join(found)}"
         )
-    return SENSORS[wanted]
+    return sensor
 
 
 def check_sensor(sensor: object) -> None:
