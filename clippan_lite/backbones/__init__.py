@@ -2,6 +2,8 @@
 
 All learn a residual on the interpolated MS and start with it at zero, so an untrained network
 returns EXP.
+
+Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``physics``.
 """
 
 import pkgutil
@@ -11,7 +13,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clippan_lite.backbones.common import Fusion, conv, silence
-
 
 #: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
 REGISTRY: dict[str, str | type[Fusion]] = {
