@@ -1,1 +1,4 @@
-"""Open PAN / MS imagery on demand. Knows nothing of the training package: the two meet only in files."""
+"""Open PAN / MS imagery on demand.
+
+This package knows nothing of the training package. The two meet only in files.
+"""

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data_download import fetch
-from data_download import scenes as scenes_
+from data_download import fetch, scenes
 from data_download.registry import ENTRIES, Chips, Entry, Synthetic, Window, find
 
 
@@ -22,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes the process's.
 
     Returns:
-        Exit code: 0 done, 2 wrong input or no download, 130 interrupted.
+        Exit code: 0 done, 1 `check` found damage, 2 wrong input or no download, 130 interrupted.
     """
     parser = argparse.ArgumentParser(
         prog="python -m data_download", description="Open PAN / MS imagery on demand."
@@ -49,20 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     home = Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser() / "data"
     try:
         if arguments.command == "list":
-            from clippan_lite.physics import sensors
-
-            found = find(*arguments.words)
-            for name, entry in found.items():
-                camera = sensors.get(entry.sensor)
-                numbers = f"ratio {camera.ratio}, {getattr(entry, 'bits', camera.bits)} bit"
-                print(
-                    f"{name}\n  {entry.sensor}: {entry.content}\n  bands {' '.join(camera.bands)}, {numbers}"
-                )
-                print(f"  licence: {entry.licence}")
-            if not found:
-                raise ValueError(
-                    f"nothing mentions {' '.join(arguments.words)}: list without words shows all"
-                )
+            show(arguments.words)
         elif arguments.command == "check":
             return check(home)
         else:
@@ -70,12 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ValueError(
                     f"unknown data set {arguments.name}: known are {', '.join(ENTRIES)}"
                 )
-            options = {n: getattr(arguments, n) for n in ("chip", "row", "col", "size")}
-            options = {name: value for name, value in options.items() if value is not None}
-            beside = "".join(
-                f"-{name}{value}" for name, value in options.items()
-            )  # choices lie beside each other
-            out = arguments.out or home / (arguments.name + beside)
+            given = {name: getattr(arguments, name) for name in ("chip", "row", "col", "size")}
+            options = {name: value for name, value in given.items() if value is not None}
+            # Different choices of one entry lie beside each other.
+            suffix = "".join(f"-{name}{value}" for name, value in options.items())
+            out = arguments.out or home / (arguments.name + suffix)
             get_any(arguments.name, ENTRIES[arguments.name], out, arguments.offline, options)
     except KeyboardInterrupt:
         print("data_download: interrupted; the same command goes on", file=sys.stderr)
@@ -86,12 +71,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def show(words: Sequence[str]) -> None:
+    """Print the entries that mention all words.
+
+    Raises:
+        ValueError: no entry does.
+    """
+    from clippan_lite.physics import sensors
+
+    found = find(*words)
+    if not found:
+        raise ValueError(f"nothing mentions {' '.join(words)}: list without words shows all")
+    for name, entry in found.items():
+        camera = sensors.get(entry.sensor)
+        bits = getattr(entry, "bits", camera.bits)
+        print(f"{name}\n  {entry.sensor}: {entry.content}")
+        print(f"  bands {' '.join(camera.bands)}, ratio {camera.ratio}, {bits} bit")
+        print(f"  licence: {entry.licence}")
+
+
 def get_any(
     name: str,
     entry: Entry | Chips | Window | Synthetic,
     out: Path,
     offline: bool = False,
-    options: dict | None = None,
+    options: dict[str, int] | None = None,
 ) -> Path:
     """Get one entry of any kind.
 
@@ -110,109 +114,116 @@ def get_any(
         ValueError: an option that this kind does not have, or what the kind itself refuses.
         OSError: the download failed.
     """
-    allowed = {Chips: ("chip",), Window: ("row", "col", "size")}.get(type(entry), ())
-    for option in options or {}:
-        if option not in allowed:
-            raise ValueError(
-                f"{name} takes no --{option}: {', '.join(f'--{a}' for a in allowed) or 'it has no choices'}"
-            )
-    for option, value in (options or {}).items():
-        if value < (1 if option == "size" else 0):
-            raise ValueError(
-                f"--{option} must be {1 if option == 'size' else 0} or more, found {value}"
-            )
+    options = options or {}
+    _check_options(name, entry, options)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder as --out")
     if isinstance(entry, Entry):
         return get_entry(name, entry, out, offline)
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
-    state = "not there"
-    if (out / "scene.json").is_file() and not scenes_.is_whole(out):
-        state = "damaged"  # what is left of it stays until new files are there
-        print(f"{out} is damaged{'' if offline else ': getting it again'}")
-    elif (out / "scene.json").is_file():
-        there = json.loads((out / "scene.json").read_text(encoding="utf-8")).get("chosen", {})
-        if options and there != options:
+    facts, state = out / "scene.json", "not there"
+    if facts.is_file() and scenes.is_whole(out):
+        chosen = json.loads(facts.read_text(encoding="utf-8")).get("chosen", {})
+        if options and chosen != options:
             raise ValueError(
-                f"{out} holds another choice ({there or 'the default'}): give another --out"
+                f"{out} holds another choice ({chosen or 'the default'}): give another --out"
             )
         print(f"there already: {out}")
         return out
-    scenes_.check_folder(out)
+    if facts.is_file():
+        state = "damaged"  # what is left stays until new files are there
+        print(f"{out} is damaged{'' if offline else ': getting it again'}")
+    scenes.check_folder(out)
     if isinstance(entry, Synthetic):
         from clippan_lite.data import geotiff, synthetic
 
         pair = synthetic.make_scene(entry.seed, entry.size, entry.sensor)
         geotiff.write_pair(out, pair, source="clippan_lite.data.synthetic", licence=entry.licence)
     else:
-        urls = (
-            [f"{entry.bucket}/{entry.pan}*.tif"]
-            if isinstance(entry, Chips)
-            else [entry.pan, *entry.ms]
-        )
-        by_hand = (
-            f"put pan.tif, ms.tif (from {', '.join(urls)}) and a scene.json like "
-            f'{{"sensor": "{entry.sensor}", "bits": {entry.bits}, "convention": "geo"}} into {out} by hand'
-        )
+        by_hand = _by_hand(entry, out)
         if offline:
             raise FileNotFoundError(f"{out} is {state}: get it without --offline, or {by_hand}")
-        with _or(by_hand, out):
+        with _failing_with(by_hand, out):
             if isinstance(entry, Chips):
-                scenes_.get_chip(name, entry, out, (options or {}).get("chip"))
+                scenes.get_chip(name, entry, out, options.get("chip"))
             else:
-                scenes_.get_window(name, entry, out, options or {})
+                scenes.get_window(name, entry, out, options)
     print(f"scene: {out}")
     return out
 
 
+def _check_options(
+    name: str, entry: Entry | Chips | Window | Synthetic, options: dict[str, int]
+) -> None:
+    """Refuse options that this kind of entry does not have, and impossible values (ValueError)."""
+    allowed = {Chips: ("chip",), Window: ("row", "col", "size")}.get(type(entry), ())
+    for option, value in options.items():
+        if option not in allowed:
+            choices = ", ".join(f"--{possible}" for possible in allowed) or "it has no choices"
+            raise ValueError(f"{name} takes no --{option}: {choices}")
+        least = 1 if option == "size" else 0
+        if value < least:
+            raise ValueError(f"--{option} must be {least} or more, found {value}")
+
+
+def _by_hand(entry: Chips | Window, out: Path) -> str:
+    """How to get the same files without this program."""
+    urls = (
+        [f"{entry.bucket}/{entry.pan}*.tif"] if isinstance(entry, Chips) else [entry.pan, *entry.ms]
+    )
+    facts = json.dumps({"sensor": entry.sensor, "bits": entry.bits, "convention": "geo"})
+    return (
+        f"put pan.tif, ms.tif (from {', '.join(urls)}) and a scene.json like {facts} into {out} "
+        "by hand"
+    )
+
+
 @contextlib.contextmanager
-def _or(by_hand: str, out: Path) -> Iterator[None]:
-    """Tell the way by hand when a download fails, and leave no empty folder."""
-    was_there = out.exists()
+def _failing_with(by_hand: str, out: Path) -> Iterator[None]:
+    """Say how to do it by hand when a download fails, and leave no empty folder."""
+    existed = out.exists()
     try:
         yield
     except OSError as error:
         raise OSError(f"{error}; or {by_hand}") from error
     finally:
-        if not was_there:
+        if not existed:
             with contextlib.suppress(OSError):  # it is not empty
                 out.rmdir()
 
 
 def check(home: Path) -> int:
-    """Print what is below a folder and whether it is whole; returns 1 if something is not."""
-    bad = 0
-    for folder in sorted(home.iterdir()) if home.is_dir() else []:
+    """Print what is in a folder and whether it is whole; returns 1 if something is not."""
+    damaged = 0
+    folders = sorted(home.iterdir()) if home.is_dir() else []
+    for folder in folders:
         names = [name for name in ENTRIES if folder.name.startswith(name)]
         if names:
-            entry = ENTRIES[max(names, key=len)]
-            if isinstance(entry, Entry):
-                file = folder / entry.filename
-                state = "missing" if not file.is_file() else "whole"
-                try:
-                    if file.is_file():
-                        state = (
-                            "whole"
-                            if _checked(entry, file)
-                            else "can be read; no checksum is published"
-                        )
-                except ValueError:
-                    state = "DAMAGED: remove it and get it again"
-            else:
-                state = (
-                    "whole"
-                    if scenes_.is_whole(folder)
-                    else "DAMAGED or incomplete: the same get mends it"
-                )
-            bad += state == "missing" or state.startswith("DAMAGED")
+            state = _state(ENTRIES[max(names, key=len)], folder)
+            damaged += state.startswith(("missing", "DAMAGED"))
             print(f"{folder.name}: {state}")
-    if not (home.is_dir() and any(home.iterdir())):
+    if not folders:
         print(f"nothing in {home} yet: python -m data_download list")
-    return 1 if bad else 0
+    return 1 if damaged else 0
 
 
-def _checked(entry: Entry, file: Path) -> bool:
-    """Whether a file has the published checksum; without one, whether there is any.
+def _state(entry: Entry | Chips | Window | Synthetic, folder: Path) -> str:
+    """Whether an entry's folder is whole, in words."""
+    if not isinstance(entry, Entry):
+        whole = scenes.is_whole(folder)
+        return "whole" if whole else "DAMAGED or incomplete: the same get mends it"
+    file = folder / entry.filename
+    if not file.is_file():
+        return "missing"
+    try:
+        _verify(entry, file)
+    except ValueError:
+        return "DAMAGED: remove it and get it again"
+    return "whole" if entry.md5 else "can be read; no checksum is published"
+
+
+def _verify(entry: Entry, file: Path) -> None:
+    """Compare a file with the published checksum. Without one, read it to its end.
 
     Raises:
         ValueError: another checksum, or a file that cannot be read to its end.
@@ -222,11 +233,12 @@ def _checked(entry: Entry, file: Path) -> bool:
             fetch.verify(file)
         except ValueError as error:
             raise ValueError(f"{error}: remove {file} and get it again") from None
-    elif (found := fetch.md5_of(file)) != entry.md5:
+        return
+    found = fetch.md5_of(file)
+    if found != entry.md5:
         raise ValueError(
             f"{file} has MD5 {found}, expected {entry.md5}: remove it and get it again"
         )
-    return entry.md5 is not None
 
 
 def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path:
@@ -249,14 +261,15 @@ def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
     target, folder = out / entry.filename, out / "files"
     if target.is_file():
-        _checked(entry, target)
+        _verify(entry, target)
         print(f"there already: {target}")
     elif offline:
         raise FileNotFoundError(
-            f"{target} is not there: run python -m data_download get {name} without --offline, or put {entry.url} there"
+            f"{target} is not there: run python -m data_download get {name} without --offline, "
+            f"or put {entry.url} there"
         )
     else:
-        with _or(f"put {entry.url} at {target} by hand", out):
+        with _failing_with(f"put {entry.url} at {target} by hand", out):
             fetch.download(entry.url, target, entry.md5)
         print(f"downloaded: {target}{'' if entry.md5 else ' (no checksum is published for it)'}")
     if not entry.unpack:

@@ -28,9 +28,17 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from tqdm import tqdm
 
 CHUNK = 1 << 20
-BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError)
-DAMAGED = (*DAMAGED, RasterioError, RuntimeError)
+UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+DAMAGED: tuple[type[Exception], ...] = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    RasterioError,
+    RuntimeError,
+)
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -61,9 +69,9 @@ def download(
 ) -> Path:
     """Download to ``target``, which appears only when it is complete and its checksum fits.
 
-    Where no checksum is published, :func:`verify` must find nothing wrong with it. What was received before the
-    connection broke is kept beside it, under a hidden name, and the next try or the next call goes on from there, if
-    the server says that the file is still the same.
+    Where no checksum is published, :func:`verify` must find nothing wrong with the file. What comes
+    before the connection breaks is kept beside it, under a hidden name. The next try or the next
+    call goes on from there, if the server says that the file is still the same.
 
     Args:
         url: https address.
@@ -76,8 +84,10 @@ def download(
         ``target``.
 
     Raises:
-        ValueError: not an https address, another checksum, or a file that is not what its name says.
-        OSError: the server cannot be reached, answers with an error or breaks off, or the disk is full.
+        ValueError: not an https address, another checksum, or a file that is not what its name
+            says.
+        OSError: the server cannot be reached, answers with an error or breaks off, or the disk is
+            full.
     """
     check_url(url)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +102,7 @@ def download(
                 raise OSError(
                     f"{url} cannot be downloaded ({error}): it may have moved, or try later"
                 ) from None
-            except BROKEN as error:
+            except UNREACHABLE as error:
                 if attempt == tries:
                     kept = ", what came is kept: the same command goes on" if part.exists() else ""
                     raise OSError(
@@ -102,7 +112,7 @@ def download(
             try:
                 verify(part, target.name)
             except ValueError:
-                _forget(part)
+                _remove(part)
                 raise
         os.replace(part, temporary)
 
@@ -112,21 +122,21 @@ def download(
             url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive
         )
     except ValueError as error:
-        if "does not match the known hash" not in str(error):  # ours
+        if "does not match the known hash" not in str(error):  # an error of our own
             raise
         raise ValueError(
             f"{target.name} has another MD5, expected {md5}: damaged or changed, try again"
         ) from None
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _forget(part)
+            _remove(part)
             raise OSError(
                 f"the disk is full: {target.name} was not kept; make room and call again"
             ) from None
         raise
     finally:
         if not part.exists():
-            _forget(part)
+            _remove(part)
     return target
 
 
@@ -141,7 +151,7 @@ def read(url: str, timeout: float = 60.0, most: int = 1 << 24) -> bytes:
     try:
         with _open(url, timeout) as answer:
             content = answer.read(most + 1)
-    except BROKEN as error:
+    except UNREACHABLE as error:
         raise OSError(f"{url} does not answer ({error}): check the network, or try later") from None
     if len(content) > most:
         raise OSError(f"{url} answers with more than {most} bytes: it is not what was expected")
@@ -161,7 +171,7 @@ def head(url: str, timeout: float = 60.0) -> None:
         raise OSError(
             f"{url} is not there ({error}): this acquisition lacks it, choose another data set"
         ) from None
-    except BROKEN as error:
+    except UNREACHABLE as error:
         raise OSError(
             f"{url} cannot be reached ({error}): check the network, or try later"
         ) from None
@@ -175,38 +185,42 @@ def _open(
     return urllib.request.build_opener(_HttpsOnly).open(request, timeout=timeout)
 
 
-def _forget(part: Path) -> None:
+def _remove(part: Path) -> None:
+    """Remove an unfinished file and the note beside it."""
     for file in (part, part.with_suffix(".json")):
         file.unlink(missing_ok=True)
 
 
 def _receive(url: str, part: Path, name: str, timeout: float) -> None:
-    """Write a file's bytes to ``part``, going on from what is there if the server still has the same file."""
+    """Write a file's bytes to ``part``.
+
+    If the server still has the same file, this goes on from what ``part`` holds.
+    """
     note = part.with_suffix(".json")
     try:
-        known = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
-    except ValueError:  # killed while it was written
-        known = {}
+        before = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
+    except ValueError:  # the note is half-written: the call was killed
+        before = {}
     headers = {}
-    if known.get("url") == url:
-        headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": known["stamp"]}
+    if before.get("url") == url:
+        headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": before["stamp"]}
     try:
         answer = _open(url, timeout, **headers)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # asked for what lies behind the end: begin anew
+        if error.code != 416:  # 416: we asked for what lies behind the end, so we begin anew
             raise
-        _forget(part)
+        _remove(part)
         answer = _open(url, timeout)
     with answer:
         resumed = answer.status == 206
         stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if resumed and stamp and stamp != known["stamp"]:  # a server that does not know If-Range
-            _forget(part)
+        if resumed and stamp and stamp != before["stamp"]:  # this server ignores If-Range
+            _remove(part)
             raise ConnectionError("the file has changed since the download began")
         start = part.stat().st_size if resumed else 0
         announced = answer.headers.get("Content-Length")
         total = start + int(announced) if announced else None
-        if stamp and not stamp.startswith("W/"):  # weak tags do not promise the same bytes
+        if stamp and not stamp.startswith("W/"):  # a weak tag does not promise the same bytes
             note.write_text(json.dumps({"url": url, "stamp": stamp}))
         size = start
         try:
@@ -223,17 +237,20 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
             if total is not None and size != total:
                 raise ConnectionError(f"the server sent {size} of {total} bytes")
         except BaseException:
-            if not note.is_file():  # no way to tell later whether it is the same file
-                _forget(part)
+            if not note.is_file():  # nothing would tell later whether the file is the same
+                _remove(part)
             raise
 
 
 def verify(path: Path, name: str | None = None) -> None:
-    """Read a file of which no checksum is known to its end: a login page is no archive, half a file no image.
+    """Read a file to its end, where no checksum is known.
+
+    This finds a login page that came instead of an archive, and half an image.
 
     Args:
         path: the file.
-        name: its name, which tells its format; None takes the path's. Formats other than TIFF, HDF5, zip and tar pass.
+        name: its name, which tells its format; None takes the path's. Formats other than TIFF,
+            HDF5, zip and tar pass.
 
     Raises:
         ValueError: it is not what its name says, or damaged.
@@ -252,14 +269,14 @@ def verify(path: Path, name: str | None = None) -> None:
                 file.visit(lambda _: None)
         elif name.endswith((".zip", ".tar", ".tgz", ".gz")):
             for member, _, source in _members(path):
-                _safe(member, path)
+                _safe_path(member, path)
                 with source as content:
                     while content is not None and content.read(CHUNK):
                         pass
     except DAMAGED as error:
-        told = " ".join(str(error).replace(str(path), name).split())
+        reason = " ".join(str(error).replace(str(path), name).split())
         raise ValueError(
-            f"{name} is damaged, or no {Path(name).suffix[1:]} file at all ({told})"
+            f"{name} is damaged, or no {Path(name).suffix[1:]} file at all ({reason})"
         ) from None
 
 
@@ -281,19 +298,19 @@ def unpack(archive: Path, folder: Path) -> Path:
 
     Raises:
         FileExistsError: ``folder`` exists.
-        ValueError: no archive, a damaged one, or one with members outside the folder, links or devices.
+        ValueError: no archive, a damaged one, or one with members outside the folder, links or
+            devices.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it first, or choose another --out")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(
-        f".{folder.name}.part"
-    )  # one name, so that a killed run leaves no second one
+    # Always the same name, so that killed runs leave no more than one such folder.
+    scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
         for name, is_folder, source in _members(archive):
-            place = scratch / _safe(name, archive)
+            place = scratch / _safe_path(name, archive)
             if is_folder:
                 place.mkdir(parents=True, exist_ok=True)
                 continue
@@ -315,14 +332,18 @@ def unpack(archive: Path, folder: Path) -> Path:
 def _members(
     archive: Path,
 ) -> Iterator[tuple[str, bool, contextlib.AbstractContextManager[IO[bytes]]]]:
-    """Name, whether it is a folder, and content of each member; refuses everything that is not a plain file."""
+    """Each member's name, whether it is a folder, and its content.
+
+    Members that are neither a folder nor a plain file are refused (ValueError).
+    """
     empty: contextlib.AbstractContextManager = contextlib.nullcontext()
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as file:
             for info in file.infolist():
                 if stat.S_ISLNK(info.external_attr >> 16):
                     raise ValueError(
-                        f"{archive} holds a link ({info.filename}), expected plain files: do not use it"
+                        f"{archive} holds a link ({info.filename}), expected plain files: "
+                        "do not use this archive"
                     )
                 yield info.filename, info.is_dir(), empty if info.is_dir() else file.open(info)
     elif tarfile.is_tarfile(archive):
@@ -330,7 +351,8 @@ def _members(
             for member in file:
                 if not (member.isfile() or member.isdir()):
                     raise ValueError(
-                        f"{archive} holds a link or device ({member.name}), expected plain files"
+                        f"{archive} holds a link or device ({member.name}), expected plain files: "
+                        "do not use this archive"
                     )
                 content = None if member.isdir() else file.extractfile(member)
                 yield member.name, member.isdir(), content or empty
@@ -338,7 +360,7 @@ def _members(
         raise ValueError(f"{archive} is neither a zip nor a tar archive: download it again")
 
 
-def _safe(name: str, archive: Path) -> Path:
+def _safe_path(name: str, archive: Path) -> Path:
     """A member's name as a relative path below the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts[0] if path.parts else ""):

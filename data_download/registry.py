@@ -1,7 +1,8 @@
-"""What can be downloaded, as data. Nothing here is part of the package; each entry has its own licence.
+"""What can be downloaded, as data.
 
-Addresses were collected from public code and documentation and may have moved; a failed download says so.
-A checksum is given only where its publisher or a public loader states it for the file itself.
+None of the imagery is part of the package, and each entry has its own licence. The addresses come
+from public code and documentation. They may have moved; a failed download says so. A checksum is
+given only where its publisher or a public loader states it for the file itself.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ class _Common:
     """What every kind of entry tells.
 
     Attributes:
-        sensor: name in the sensor table of clippan_lite, or what the data set says.
-        content: what it holds.
-        licence: under which terms it may be used; "not stated" means ask before publishing anything made from it.
+        sensor: name in the sensor table of clippan_lite.
+        content: what the data set holds.
+        licence: terms of use. "not stated" means: ask before you publish anything made from it.
         citation: how to cite it.
     """
 
@@ -48,11 +49,11 @@ class Entry(_Common):
 
 @dataclass(frozen=True)
 class Chips(_Common):
-    """Single PAN and MS chips of one city, found by listing the bucket; they become one scene folder.
+    """PAN and MS chips of one city, found by listing a bucket. One chip becomes a scene folder.
 
     Attributes:
         bucket: https address that answers S3's ListObjectsV2.
-        pan: prefix of the PAN chips' keys; what follows it is a number and ``.tif``.
+        pan: prefix of the PAN chips' keys. A number and ``.tif`` follow it.
         ms: prefix of the MS chips' keys.
         bits: bit depth of the numbers.
     """
@@ -100,7 +101,10 @@ _PANCOLLECTION_TERMS = "not stated; commercial imagery for research use, do not 
 _PANCOLLECTION_CITATION = "Deng et al.: Machine learning in pansharpening, IEEE GRSM 10(3), 2022"
 _NBU = "https://huggingface.co/datasets/deepinv/images/resolve/main"
 _NBU_TERMS = "not stated; research use only, do not redistribute"
-_NBU_CITATION = "Meng et al.: A large-scale benchmark data set for evaluating pansharpening, IEEE GRSM 9(1), 2021"
+_NBU_CITATION = (
+    "Meng et al.: A large-scale benchmark data set for evaluating pansharpening, "
+    "IEEE GRSM 9(1), 2021"
+)
 
 
 def _synthetic(sensor: str, bands: int) -> Synthetic:
@@ -137,6 +141,7 @@ _REDUCED = "20 reduced-resolution patches with reference, h5"
 _FULL = "20 full-resolution patches, h5"
 _BUCKET = "https://spacenet-dataset.s3.amazonaws.com"
 _CHIP = "one chip, PAN 1300 x 1300 and 8-band MS 325 x 325, 5 MB; --chip N chooses"
+_CHOOSE = "--row --col --size choose"
 _MAXAR = "https://maxar-opendata.s3.amazonaws.com/events"
 _MAXAR_TERMS = "CC BY-NC 4.0"
 _MAXAR_CITATION = "Maxar (Vantor) Open Data Program, analysis-ready surface reflectance"
@@ -144,27 +149,41 @@ _LANDSAT = "https://storage.googleapis.com/gcp-public-data-landsat/LC08/01"
 
 
 def _chips(challenge: str, city: str, unit: str) -> Chips:
-    names = [
+    pan, ms = (
         f"spacenet/{challenge}/train/{city}/{kind}/{challenge}_train_{city}_{kind}_{unit}"
         for kind in ("PAN", "MS")
-    ]
-    return Chips("WV3", _CHIP, _SPACENET_TERMS, _SPACENET_CITATION, _BUCKET, *names)
+    )
+    return Chips("WV3", _CHIP, _SPACENET_TERMS, _SPACENET_CITATION, _BUCKET, pan, ms)
 
 
 def _maxar(path: str) -> Window:
-    content = "a window of an orthorectified scene, reflectance times 10000, 3 MB; --row --col --size choose"
-    urls = (f"{_MAXAR}/{path}-pan.tif", (f"{_MAXAR}/{path}-ms.tif",))
-    return Window("WV3", content, _MAXAR_TERMS, _MAXAR_CITATION, *urls, bits=14, row=4096, col=4096)
+    return Window(
+        sensor="WV3",
+        content=f"a window of an orthorectified scene, reflectance times 10000, 3 MB; {_CHOOSE}",
+        licence=_MAXAR_TERMS,
+        citation=_MAXAR_CITATION,
+        pan=f"{_MAXAR}/{path}-pan.tif",
+        ms=(f"{_MAXAR}/{path}-ms.tif",),
+        bits=14,
+        row=4096,
+        col=4096,
+    )
 
 
 def _landsat(scene: str) -> Window:
     _, _, place, *_ = scene.split("_")
     base = f"{_LANDSAT}/{place[:3]}/{place[3:]}/{scene}/{scene}"
     return Window(
-        "LANDSAT8", "a window of a Level-1 scene, PAN 15 m and three bands 30 m; --row --col --size choose",
-        "public domain", "Landsat-8 image courtesy of the U.S. Geological Survey",
-        f"{base}_B8.TIF", tuple(f"{base}_B{band}.TIF" for band in (2, 3, 4)), bits=16, row=6000, col=6000,
-    )  # fmt: skip
+        sensor="LANDSAT8",
+        content=f"a window of a Level-1 scene, PAN 15 m and three bands 30 m; {_CHOOSE}",
+        licence="public domain",
+        citation="Landsat-8 image courtesy of the U.S. Geological Survey",
+        pan=f"{base}_B8.TIF",
+        ms=tuple(f"{base}_B{band}.TIF" for band in (2, 3, 4)),
+        bits=16,
+        row=6000,
+        col=6000,
+    )
 
 
 ENTRIES: dict[str, Entry | Chips | Window | Synthetic] = {
@@ -231,9 +250,8 @@ def find(*words: str) -> dict[str, Entry | Chips | Window | Synthetic]:
     """Entries whose name, sensor, content or licence mention all words, in upper or lower case."""
 
     def mentions(name: str, entry: _Common) -> bool:
-        told = " ".join(
-            (name, type(entry).__name__, entry.sensor, entry.content, entry.licence)
-        ).lower()
-        return all(word.lower() in told for word in words)
+        parts = (name, type(entry).__name__, entry.sensor, entry.content, entry.licence)
+        text = " ".join(parts).lower()
+        return all(word.lower() in text for word in words)
 
     return {name: entry for name, entry in ENTRIES.items() if mentions(name, entry)}

@@ -1,4 +1,4 @@
-"""Scene folders ``pan.tif, ms.tif, scene.json`` from chips on a bucket, or from windows of large remote images."""
+"""Scene folders ``pan.tif, ms.tif, scene.json``: chips from a bucket, windows of large images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import urllib.parse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -54,12 +54,12 @@ def keys(bucket: str, prefix: str, timeout: float = 60.0) -> Iterator[str]:
 
 
 def chips(entry: Chips) -> dict[int, tuple[str, str]]:
-    """Chips of which PAN and MS are there: number -> their addresses.
+    """Chips with both PAN and MS: number -> their addresses.
 
     Raises:
         OSError: as in :func:`keys`, or no chip has both.
     """
-    found = []
+    found: list[dict[int, str]] = []
     for prefix in (entry.pan, entry.ms):
         numbers = {}
         for key in keys(entry.bucket, prefix):
@@ -67,10 +67,8 @@ def chips(entry: Chips) -> dict[int, tuple[str, str]]:
             if tail.isdigit():
                 numbers[int(tail)] = f"{entry.bucket}/{urllib.parse.quote(key)}"
         found.append(numbers)
-    both = {
-        number: (found[0][number], found[1][number])
-        for number in sorted(found[0].keys() & found[1].keys())
-    }
+    pan, ms = found
+    both = {number: (pan[number], ms[number]) for number in sorted(pan.keys() & ms.keys())}
     if not both:
         raise OSError(
             f"{entry.bucket} lists no chips under {entry.pan} and {entry.ms}: they may have moved"
@@ -91,25 +89,23 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
         ValueError: there is no such chip.
         OSError: the download failed.
     """
-    there = chips(entry)
-    if number is not None and number not in there:
-        near = sorted(there, key=lambda n: abs(n - number))[:5]
-        raise ValueError(
-            f"{name} has no chip {number}: of {len(there)}, the nearest are {', '.join(map(str, sorted(near)))}"
-        )
-    first = number is None
-    number = next(iter(there)) if first else number
-    pan, ms = there[number]
-    hidden = {
-        name: out / f".{number}-{name}" for name in FILES
-    }  # an unfinished download of another chip is not taken
-    for url, file in zip((pan, ms), hidden.values(), strict=True):
+    offered = chips(entry)
+    chosen = {} if number is None else {"chip": number}
+    chip = next(iter(offered)) if number is None else number
+    if chip not in offered:
+        near = sorted(offered, key=lambda other: abs(other - chip))[:5]
+        numbers = ", ".join(str(other) for other in sorted(near))
+        raise ValueError(f"{name} has no chip {chip}: of {len(offered)}, the nearest are {numbers}")
+    urls = offered[chip]
+    # The chip's number keeps an unfinished download of another chip from being used.
+    hidden = {file: out / f".{chip}-{file}" for file in FILES}
+    for url, file in zip(urls, hidden.values(), strict=True):
         fetch.download(url, file)
-    with warnings.catch_warnings(), rasterio.open(hidden["ms.tif"]) as file:
+    with warnings.catch_warnings(), rasterio.open(hidden["ms.tif"]) as image:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        _count(name, entry, file.count)
-    _place(out, hidden)
-    return _describe(out, f"{name}-{number}", entry, [pan, ms], {} if first else {"chip": number})
+        _check_bands(name, entry, image.count)
+    _give_names(out, hidden)
+    return _write_facts(out, f"{name}-{chip}", entry, urls, chosen)
 
 
 def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> Path:
@@ -119,11 +115,12 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
         name: the entry's name, for ``scene.json``.
         entry: where the images are.
         out: scene folder to make.
-        options: ``row``, ``col`` and ``size`` of the window in PAN pixels, the side a multiple of the ratio; what is
-            left out is the entry's.
+        options: ``row``, ``col`` and ``size`` of the window in PAN pixels. The size is a multiple
+            of the ratio. The entry gives what is left out.
 
     Raises:
-        ValueError: a window outside the image or of nodata only, or images that do not fit together.
+        ValueError: a window outside the image or of nodata only, or images that do not fit
+            together.
         OSError: an image is not there, or the server broke off.
     """
     row, col, size = (options.get(what, getattr(entry, what)) for what in ("row", "col", "size"))
@@ -146,7 +143,7 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             raise OSError(
                 f"{entry.pan} cannot be read ({error}): check the network, or try later"
             ) from None
-        _count(name, entry, sum(band.count for band in bands))
+        _check_bands(name, entry, sum(band.count for band in bands))
         if not all((image != (source.nodata or 0)).any() for source, image in images.values()):
             raise ValueError(
                 f"the window at row {row}, column {col} of {name} holds nodata only: choose another"
@@ -158,13 +155,9 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
                 "count": len(image),
                 "height": image.shape[1],
                 "width": image.shape[2],
-            }
-            profile |= {
                 "dtype": image.dtype,
                 "crs": source.crs,
                 "transform": source.window_transform(window),
-            }
-            profile |= {
                 "nodata": source.nodata,
                 "compress": "deflate",
                 "photometric": "minisblack",
@@ -179,29 +172,34 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
                 raise OSError(
                     f"{out / file} could not be written ({error}): is the disk full?"
                 ) from None
-    _place(out, {file: out / f".part-{file}" for file in FILES})
-    return _describe(out, f"{name}-{row}-{col}", entry, [entry.pan, *entry.ms], options)
+    _give_names(out, {file: out / f".part-{file}" for file in FILES})
+    return _write_facts(out, f"{name}-{row}-{col}", entry, (entry.pan, *entry.ms), options)
 
 
-def _count(name: str, entry: Chips | Window, found: int) -> None:
+def _check_bands(name: str, entry: Chips | Window, found: int) -> None:
     """Refuse MS of other bands than the sensor's (ValueError)."""
     from clippan_lite.physics import sensors
 
     bands = sensors.get(entry.sensor).bands
     if found != len(bands):
         raise ValueError(
-            f"MS of {name} has {found} bands, expected {len(bands)} ({', '.join(bands)}): it has changed"
+            f"MS of {name} has {found} bands, expected {len(bands)} ({', '.join(bands)}): "
+            "the data set has changed, choose another"
         )
 
 
 def _windows(
     pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, row: int, col: int, size: int
 ) -> list[Pixels]:
-    """The window on PAN's and on MS's grid, by the geotransforms; their corners lie within half an MS pixel."""
+    """The window on PAN's and on MS's grid, by the geotransforms.
+
+    The two windows' corners lie within half an MS pixel.
+    """
     ratio = round(ms.transform.a / pan.transform.a)
     if pan.crs != ms.crs or ratio < 1 or abs(ms.transform.a / pan.transform.a - ratio) > 1e-3:
         raise ValueError(
-            f"PAN ({pan.crs}) and MS ({ms.crs}) lie on grids that do not fit: choose another data set"
+            f"PAN ({pan.crs}) and MS ({ms.crs}) lie on grids that do not fit: "
+            "choose another data set"
         )
     if size < 64 * ratio or size % ratio:
         raise ValueError(
@@ -209,7 +207,8 @@ def _windows(
         )
     if not (0 <= row <= pan.height - size and 0 <= col <= pan.width - size):
         raise ValueError(
-            f"a window of {size} at row {row}, column {col} leaves the image of {pan.height} x {pan.width} PAN pixels"
+            f"a window of {size} at row {row}, column {col} leaves the image of {pan.height} x "
+            f"{pan.width} PAN pixels: choose one inside"
         )
     x, y = ~ms.transform * (pan.transform * (col, row))
     left, top = round(x), round(y)
@@ -229,7 +228,7 @@ def _stack(bands: list[rasterio.DatasetReader], window: Pixels) -> np.ndarray:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder with images of somebody else: only ``scene.json`` makes them a scene of ours (ValueError)."""
+    """Refuse a folder with somebody else's images (ValueError): ours have a ``scene.json``."""
     for name in FILES:
         if (out / name).exists() and not (out / "scene.json").is_file():
             raise ValueError(
@@ -249,20 +248,20 @@ def is_whole(out: Path) -> bool:
         return False
 
 
-def _place(out: Path, hidden: dict[str, Path]) -> None:
-    """Give finished images their names, one after the other, when all are there."""
-    (out / "scene.json").unlink(missing_ok=True)  # of damaged ones
+def _give_names(out: Path, hidden: dict[str, Path]) -> None:
+    """Give finished images their names, one after the other, when all are finished."""
+    (out / "scene.json").unlink(missing_ok=True)  # of damaged images
     for name, file in hidden.items():
         os.replace(file, out / name)
 
 
-def _describe(
-    out: Path, name: str, entry: Chips | Window, urls: list[str], chosen: dict[str, int]
+def _write_facts(
+    out: Path, name: str, entry: Chips | Window, urls: Sequence[str], chosen: dict[str, int]
 ) -> Path:
     """Write ``scene.json`` last: its presence means that the images beside it are complete."""
     facts = {
-        "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo", "source": urls,
-        "licence": entry.licence, "citation": entry.citation, "chosen": chosen,
+        "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo",
+        "source": urls, "licence": entry.licence, "citation": entry.citation, "chosen": chosen,
     }  # fmt: skip
     part = out / ".scene.json.part"
     part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
