@@ -169,7 +169,7 @@ def look(step, network, *_):
 for with_l_d in (False, True):
     for number in run.seeds:
         callbacks = [look] if with_l_d and number == first else []
-        network, history = run.train(with_l_d, number, callbacks=callbacks)
+        network, history = run.train(run.config(with_l_d, number), callbacks=callbacks)
         networks[with_l_d, number] = network
         histories[f"{'with' if with_l_d else 'without'} L_d, seed {number}"] = history
 
@@ -204,7 +204,7 @@ for name, row in last.items():
 # *start*, goes on where it was, to the very same weights.
 
 # %%
-widgets.dashboard(pair, run.train_config(False, first), folder=run.folder / "dashboard")
+widgets.dashboard(pair, run.config(False, first), folder=run.folder / "dashboard")
 
 # %% [markdown]
 # ### What $L_d$ turns
@@ -281,7 +281,7 @@ spectral = spatial = None
 print("EXP: spectral", spectral, "| spatial", spatial)
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]

@@ -88,7 +88,7 @@ fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
 full = {name: evaluation.at_full_resolution(image, pair) for name, image in fused.items()}
 by_seed = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
-    images = [fusion.fuse(pair, run.network(with_l_d, s)) for s in run.seeds]
+    images = [fusion.fuse(pair, run.network(run.config(with_l_d, s))) for s in run.seeds]
     fused[label] = images[0]
     by_seed["full"][label] = [evaluation.at_full_resolution(image, pair) for image in images]
     if pair.truth is not None:
@@ -172,7 +172,7 @@ figures.show(
 # fault of colour. $D_\lambda^K$ sees haze and grey and not the blur: MS's own blur removes that detail anyway. With a
 # reference every fault costs, but each metric has its blind spot: PSNR hardly minds the noise (38 dB) that Q2n does
 # (.92), Q and SSIM pass the tilted spectrum (.996) that SAM gives 3.0 degrees. **What it does not show:** how large such
-# faults are in practice; their sizes here are our choice (`distortions`), so rows cannot be compared with each other.
+# faults are in practice; their sizes here are our choice (`metrics.faults`), so rows cannot be compared with each other.
 #
 # With a running kernel, the sliders spoil a window of the truth by degrees; the table says what each metric makes of it. Find a fault that QNR
 # rewards and PSNR does not forgive.
@@ -190,7 +190,7 @@ widgets.playground(judge, judge.truth)
 reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BDSD")}
 by_wald = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
-    images = [fusion.fuse(low, run.network(with_l_d, s, "reduced")) for s in run.seeds]
+    images = [fusion.fuse(low, run.network(run.config(with_l_d, s), "reduced")) for s in run.seeds]
     reduced_images[label] = images[0]
     by_seed["reduced"][label] = [evaluation.against_truth(image, low) for image in images]
     by_wald[label], spread["reduced"][label] = statistics.over_seeds(by_seed["reduced"][label])
@@ -414,7 +414,7 @@ for name in full:
     if name in LABELS.values():
         row |= {"seeds": run.seeds, **{f"{scale}_std": spread[scale][name] for scale in row}}
     methods[name] = row
-trained = run.train_config(with_l_d=True, seed=run.seeds[0])
+trained = run.config(with_l_d=True, seed=run.seeds[0])
 results = {
     "scene": pair.name, "sensor": pair.sensor.name, "convention": pair.convention, "ratio": pair.ratio,
     "bands": pair.bands, "methods": methods, "l_d_effect": effects,

@@ -92,14 +92,14 @@ def score(network):
 
 def guided(guide):
     """A network trained on the judged pair with L_d from another supervisor, same seed."""
-    return training.train(judge, run.train_config(True, first), guide, device=run.device)[0]
+    return training.train(judge, run.config(True, first), guide, device=run.device)[0]
 
 
 # %%
 baseline = {
     "EXP": evaluation.against_truth(classical.fuse("EXP", judge), judge),
-    "network without L_d": score(run.network(False, first, at_scale)),
-    "network with L_d": score(run.network(True, first, at_scale)),
+    "network without L_d": score(run.network(run.config(False, first), at_scale)),
+    "network with L_d": score(run.network(run.config(True, first), at_scale)),
 }
 for name, row in baseline.items():
     print(f"{name:>20}", {k: round(v, 3) for k, v in row.items()})
@@ -196,13 +196,13 @@ else:
 print("tried on:", ", ".join(unseen))
 
 # %%
-network = run.network(False, first, at_scale)  # as "trained there": without L_d
+network = run.network(run.config(False, first), at_scale)  # as "trained there": without L_d
 there = {}
 for name, place in unseen.items():
     images = {"EXP": classical.fuse("EXP", place), "GSA": classical.fuse("GSA", place)}
     images["trained elsewhere"] = fusion.fuse(place, network)
     if name == next(iter(unseen)):
-        local, _ = training.train(place, run.train_config(False, first), device=run.device)
+        local, _ = training.train(place, run.config(False, first), device=run.device)
         images["trained there"] = fusion.fuse(place, local)
     there |= {
         f"{name}: {method}": evaluation.against_truth(image, place)

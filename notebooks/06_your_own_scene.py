@@ -103,7 +103,7 @@ print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} wi
 # values such as 65535 do not spread; windows around a hole see it as dark ground, and the product holds nodata there.
 
 # %%
-network = run.network(with_l_d=False, seed=run.seeds[0])
+network = run.network(run.config(with_l_d=False, seed=run.seeds[0]))
 of_a_folder = not (pan or scene.startswith("synthetic:"))  # its scene.json names the sensor
 sensor_name = pair.sensor.name if of_a_folder else sensor
 products = {"GSA": {"method": "GSA"}, "network": {"network": network}}

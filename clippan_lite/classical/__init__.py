@@ -11,6 +11,8 @@ ValueError, and so do an unknown convention and valid pixels that are NaN or inf
 means that all pixels are. Means, deviations and regressions take valid pixels only, so a mask that
 leaves too few raises a ValueError. Filters see values continued from around the holes, and fused is
 0 there. What lies under the mask changes nothing.
+
+This wing may import ``data``, ``physics`` and ``runtime``.
 """
 
 import torch

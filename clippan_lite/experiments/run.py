@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import Callback, History
 from clippan_lite.clip import Clip, load_clip, weights_stamp
 from clippan_lite.config import TrainConfig, digest
-from clippan_lite.data import Pair, geotiff, registration
+from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import probes, scenes
 from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experiment, asks_language
 from clippan_lite.metrics import faults
@@ -69,12 +69,29 @@ class Run:
 
     def load(self, scene: str, scale: str) -> Pair:
         """A scene, full or one scale down, with the experiment's bands and faults."""
-        pair = self._whole(scene)
-        if self.experiment.bands:
-            pair = data.with_bands(pair, self.experiment.bands.split(","))
+        asked = self.experiment
+        if asked.pan and scene == asked.scene:
+            pair = self._remembered(f"{asked.pan} {asked.ms}", partial(scenes.read, asked, scene))
+        else:
+            path, make = self._scene_path(scene), partial(self._make_scene, scene)
+            pair = self._kept("scene", path, lambda path: geotiff.read_scene(path.parent), make)
+        if asked.bands:
+            pair = data.with_bands(pair, asked.bands.split(","))
         if scale == "reduced":
             pair = data.reduced(pair)
-        return faults.spoiled(pair, **faults.parse(self.experiment.fault))
+        return faults.spoiled(pair, **faults.parse(asked.fault))
+
+    def _make_scene(self, scene: str) -> Pair:
+        pair = scenes.read(self.experiment, scene)
+        if self.folder is None:
+            return pair
+        folder = self._scene_path(scene).parent
+        geotiff.write_pair(folder, pair, source=scene)
+        return geotiff.read_scene(folder)  # rounded, as it will be read later
+
+    def _scene_path(self, scene: str) -> Path:
+        key = self._digest(replace(self.experiment, scene=scene, bands="", fault=""), INPUT)
+        return self._in_folder(f"scene-{key}/scene.json")
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -88,89 +105,30 @@ class Run:
     def clip(self) -> Clip:
         """The frozen CLIP."""
         asked = self.experiment
+        names = [*CLIP, "adapt_seed"] if asked.clip_random else CLIP
+        return self._remembered(f"CLIP {self._digest(asked, names)}", self._load_clip)
 
-        def load() -> Clip:
-            torch.manual_seed(asked.adapt.seed)  # of random weights
-            pretrained = None if asked.clip_random else asked.clip_pretrained or None
-            return load_clip(asked.clip, pretrained, self.device, asked.clip_random)
-
-        key = self._digest(asked, [*CLIP, "adapt_seed"] if asked.clip_random else CLIP)
-        return self._remembered(f"CLIP {key}", load)
+    def _load_clip(self) -> Clip:
+        asked = self.experiment
+        torch.manual_seed(asked.adapt.seed)  # of random weights
+        pretrained = None if asked.clip_random else asked.clip_pretrained or None
+        return load_clip(asked.clip, pretrained, self.device, asked.clip_random)
 
     @cached_property
     def supervisor(self) -> Supervisor:
         """The adapted CLIP. Where ``swap`` names other sentences, Stage II will ask for those."""
-        asked = self.experiment
-
-        def load(path: Path) -> Supervisor:
-            return checkpoints.load_supervisor(path, self.clip).to(self.device)
-
+        asked, path = self.experiment, self.supervisor_path
         if asked.adapt.steps == 0:
             sentences = prompts.get(asked.prompt)
             supervisor = probes.unadapted(self.pair, self.clip, sentences, self.device)
         else:
-            path = self.supervisor_path
+            load = partial(checkpoints.load_supervisor, clip=self.clip)
             supervisor = self._kept("supervisor", path, load, lambda: self.adapt()[0])
         if asked.swap:  # the sentences of MS and PAN stay Stage I's
             other = prompts.get(asked.swap)
             swapped = replace(supervisor.prompts, hrms=other.hrms, antonyms=other.antonyms)
             supervisor = supervisor.with_prompts(swapped)
-        return supervisor
-
-    def adapt(self) -> tuple[Supervisor, History]:
-        """Stage I, now. The supervisor is kept for :attr:`supervisor`."""
-        sentences, config = prompts.get(self.experiment.prompt), self.experiment.adapt
-        shown = self.folder is not None
-        supervisor, history = adaptation.adapt(
-            self.pair, self.clip, sentences, config, self.device, shown
-        )
-        if self.folder:
-            path, sensor = self.supervisor_path, self.pair.sensor.name
-            checkpoints.write_history(path.with_suffix(".csv"), history)
-            checkpoints.save_supervisor(path, supervisor, config, sensor)
-        return supervisor, history
-
-    def network(
-        self, with_l_d: bool = True, seed: int | None = None, scale: str | None = None
-    ) -> Fusion:
-        """A fusion network trained on the scene, without truth; arguments as of :meth:`train`."""
-        path = self.network_path(with_l_d, seed, scale)
-        return self._kept("network", path, self._load, lambda: self.train(with_l_d, seed, scale)[0])
-
-    def train(
-        self,
-        with_l_d: bool = True,
-        seed: int | None = None,
-        scale: str | None = None,
-        callbacks: Sequence[Callback] = (),
-    ) -> tuple[Fusion, History]:
-        """Stage II, now. The network is kept for :meth:`network`.
-
-        Args:
-            with_l_d: False leaves the language loss L_d out.
-            seed: of weights and patches; None takes the experiment's.
-            scale: ``"full"`` or ``"reduced"``; None takes the run's.
-            callbacks: called after each step.
-        """
-        config, scale = self.train_config(with_l_d, seed), scale or self.scale
-        pair = self.load(self.experiment.scene, scale)
-        supervisor = self.supervisor if asks_language(config) else None
-        teacher = self._teacher(config, pair, scale) if config.weight("ship") else None
-        shown = self.folder is not None
-        network, history = training.train(
-            pair, config, supervisor, teacher, self.device, shown, callbacks
-        )
-        if self.folder:
-            path = self.network_path(with_l_d, seed, scale)
-            checkpoints.write_history(path.with_suffix(".csv"), history)
-            checkpoints.save_network(path, network, config)
-        return network, history
-
-    def train_config(self, with_l_d: bool = True, seed: int | None = None) -> TrainConfig:
-        """Stage II's settings, with or without L_d, and perhaps with another seed."""
-        config = self.experiment.train
-        config = config if with_l_d else config.changed(direction=0.0)
-        return config if seed is None else config.changed(seed=seed)
+        return supervisor.to(self.device)
 
     @property
     def supervisor_path(self) -> Path:
@@ -179,64 +137,67 @@ class Run:
         key = self._digest(self.experiment, [*INPUT, *CLIP, "prompt", *stage_one], self.scale)
         return self._in_folder(f"adapter/supervisor-{key}.safetensors")
 
-    def network_path(
-        self, with_l_d: bool = True, seed: int | None = None, scale: str | None = None
-    ) -> Path:
+    def adapt(self) -> tuple[Supervisor, History]:
+        """Stage I, now. The supervisor is kept for :attr:`supervisor`."""
+        sentences, config = prompts.get(self.experiment.prompt), self.experiment.adapt
+        shown = self.folder is not None
+        made = adaptation.adapt(self.pair, self.clip, sentences, config, self.device, shown)
+        if self.folder:
+            path, sensor = self.supervisor_path, self.pair.sensor.name
+            checkpoints.write_history(path.with_suffix(".csv"), made[1])
+            checkpoints.save_supervisor(path, made[0], config, sensor)
+        return made
+
+    def config(self, with_l_d: bool = True, seed: int | None = None) -> TrainConfig:
+        """Stage II's settings, with or without L_d, and perhaps with another seed."""
+        changes: dict[str, float] = {} if with_l_d else {"direction": 0.0}
+        changes |= {} if seed is None else {"seed": seed}
+        return self.experiment.train.changed(**changes)
+
+    def network(self, config: TrainConfig | None = None, scale: str | None = None) -> Fusion:
+        """A fusion network trained on the scene, without truth; arguments as of :meth:`train`."""
+        path = self.network_path(config, scale)
+        train = partial(self.train, config, scale)
+        network = self._kept("network", path, checkpoints.load_network, lambda: train()[0])
+        return network.to(self.device)
+
+    def network_path(self, config: TrainConfig | None = None, scale: str | None = None) -> Path:
         """Where a fusion network is kept."""
-        config, scale = self.train_config(with_l_d, seed), scale or self.scale
+        config = config or self.experiment.train
         experiment = replace(self.experiment, method="", train=config)
         read = experiment.effective().keys() - {"scale", "test_scene", "device"}
         key = self._digest(experiment, sorted(read), self.scale)
         guided = "with" if config.weight("direction") else "without"
-        name = f"{scale}-{guided}-l_d-seed{config.seed}-{key}"
+        name = f"{scale or self.scale}-{guided}-l_d-seed{config.seed}-{key}"
         return self._in_folder(f"fusion/{name}.safetensors")
 
-    def _teacher(self, config: TrainConfig, pair: Pair, scale: str) -> Fusion:
-        """The teacher of L_ship, the same one for all weights."""
-        plain = config.changed(weights={}, guard=False, tokens=False)
-        key = self._digest(self.experiment, INPUT, asdict(plain))
-        path = self._in_folder(f"fusion/teacher-{scale}-{key}.safetensors")
+    def train(
+        self,
+        config: TrainConfig | None = None,
+        scale: str | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> tuple[Fusion, History]:
+        """Stage II, now. The network is kept for :meth:`network`.
 
-        def make() -> Fusion:
-            shown = self.folder is not None
-            teacher = training.teach(pair, plain, device=self.device, progress=shown)
-            if self.folder:
-                checkpoints.save_network(path, teacher, plain)
-            return teacher
-
-        return self._kept("teacher of L_ship", path, self._load, make)
-
-    def _load(self, path: Path) -> Fusion:
-        return checkpoints.load_network(path).to(self.device)
-
-    def _whole(self, scene: str) -> Pair:
-        """A scene as it is read. All but a given pair of GeoTIFFs is kept."""
-        asked = self.experiment
-        path = self._scene_path(scene)
-
-        def load(path: Path) -> Pair:
-            return geotiff.read_scene(path.parent)
-
-        def make() -> Pair:
-            pair = scenes.read(scene, asked.size, asked.sensor, asked.convention)
-            if asked.register:
-                pair = registration.correct(pair, registration.estimate(pair))
-            if self.folder is None:
-                return pair
-            geotiff.write_pair(path.parent, pair, source=scene)
-            return load(path)  # rounded, as later
-
-        def read_pair() -> Pair:
-            given = (asked.pan, asked.ms, asked.sensor)
-            return geotiff.read_pair(*given, asked.convention, register=asked.register)
-
-        if asked.pan and scene == asked.scene:
-            return self._remembered(str(path), read_pair)
-        return self._kept("scene", path, load, make)
-
-    def _scene_path(self, scene: str) -> Path:
-        key = self._digest(replace(self.experiment, scene=scene, bands="", fault=""), INPUT)
-        return self._in_folder(f"scene-{key}/scene.json")
+        Args:
+            config: from :meth:`config`; None takes the experiment's.
+            scale: ``"full"`` or ``"reduced"``; None takes the run's.
+            callbacks: called after each step.
+        """
+        config = config or self.experiment.train
+        pair = self.load(self.experiment.scene, scale or self.scale)
+        supervisor = self.supervisor if asks_language(config) else None
+        teacher = None
+        if config.weight("ship"):  # the same one for all weights
+            plain = {"weights": {"reduced": 1.0}, "guard": False, "tokens": False}
+            teacher = self.network(config.changed(**plain), scale)
+        shown = self.folder is not None
+        made = training.train(pair, config, supervisor, teacher, self.device, shown, callbacks)
+        if self.folder:
+            path = self.network_path(config, scale)
+            checkpoints.write_history(path.with_suffix(".csv"), made[1])
+            checkpoints.save_network(path, made[0], config)
+        return made
 
     def _in_folder(self, name: str) -> Path:
         return (self.folder or Path()) / name
@@ -254,11 +215,9 @@ class Run:
 
     def _kept(self, what: str, path: Path, load: Callable[[Path], T], make: Callable[[], T]) -> T:
         """A product from memory or its file, or made now; ``make`` saves what it makes."""
-
-        def load_or_make() -> T:
-            return files.load_or_make(path, what, load, make, _saved_already)
-
-        return self._remembered(str(path), load_or_make if self.folder else make)
+        if self.folder:
+            make = partial(files.load_or_make, path, what, load, make, _saved_already)
+        return self._remembered(str(path), make)
 
     def _remembered(self, name: str, make: Callable[[], T]) -> T:
         key = f"{name} on {self.device}"

@@ -6,7 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from clippan_lite.data import Pair, geotiff, largest_valid, synthetic
+from clippan_lite.data import Pair, geotiff, largest_valid, registration, synthetic
+from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.runtime import files
 
 SYNTHETIC = "synthetic:"  # a seed follows
@@ -62,21 +63,26 @@ def content_hash(paths: list[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def read(scene: str, size: int, sensor: str, convention: str) -> Pair:
-    """Read a scene folder, or make a synthetic scene.
+def read(asked: Experiment, scene: str) -> Pair:
+    """The pair of GeoTIFFs of an experiment, a scene folder, or a synthetic scene.
 
     Args:
-        scene: ``"synthetic:SEED"``, or as in :func:`folder_of`.
-        size: side of a synthetic scene in PAN pixels.
-        sensor: sensor of a synthetic scene.
-        convention: convention of a synthetic scene.
+        asked: says how.
+        scene: ``"synthetic:SEED"``, or as in :func:`folder_of`. The experiment's own stands for its
+            pair of GeoTIFFs, if any.
 
     Returns:
-        The pair. Of a real one the largest part without nodata.
+        The pair. Of a scene folder the largest part without nodata.
     """
+    if asked.pan and scene == asked.scene:
+        given = (asked.pan, asked.ms, asked.sensor)
+        return geotiff.read_pair(*given, convention=asked.convention, register=asked.register)
     if scene.startswith(SYNTHETIC):
-        return synthetic.make_scene(seed_of(scene), size, sensor, convention)
-    folder, named = folder_of(scene), scene.partition("@")[2]
-    if named:
-        return largest_valid(geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", named))
-    return largest_valid(geotiff.read_scene(folder))
+        settings = (asked.size, asked.sensor, asked.convention)
+        pair = synthetic.make_scene(seed_of(scene), *settings)
+    else:
+        folder, sensor = folder_of(scene), scene.partition("@")[2]
+        images = (folder / "pan.tif", folder / "ms.tif")
+        found = geotiff.read_pair(*images, sensor) if sensor else geotiff.read_scene(folder)
+        pair = largest_valid(found)
+    return registration.correct(pair, registration.estimate(pair)) if asked.register else pair

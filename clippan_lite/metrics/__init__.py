@@ -13,6 +13,9 @@ so that scenes of any size fit into memory.
 is ``(H, W)`` bool on PAN's grid. Blocks that touch a False pixel are dropped. What lies there, NaN
 too, counts as 0: it cannot change a figure, but interpolation and filters see the dark it leaves
 beside the blocks that count. What does not fill a block is cropped at the bottom and right.
+
+This wing may import ``data``, ``physics`` and ``runtime``. A public name loads its module only when
+it is used.
 """
 
 from typing import TYPE_CHECKING

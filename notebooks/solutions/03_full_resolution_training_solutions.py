@@ -44,14 +44,14 @@ print("EXP: spectral", spectral, "| spatial", spatial)
 assert spatial > 5 * spectral
 
 # %% [markdown]
-# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
+# **Exercise 2.** Train 20 steps without $L_d$, with `qnr` at the paper's weight 1 and at 0 (`run.config(with_l_d=False, seed=0).changed(steps=20, qnr=...)`), and compare the last `qnr` that both
 # reach; measure it at weight 1e-6 where 0 would leave it out. *Expected:* lower where it was asked for; notebook 04 tells what that is worth.
 
 # %% tags=["exercise-2"]
 reached = {}
 # begin solution
 for weight in (1e-6, 1.0):
-    config = run.train_config(with_l_d=False, seed=0).changed(steps=20, qnr=weight)
+    config = run.config(with_l_d=False, seed=0).changed(steps=20, qnr=weight)
     _, history = training.train(pair, config, device=run.device, progress=False)
     reached[weight] = sum(row["qnr"] for row in history[-5:]) / 5
 # end solution

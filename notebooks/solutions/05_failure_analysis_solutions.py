@@ -23,7 +23,7 @@ from clippan_lite.metrics import evaluation
 
 run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
 pair = run.pair
-network = run.network(False, run.seeds[0])
+network = run.network(run.config(with_l_d=False))
 
 # %% [markdown]
 # **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from clippan_lite import adaptation, backbones, clip, data, fusion, losses, prompts, training
+from clippan_lite import adaptation, backbones, clip, fusion, losses, prompts, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data import synthetic
 
