@@ -198,7 +198,7 @@ largest = None
 print("largest difference in DN:", largest)
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `geotiff.write_pair`) and fuse it. *Expected:* the product says what its
+# **Exercise 2.** Cut a stripe of nodata into the pair (`dataclasses.replace(pair, valid=..., pan=..., ms=...)`, then `geotiff.write_pair` of `clippan_lite.data`) and fuse it. *Expected:* the product says what its
 # nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
 
 # %% tags=["exercise-2"]

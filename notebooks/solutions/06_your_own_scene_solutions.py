@@ -17,10 +17,12 @@
 # what lies between `begin solution` and `end solution`.
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import rasterio
 
-from clippan_lite import data, experiments
+from clippan_lite import experiments
 from clippan_lite.data import geotiff
 from clippan_lite.large_scenes import fusing
 
@@ -49,7 +51,7 @@ print("largest difference in DN:", largest)
 assert largest <= 1.0
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`from clippan_lite import data, raster`, then `data.replace(pair, valid=..., pan=..., ms=...)` and `geotiff.write_pair`) and fuse it. *Expected:* the product says what its
+# **Exercise 2.** Cut a stripe of nodata into the pair (`dataclasses.replace(pair, valid=..., pan=..., ms=...)`, then `geotiff.write_pair` of `clippan_lite.data`) and fuse it. *Expected:* the product says what its
 # nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
 
 # %% tags=["exercise-2"]
@@ -58,9 +60,7 @@ share = None
 valid = np.ones(pair.pan.shape[1:], bool)
 valid[:, 200:240] = False
 valid = pair.pan.new_tensor(valid).bool()
-holed = data.replace(
-    pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None
-)
+holed = replace(pair, valid=valid, pan=pair.pan * valid, ms=pair.ms * valid[::4, ::4], truth=None)
 folder = geotiff.write_pair(run.folder / "06_exercise_stripe", holed)
 out = run.folder / "06_exercise_stripe.tif"
 fusing.fuse_scene(
