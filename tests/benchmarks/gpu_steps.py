@@ -11,7 +11,6 @@ import argparse
 import json
 import resource
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -57,7 +56,7 @@ def ceiling(device: str, dtype: torch.dtype) -> float:
 
 
 def measured(train, steps: int, batch: int, device: str) -> dict[str, float]:
-    """Figures of one kind of training; ``train(steps, on_step)`` runs it."""
+    """Figures of one kind of training; ``train(steps, callbacks)`` runs it."""
     cuda, ticks = device.startswith("cuda"), []
 
     def tick(*_):
@@ -65,10 +64,10 @@ def measured(train, steps: int, batch: int, device: str) -> dict[str, float]:
             torch.cuda.synchronize()
         ticks.append(time.perf_counter())
 
-    train(3, None)  # compiles, picks algorithms, fills caches
+    train(3)  # compiles, picks algorithms, fills caches
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    train(steps, tick)
+    train(steps, [tick])
     seconds = (ticks[-1] - ticks[1]) / (len(ticks) - 2)
     if cuda:
         memory = torch.cuda.max_memory_allocated() / 2**30
@@ -80,7 +79,7 @@ def measured(train, steps: int, batch: int, device: str) -> dict[str, float]:
     if cuda:
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
             begun = time.perf_counter()
-            train(5, None)
+            train(5)
             torch.cuda.synchronize()
             wall = time.perf_counter() - begun
         busy = sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
@@ -124,20 +123,19 @@ def main() -> None:
             "compiled": {"compiled": True},
             "without L_d": {},
         }.items():
-            setting = replace(config, direction=0.0 if kind == "without L_d" else 1.0)
+            setting = config.changed(direction=0.0 if kind == "without L_d" else 1.0)
 
-            def train(steps, on_step, setting=setting, options=options, guide=supervisor):
-                setting = replace(setting, steps=steps)
-                return training.train(
-                    pair, setting, guide, device=device, progress=False, on_step=on_step, **options
-                )  # fmt: skip
+            def train(steps, callbacks=(), setting=setting, options=options, guide=supervisor):
+                few_steps = setting.changed(steps=steps)
+                every = {"device": device, "progress": False, "callbacks": callbacks, **options}
+                return training.train(pair, few_steps, guide, **every)
 
             found = measured(train, args.steps, args.batch, device)
             if kind == "fp32":
                 work = []
                 for count in (2, 4):  # the difference is without the preparation
                     with Work() as seen:
-                        train(count, None)
+                        train(count)
                     work.append(seen)
                 flops = (work[1].flops - work[0].flops) / 2
                 found["operations per step"] = (work[1].operations - work[0].operations) / 2
