@@ -111,12 +111,10 @@ def _run_on_dask(
     from distributed import KilledWorker
     from tlz import identity
 
-    # The result of a task is made again when its worker is lost. Data that is sent is not.
+    # The job is the result of a task, because dask makes that again when its worker is lost.
     shared_job = client.submit(identity, job, pure=False)
-    submit = functools.partial(
-        client.submit, _with_threads, threads, function, shared_job, pure=False
-    )
-    tasks = {submit(place): place for place in places}
+    submit = functools.partial(client.submit, _with_threads, threads, function, pure=False)
+    tasks = {submit(shared_job, place): place for place in places}
     lost = []
     try:
         for task in _as_they_finish(client, list(tasks)):
@@ -133,10 +131,12 @@ def _run_on_dask(
         raise OSError(
             f"a worker was killed ({error}): had it too little memory? take a smaller window"
         ) from error
-    for place in lost:  # one by one: another task of the same worker may have been the cause
+    for place in lost:
         assert killed is not None
+        # Each alone, with a job of its own: another task of the same worker may have been at fault.
+        again = submit(job, place)
         try:
-            yield from (again.result() for again in _as_they_finish(client, [submit(place)]))
+            yield from (task.result() for task in _as_they_finish(client, [again]))
         except (KilledWorker, CancelledError, OSError):  # OSError: there is no worker any more
             yield killed(place)
 
