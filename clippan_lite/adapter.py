@@ -143,7 +143,7 @@ class Supervisor(nn.Module):
 
     def calibrate(self, pair: Pair) -> None:
         """Set the fixed display stretch from a scene: each band's 99.5th percentile becomes 1."""
-        valid = torch.ones_like(pair.pan[0], dtype=torch.bool) if pair.valid is None else pair.valid
+        valid = pair.valid_pixels
         valid_ms = valid[:: pair.ratio, :: pair.ratio]
         self.band_gain.copy_(_gains(pair.ms[:, valid_ms], pair.scale))
         self.pan_gain.copy_(_gains(pair.pan[:, valid], pair.scale))

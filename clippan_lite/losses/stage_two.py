@@ -134,7 +134,8 @@ def band_to_pan(ms: Tensor, pan_low: Tensor) -> nn.Conv2d:
     right = pan_low.flatten().double().cpu()[:, None]
     weights = torch.linalg.lstsq(columns.T, right).solution[:, 0].float()
     layer = nn.Conv2d(bands, 1, 1)
+    assert layer.bias is not None  # for the type checker: a Conv2d has one by default
     with torch.no_grad():
         layer.weight.copy_(weights[:bands].view(1, bands, 1, 1))
-        layer.bias.copy_(weights[bands:])  # type: ignore[union-attr]  # a Conv2d has a bias by default
+        layer.bias.copy_(weights[bands:])
     return layer
