@@ -15,9 +15,9 @@ the README lists its wings.
 import os
 from typing import TYPE_CHECKING
 
-from clippan_lite.runtime import lazy
+from clippan_lite.runtime import lazy, package
 
-__version__ = "0.1.0"
+__version__ = package.VERSION
 
 # Threads that wait should soon sleep instead of spinning. With two programs on two cores, spinning
 # made training eleven times slower; with this limit it is less than three times slower, and 2 %

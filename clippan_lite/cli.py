@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clippan_lite import __version__
+from clippan_lite.runtime.package import VERSION
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
@@ -60,7 +60,7 @@ def _parser() -> ArgumentParser:
         prog="clippan-lite",
         description="Unsupervised pansharpening supervised by CLIP and a sentence.",
     )
-    parser.add_argument("--version", action="version", version=f"clippan-lite {__version__}")
+    parser.add_argument("--version", action="version", version=f"clippan-lite {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: object, text: str) -> ArgumentParser:

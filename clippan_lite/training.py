@@ -40,9 +40,8 @@ def train(
 
     Args:
         pair: one scene, or several with the same bands, ratio and convention. Each step draws one
-            of them. Their ``truth``, where known, is looked at only if the term ``truth`` has a
-            weight.
-            All are held in memory, with EXP: of a large benchmark file, give a slice.
+            of them. Their ``truth`` is used only if the term ``truth`` has a weight. All are held
+            in memory, with EXP: of a large benchmark file, give a slice.
         config: backbone, what it starts from, steps, patch and the weights of the named terms;
             by default the recipe "quick".
         supervisor: from :func:`clippan_lite.adaptation.adapt`, for the terms ``direction`` and
@@ -57,13 +56,10 @@ def train(
             same weights (with L_d up to the rounding of features that are encoded anew). It is
             removed at the end. None keeps nothing.
         every: steps between two states kept. One is kept at an interruption, too.
-        accelerator: of Hugging Face accelerate, for bfloat16 in the network and for several
-            processes,
-            which share each batch: ``accelerate launch``, ``torchrun`` or ``notebook_launcher``
-                starts
-            them. A lone process needs none.
-        compiled: let torch.compile translate the network first. That takes a minute, which pays on
-            a GPU and in long trainings.
+        accelerator: of Hugging Face accelerate, for bfloat16 in the network, and for several
+            processes that share each batch (``accelerate launch``, ``torchrun``). A lone process
+            needs none.
+        compiled: let torch.compile translate the network first (a minute, which pays on a GPU).
 
     Returns:
         The network in evaluation mode, on ``device``, and one row per step: the loss, the

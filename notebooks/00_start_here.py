@@ -125,7 +125,7 @@ metres = None
 print("an MS pixel is", metres, "m wide")
 
 # %% [markdown]
-# **Exercise 2.** Which sensors have four bands? `from clippan_lite import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and six or more others.
+# **Exercise 2.** Which sensors have four bands? `from clippan_lite.physics import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and six or more others.
 
 # %% tags=["exercise-2"]
 four = []

@@ -286,7 +286,7 @@ print("cases:", [f["case"] for f in failures])
 # Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
 # `solutions/05_failure_analysis_solutions.ipynb`.
 #
-# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite.data import registration`).
 # Compare ERGAS against the truth. *Expected:* ERGAS falls from about 5.1 to 2.0.
 
 # %% tags=["exercise-1"]

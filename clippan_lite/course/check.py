@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import clippan_lite
 from clippan_lite.runtime import files, notebooks
+from clippan_lite.runtime.package import FOLDER, VERSION
 
 #: extra of the package -> distributions that it needs
 NEEDED = {
@@ -44,7 +44,7 @@ NEEDED = {
         "nbval",
     ),
 }
-WEIGHTS = Path(clippan_lite.__file__).parent / "weights"
+WEIGHTS = FOLDER / "weights"
 MAKE_WEIGHTS = "run: python -m clippan_lite.pretraining.clip"
 # Bytes. A run folder of the quick preset takes tens of MB, checkpoints and downloads more.
 ENOUGH_DISK = 2e9
@@ -61,7 +61,7 @@ def report() -> tuple[list[str], list[str]]:
         Lines to print, and the problems found, each one line with its mend. No problem means ready.
     """
     parts = (_packages(), _torch(), _weights(), _notebooks(), _folders())
-    lines = [f"clippan-lite {clippan_lite.__version__}, Python {sys.version.split()[0]}"]
+    lines = [f"clippan-lite {VERSION}, Python {sys.version.split()[0]}"]
     lines += itertools.chain(*parts)
     problems: list[str] = [line for line in lines if isinstance(line, Problem)]
     return [line for line in lines if not isinstance(line, Problem)], problems

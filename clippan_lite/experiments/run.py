@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from clippan_lite import __version__, adaptation, checkpoints, data, prompts, training
+from clippan_lite import adaptation, checkpoints, data, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import Callback, History
@@ -25,6 +25,7 @@ from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experime
 from clippan_lite.metrics import faults
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import devices, files
+from clippan_lite.runtime.package import VERSION
 
 T = TypeVar("T")
 _MEMORY: dict[str, Any] = {}  # products of all runs without a folder; they are of many kinds
@@ -211,7 +212,7 @@ class Run:
         flat["clip"] = [asked.clip, weights_stamp(asked.clip, asked.clip_pretrained)]
         for name in ("prompt", "swap"):
             flat[name] = asdict(prompts.get(flat[name])) if flat[name] else ""
-        return digest(__version__, {name: flat[name] for name in names}, more)
+        return digest(VERSION, {name: flat[name] for name in names}, more)
 
     def _kept(self, what: str, path: Path, load: Callable[[Path], T], make: Callable[[], T]) -> T:
         """A product from memory or its file, or made now; ``make`` saves what it makes."""

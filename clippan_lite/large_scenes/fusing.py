@@ -14,11 +14,12 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from clippan_lite import __version__, backbones, classical
+from clippan_lite import backbones, classical
 from clippan_lite.data import grids, registration
 from clippan_lite.fusion import FAR, check_network, halo_of
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
+from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.workers import processes
 
 GRID = 64  # PAN pixels: windows begin at multiples of it, so that holes up to it are filled alike
@@ -110,7 +111,7 @@ def fuse_scene(
         "METHOD": method or type(network).__name__,
         "SENSOR": grid.sensor.name,
         "CONVENTION": grid.convention,
-        "SOFTWARE": f"clippan-lite {__version__}",
+        "SOFTWARE": f"clippan-lite {VERSION}",
     }
     mosaic.join(job, out, facts | (tags or {}))
     return out

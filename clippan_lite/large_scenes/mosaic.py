@@ -14,12 +14,12 @@ import rasterio.shutil
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
-from clippan_lite import __version__
 from clippan_lite.checkpoints import fingerprint
 from clippan_lite.config import digest
 from clippan_lite.data.grids import CACHE
 from clippan_lite.large_scenes.windows import Job
 from clippan_lite.physics import sensors
+from clippan_lite.runtime.package import VERSION
 
 NOTE = "windows.txt"  # the file by which a folder of windows is recognised
 SMALLEST = 512  # pixels: an overview that is no larger is the last
@@ -51,7 +51,7 @@ def key(job: Job) -> str:
         weights = fingerprint(job.network.state_dict().values())
         network = (type(job.network).__name__, plain, weights)
     settings = (job.method, network, job.side, repr(job.shift), job.scale, job.nodata)
-    return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, __version__)
+    return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, VERSION)
 
 
 def begin(job: Job) -> None:

@@ -8,18 +8,12 @@ import sys
 
 import torch
 
-import clippan_lite
+from clippan_lite.runtime.package import VERSION
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "open_clip_torch",
-    "numpy",
-    "scipy",
-    "rasterio",
-    "papermill",
+    "torch", "torchvision", "open_clip_torch", "numpy", "scipy", "rasterio", "papermill",
     "jupytext",
-)
+)  # fmt: skip
 
 
 def pick(wanted: str = "auto") -> str:
@@ -46,7 +40,7 @@ def pick(wanted: str = "auto") -> str:
 
 def versions() -> dict[str, str]:
     """Versions of this package, Python and the packages that decide about results."""
-    found = {"clippan-lite": clippan_lite.__version__, "Python": sys.version.split()[0]}
+    found = {"clippan-lite": VERSION, "Python": sys.version.split()[0]}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import clippan_lite
+from clippan_lite.runtime.package import FOLDER
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PATTERN = "[0-9][0-9]_*.py"
 #: Environment variables that hold the number of threads of numerical libraries.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_PACKAGE = Path(clippan_lite.__file__).resolve().parent
 
 
 class NotebookFailed(RuntimeError):
@@ -37,11 +36,11 @@ def notebooks_folder() -> Path:
     Raises:
         FileNotFoundError: there is neither.
     """
-    for folder in (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks"):
+    for folder in (FOLDER / "_notebooks", FOLDER.parent / "notebooks"):
         if any(folder.glob(PATTERN)):
             return folder
     raise FileNotFoundError(
-        f"no notebooks beside {_PACKAGE}: install the package again, or run from a full checkout"
+        f"no notebooks beside {FOLDER}: install the package again, or run from a full checkout"
     )
 
 
@@ -210,8 +209,8 @@ def python_kernel(threads: int | None = None) -> Iterator[None]:
         threads: of a kernel's numerical libraries; None leaves the choice to them.
     """
     variables = {} if threads is None else dict.fromkeys(THREADS, str(threads))
-    if (_PACKAGE.parent / "pyproject.toml").is_file():  # an installed package is found anyway
-        paths = [str(_PACKAGE.parent), os.environ.get("PYTHONPATH")]
+    if (FOLDER.parent / "pyproject.toml").is_file():  # an installed package is found anyway
+        paths = [str(FOLDER.parent), os.environ.get("PYTHONPATH")]
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # The log level hides two notices that would look like problems: that the kernel listens on
     # this computer only, and that an idle kernel was interrupted. Errors of cells are still told.

@@ -38,7 +38,7 @@ print("an MS pixel is", metres, "m wide")
 assert metres == 2.0
 
 # %% [markdown]
-# **Exercise 2.** Which sensors have four bands? `from clippan_lite import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and six or more others.
+# **Exercise 2.** Which sensors have four bands? `from clippan_lite.physics import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and six or more others.
 
 # %% tags=["exercise-2"]
 four = []

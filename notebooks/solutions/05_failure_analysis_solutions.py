@@ -26,7 +26,7 @@ pair = run.pair
 network = run.network(run.config(with_l_d=False))
 
 # %% [markdown]
-# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite import registration`).
+# **Exercise 1.** Let MS lie two PAN pixels off PAN (`synthetic.make_scene(0, 256, pair.sensor, shift=(2, 0))`), fuse with GSA, and again after `registration.correct(scene, registration.estimate(scene))` (`from clippan_lite.data import registration`).
 # Compare ERGAS against the truth. *Expected:* registration takes away more than half of the error.
 
 # %% tags=["exercise-1"]
