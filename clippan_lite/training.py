@@ -16,6 +16,7 @@ from clippan_lite.config import TrainConfig, digest, recipe
 from clippan_lite.data import Pair
 from clippan_lite.runtime import files
 from clippan_lite.runtime.processes import Processes
+from clippan_lite.runtime.state import TrainingState
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -90,16 +91,16 @@ def train(
     terms = losses.TERMS.build(config, config.active())
     parameters = [*network.parameters(), *batches.parameters()]
     optimiser, schedule = _adam_with_one_cosine(parameters, config)
-    settings = _identity(config, pairs, batches, supervisor, network) if checkpoint else {}
-    moving = (parameters, optimiser, schedule, batches.generator)
-    state = checkpoints.TrainingState(checkpoint, settings, *moving, every, processes.is_main)
+    identity = _identity(config, pairs, batches, supervisor, network) if checkpoint else {}
+    resumable = (parameters, optimiser, schedule, batches.generator)
+    state = TrainingState(checkpoint, identity, *resumable, every, processes.is_main)
     done, history = state.restore()
     title = f"Stage II {config.backbone}"
     steps = Steps(config.steps, title, progress and processes.is_main, done, callbacks)
 
     for step in steps:
         batch = batches.draw(step)
-        fused = {scale: forward(crops.ms, crops.pan) for scale, crops in batch.items()}
+        fused = {scale: forward(*crops.inputs) for scale, crops in batch.items()}
         # The terms meet at the fused images. Their gradients are taken there, then passed on once.
         images = {scale: image.detach().float().requires_grad_() for scale, image in fused.items()}
         weights = losses.balanced(config.weights, history) if config.balance else config.weights

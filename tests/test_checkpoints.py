@@ -11,6 +11,7 @@ import torch
 from clippan_lite import backbones, checkpoints, fusion, losses, training
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data.synthetic import make_scene
+from clippan_lite.runtime import state as training_state
 
 QUICK = TrainConfig(steps=12, batch=2, patch=64).changed(direction=0.0, qnr=0.0)
 
@@ -153,10 +154,10 @@ def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(callbacks=[press_stop(0)])
-    with pytest.raises(ValueError, match=r"is of other settings \(config\)"):
+    with pytest.raises(ValueError, match=r"is of other settings \(lr\)"):
         train(config=config.changed(lr=1e-3))
-    with pytest.raises(ValueError, match=r"is of other settings \(config\)"):
-        train(config=config.changed(spat=0.5))
+    with pytest.raises(ValueError, match=r"is of other settings \(steps, spat\)"):
+        train(config=config.changed(spat=0.5, steps=5))
     with pytest.raises(ValueError, match=r"is of other settings \(data\)"):
         train(pair=dataclasses.replace(small_pair, ms=small_pair.ms + 1))
     with pytest.raises(ValueError, match=r"is of other settings \(scenes\)"):
@@ -168,7 +169,7 @@ def test_a_state_of_another_training_is_refused(small_pair, tmp_path):
 
 def test_full_disk_leaves_the_state_before(small_pair, tmp_path, monkeypatch):
     state, config = tmp_path / "state.safetensors", QUICK.changed(steps=3, batch=1)
-    write, calls = checkpoints.save_file, []
+    write, calls = training_state.save_file, []
 
     def full(tensors, path, *more):
         calls.append(path)
@@ -177,7 +178,7 @@ def test_full_disk_leaves_the_state_before(small_pair, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(tensors, path, *more)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(training_state, "save_file", full)
     message = r"after step 2 could not be written to .*No space left.*the one before it is kept"
     with pytest.raises(OSError, match=message):
         training.train(small_pair, config, progress=False, checkpoint=state, every=1)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clippan_lite import checkpoints, clip
+from clippan_lite import clip
 from clippan_lite.data import synthetic
 from clippan_lite.physics import sensors
 from clippan_lite.pretraining import captions, crops, ground
 from clippan_lite.pretraining import clip as pretrain_clip
+from clippan_lite.runtime.state import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +147,14 @@ def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monke
     monkeypatch.setattr(pretrain_clip, "held_out_figures", lambda *_: {})
     whole = pretrain_clip.train(**settings)[0]
     state = tmp_path / "state.safetensors"
-    kept = checkpoints.TrainingState.keep
+    kept = TrainingState.keep
 
     def stop(state, step, history):
         kept(state, step, history)
         if step == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoints.TrainingState, "keep", stop)
+    monkeypatch.setattr(TrainingState, "keep", stop)
     with pytest.raises(KeyboardInterrupt):
         pretrain_clip.train(**settings, checkpoint=state, every=1)
     resumed = pretrain_clip.train(**settings, checkpoint=state, every=1)[0]

@@ -27,11 +27,12 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from clippan_lite import callbacks, checkpoints, clip
+from clippan_lite import callbacks, clip
 from clippan_lite.pretraining.captions import SLOTS, VALUES, WORDS, caption, vocabulary
 from clippan_lite.pretraining.crops import Batches, draw
 from clippan_lite.pretraining.ground import SIZE, Pool
 from clippan_lite.runtime import files
+from clippan_lite.runtime.state import TrainingState
 
 Config = dict[str, Any]  # content of a JSON file, thus of any type
 ARCHITECTURE: Config = {
@@ -185,8 +186,7 @@ def train(
     optimiser = torch.optim.AdamW(parameters, lr, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, max(steps, 20), pct_start=0.1)
     settings = {"steps": steps, "batch": batch, "seed": seed, "grounds": grounds, "lr": lr}
-    moving = (parameters, optimiser, schedule)
-    state = checkpoints.TrainingState(checkpoint, settings, *moving, every=every)
+    state = TrainingState(checkpoint, settings, parameters, optimiser, schedule, every=every)
     done, history = state.restore()
     made = Batches(Pool(seed, grounds), seed, batch, batch // 2)
     # One worker process makes the batches beside the training.
@@ -266,7 +266,7 @@ def main() -> None:
     try:
         model, config, provenance = train(**settings, checkpoint=checkpoint)
     except KeyboardInterrupt as stop:
-        raise SystemExit(f"{stop or 'stopped'}; the same command goes on from there") from None
+        raise SystemExit(str(stop) or "stopped: the same command goes on") from None
     except ValueError as error:
         parser.error(str(error))
     save(model, config, provenance, out)
