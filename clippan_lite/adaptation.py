@@ -10,11 +10,14 @@ from clippan_lite.batches import check_native
 from clippan_lite.callbacks import History, Steps, read_row
 from clippan_lite.classical.examples import check_examples, hrms_examples
 from clippan_lite.clip import Clip, load_clip
-from clippan_lite.config import AdaptConfig
+from clippan_lite.config import AdaptConfig, expect
 from clippan_lite.data import Pair, Patches, reduced
 from clippan_lite.prompts import PromptSet, get
+from clippan_lite.runtime import devices
 
-REACH, REACH_REDUCED = 32, 56  # PAN pixels that filters reach; one scale down over more ground
+#: PAN pixels that filters reach: the gap between the part trained on and the part held out. One
+#: scale down, filters work on images that were filtered before, so they reach farther.
+REACH, REACH_REDUCED = 32, 56
 
 
 def adapt(
@@ -37,7 +40,7 @@ def adapt(
         clip: from :func:`clippan_lite.clip.load_clip`; by default the bundled one.
         prompts: the three sentences; by default Wald's.
         config: steps, batch, weights.
-        device: ``"cpu"`` or a CUDA device, the one CLIP is on.
+        device: ``"auto"``, ``"cpu"`` or a CUDA device, the one CLIP is on.
         progress: show a progress bar.
         split: part of the scene to train on, see :class:`clippan_lite.data.Patches`.
 
@@ -46,17 +49,19 @@ def adapt(
         with their floors subtracted.
 
     Raises:
-        ValueError: the scene is too small for one native crop, or has too few bands for the stem.
+        ValueError: an argument of another type, all weights are 0, or the scene is too small for
+            one native crop or has too few bands for the stem.
         FloatingPointError: a named loss term is not finite.
     """
-    config = config or AdaptConfig()
+    config, prompts = config or AdaptConfig(), prompts or get("wald")
+    device = devices.pick(device)
+    check_adapting(pair, clip, prompts, config)
     clip = clip or load_clip(device=device)
-    check_examples(config.examples)
     gap = REACH
     if config.examples == "reduced":
         pair, gap = reduced(pair), REACH_REDUCED
     torch.manual_seed(config.seed)
-    supervisor = make_supervisor(pair, clip, prompts or get("wald"), config).to(device)
+    supervisor = make_supervisor(pair, clip, prompts, config).to(device)
     examples = hrms_examples(pair, config.examples)
     patches = Patches(pair, clip.input_size, split, examples, device, gap)
     check_native(patches, clip)
@@ -79,6 +84,16 @@ def adapt(
         if steps.finish(step, history[-1], supervisor):
             raise KeyboardInterrupt(f"stopped after step {step + 1} of {config.steps}")
     return supervisor.eval().requires_grad_(False), history
+
+
+def check_adapting(pair: Pair, clip: Clip | None, prompts: PromptSet, config: AdaptConfig) -> None:
+    """Refuse what would fail later, in one line (ValueError)."""
+    expect("the scene", pair, Pair, "read_pair reads files")
+    expect("clip", clip, Clip, "load_clip loads one", optional=True)
+    expect("prompts", prompts, PromptSet, 'such as prompts.get("wald")')
+    expect("config", config, AdaptConfig, 'such as cl.adapt_recipe("ours")')
+    config.check_active()
+    check_examples(config.examples)
 
 
 def make_supervisor(pair: Pair, clip: Clip, prompts: PromptSet, config: AdaptConfig) -> Supervisor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from clippan_lite import losses
+from clippan_lite import backbones, losses
 from clippan_lite.config import TrainConfig
 from clippan_lite.data import Pair, Patches, reduced
 from clippan_lite.losses import Batch, Guide
@@ -35,16 +35,12 @@ class Scene:
         device: str | torch.device,
     ):
         self.pair = pair
-        extra: dict[str, torch.Tensor] = {}
-        if config.weight("ship") and teacher is not None:
+        extra = classical_results(pair, config.backbone)
+        if config.needs("teacher") and teacher is not None:
             from clippan_lite import fusion
 
             extra["teacher"] = fusion.fuse(pair, teacher)
-        if config.weight("truth"):
-            if pair.truth is None:
-                raise ValueError(
-                    f"the term truth needs a scene with truth, found {pair.name}: set it to 0"
-                )
+        if config.needs("truth") and pair.truth is not None:
             extra["truth"] = pair.truth
         self.patches = {
             "full": Patches(pair, config.patch, "all", extra, device, stride=config.stride)
@@ -57,16 +53,18 @@ class Scene:
                 "with more room between nodata"
             )
         if "reduced" in scales:
-            self.patches["reduced"] = self._one_scale_down(config.patch // 2, device)
+            self.patches["reduced"] = self._one_scale_down(config, device)
         self.to_pan = fit_to_pan(pair).to(device)
         self.guide: Guide | None = None
         self.turns = 1  # steps in which L_d sees all crops once
 
-    def _one_scale_down(self, size: int, device: str | torch.device) -> Patches:
-        small = reduced(self.pair)
+    def _one_scale_down(self, config: TrainConfig, device: str | torch.device) -> Patches:
+        small, ratio = reduced(self.pair), self.pair.ratio
+        size = config.patch // 2 // ratio * ratio
         assert small.truth is not None  # the original MS
+        extra = {"truth": small.truth, **classical_results(small, config.backbone)}
         try:
-            return Patches(small, size, "all", {"truth": small.truth}, device, least=LEAST_REDUCED)
+            return Patches(small, size, "all", extra, device, least=LEAST_REDUCED)
         except ValueError as error:
             raise ValueError(f"one scale down, {error}; or set the weight reduced to 0") from error
 
@@ -86,6 +84,7 @@ class Scene:
             ms=crops["ms"],
             pan=crops["pan"],
             exp=crops["exp"],
+            classical=crops.get("classical"),
             sensor=self.pair.sensor,
             convention=self.pair.convention,
             truth=crops.get("truth"),
@@ -105,12 +104,12 @@ class Batches:
         pairs: the scenes.
         config: patch, batch, seed and the terms with a weight.
         supervisor: the adapted CLIP, for the terms that need one.
-        teacher: network whose results L_ship imitates.
+        teacher: network whose results a term such as L_ship imitates.
         device: where crops are made.
         part: this process's part of every batch.
 
     Raises:
-        ValueError: a scene without truth, without a valid patch, or too small for a term.
+        ValueError: a scene without a valid patch, or too small for a term.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class Batches:
             scale for scale in ("full", "reduced") if any(t.scale == scale for t in terms)
         ]
         self.scenes = [Scene(pair, config, self.scales, teacher, device) for pair in pairs]
-        self.is_guided = any(term.needs == "supervisor" for term in terms)
+        self.is_guided = config.needs("supervisor")
         if supervisor is not None and self.is_guided:
             supervisor.to(device)
             for scene in self.scenes:
@@ -178,6 +177,15 @@ def check_native(patches: Patches, clip: Clip) -> None:
             f"a scene at least {2 * clip.input_size + 32} wide (for a held-out part) with room "
             "between nodata, or a CLIP with a smaller input"
         )
+
+
+def classical_results(pair: Pair, backbone: str) -> dict[str, torch.Tensor]:
+    """The classical results that a backbone mends, in DN; nothing for one that begins at EXP."""
+    if not backbones.find(backbone).methods:
+        return {}
+    from clippan_lite import fusion  # with the classical methods, which few trainings need
+
+    return {"classical": fusion.classical_results(pair, backbones.find(backbone).methods)}
 
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:

@@ -11,14 +11,10 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-
-if TYPE_CHECKING:
-    pass
 
 Row = dict[str, float]
 History = list[Row]  # one row per step
@@ -116,6 +112,5 @@ def check_row(step: int, row: Mapping[str, float]) -> None:
             what = f"loss term {name!r}"
             if name.startswith("grad "):
                 what = f"the gradient of loss term {name.removeprefix('grad ')!r}"
-            raise FloatingPointError(
-                f"{what} became {value} at step {step}; lower the learning rate"
-            )
+            mend = "lower the learning rate" if step else "look at this loss and at the data"
+            raise FloatingPointError(f"{what} became {value} at step {step}; {mend}")

@@ -17,7 +17,8 @@ from torch import nn
 
 from clippan_lite import backbones
 from clippan_lite.callbacks import History
-from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.config import AdaptConfig, TrainConfig, digest
+from clippan_lite.runtime import source
 from clippan_lite.runtime.files import replacing, write_json
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def load_network(path: str | Path) -> backbones.Fusion:
     """
     path = Path(path)
     weights, config, shape = _load_network(path)
-    network = backbones.create(config.backbone, *shape, **config.options)
+    network = create(config, *shape)
     _fill(network, weights, path)
     return network.to(memory_format=torch.channels_last).eval()  # another layout rounds otherwise
 
@@ -116,6 +117,16 @@ def find_network(path: str | Path) -> Path:
     return files[0]
 
 
+def create(config: TrainConfig, bands: int, ratio: int, convention: str) -> backbones.Fusion:
+    """An untrained network (ValueError: its backbone does not take these options)."""
+    try:
+        return backbones.create(config.backbone, bands, ratio, convention, **config.options)
+    except TypeError as error:
+        raise ValueError(
+            f"backbone {config.backbone} cannot be made with options {config.options}: {error}"
+        ) from error
+
+
 def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backbones.Fusion:
     """The network that a training begins with: untrained, our bundled one, or one from a file.
 
@@ -126,7 +137,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
         ValueError: the file is of another backbone, other bands or another ratio.
         FileNotFoundError: there is no such file.
     """
-    network = backbones.create(config.backbone, bands, ratio, convention, **config.options)
+    network = create(config, bands, ratio, convention)
     if not config.start:
         return network
     path = BUNDLED / f"{config.backbone}_{bands}.safetensors"
@@ -155,6 +166,8 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
 
 
 def _save(path: Path, module: nn.Module, facts: dict[str, Any]) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give a file in it, such as network.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path.with_suffix(".json"), facts)
     state = module.state_dict().items()
@@ -207,6 +220,21 @@ def write_history(path: Path, history: History) -> None:
         writer = csv.DictWriter(file, list(history[0]) if history else ["step"])
         writer.writeheader()
         writer.writerows(history)
+
+
+def own_code(config: TrainConfig) -> dict[str, str]:
+    """Hash of the code of each term with a weight, and of the backbone, that is not the package's.
+
+    Names and weights do not tell when such code was changed.
+    """
+    parts: dict[str, Any] = {name: config.terms[name].function for name in config.active()}
+    parts[config.backbone] = backbones.find(config.backbone)
+    own = {name: part for name, part in parts.items() if not _is_ours(part)}
+    return {f"code of {name}": digest(source.of(part)) for name, part in own.items()}
+
+
+def _is_ours(part: Any) -> bool:
+    return part.__module__.startswith("clippan_lite.")
 
 
 def fingerprint(tensors: Iterable[torch.Tensor | None]) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self, TypeVar
+from numbers import Integral, Real
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
 from clippan_lite import losses
 
-KINDS: dict[type, str] = {
+TYPE_NAMES: dict[type, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -49,29 +51,58 @@ def setting(
     return field(default=default, metadata=bounds)
 
 
-def check(name: str, value: object, rule: Field[Any]) -> None:
+def check(name: str, value: Any, rule: Field[Any]) -> Any:
     """Compare a value with the declaration of its setting.
+
+    Returns:
+        The value in the declared type: numpy's numbers, for example, become Python's.
 
     Raises:
         ValueError: another type, a number out of bounds or not finite, or a text that is no choice.
     """
-    kind = type(rule.default)
-    accepted = (int, float) if kind is float else kind
+    kind: Any = type(rule.default)
+    accepted = {int: Integral, float: Real}.get(kind, kind)
+    # Python counts True as a whole number. Here only a setting of truth values takes one.
     if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
-        raise ValueError(f"{name} must be {KINDS[kind]}, found {value!r}")
+        raise ValueError(f"{name} must be {TYPE_NAMES[kind]}, found {value!r}")
+    value = kind(value)
     choices = rule.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
-    if isinstance(value, int | float):
+    if kind in (int, float):
         check_bounds(name, value, rule.metadata["least"], rule.metadata["most"])
+    return value
 
 
 def check_bounds(name: str, value: float, least: float, most: float = math.inf) -> None:
     """Refuse a number that is out of bounds or not finite (ValueError)."""
-    if not least <= value <= most or math.isinf(value):
+    if not least <= value <= most or not math.isfinite(value):
         upper = "" if math.isinf(most) else f" and at most {most:g}"
-        lower = "finite" if math.isinf(least) else f"at least {least:g}"
-        raise ValueError(f"{name} must be {lower}{upper}, found {value!r}")
+        finite = "" if math.isfinite(value) else " and finite"
+        raise ValueError(f"{name} must be at least {least:g}{upper}{finite}, found {value!r}")
+
+
+def expect(what: str, value: object, kind: type, hint: str, optional: bool = False) -> None:
+    """Refuse an argument of another type (ValueError); None is one of an optional argument."""
+    if not isinstance(value, kind) and not (optional and value is None):
+        found = f"found {value!r}" if isinstance(value, str) else f"found {type(value).__name__}"
+        raise ValueError(f"expected {what} as a {kind.__name__}, {found}: {hint}")
+
+
+TABLES = ("weights", "options")  # settings that are tables
+
+
+class Frozen(dict[str, Any]):
+    """A table that cannot be changed: settings that were checked stay as they are."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("settings cannot be changed in place: settings.changed(...) makes new ones")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """Pickle and copy as a whole, because items cannot be set one by one."""
+        return Frozen, (dict(self),)
 
 
 @dataclass(frozen=True)
@@ -79,10 +110,15 @@ class Settings:
     """Base of all settings: fields made by :func:`setting` are checked when an object is made."""
 
     def __post_init__(self) -> None:
-        """Check every declared field."""
+        """Check every declared field, and freeze tables."""
         for rule in fields(self):
+            value = getattr(self, rule.name)
             if "meaning" in rule.metadata:
-                check(rule.name, getattr(self, rule.name), rule)
+                object.__setattr__(self, rule.name, check(rule.name, value, rule))
+            elif rule.name in TABLES:
+                if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                    raise ValueError(f"{rule.name} must be a table, name to value, found {value!r}")
+                object.__setattr__(self, rule.name, Frozen(value))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -111,9 +147,11 @@ class StageSettings(Settings):
         own = {rule.name for rule in fields(self)}
         if own & self.terms.keys():
             raise ValueError(f"loss terms are named like settings: {own & self.terms.keys()}")
+        weights = {}
         for name, weight in self.weights.items():
             self.terms.check(name)
-            check(f"the weight {name}", weight, WEIGHT)
+            weights[name] = check(f"the weight {name}", weight, WEIGHT)
+        object.__setattr__(self, "weights", Frozen(weights))
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -129,6 +167,22 @@ class StageSettings(Settings):
         """Names of the terms with a weight above 0, in the order of the registry."""
         return [name for name in self.terms if self.weight(name)]
 
+    def needs(self, what: str) -> bool:
+        """Whether a term with a weight needs a ``"supervisor"``, a ``"teacher"`` or ``"truth"``."""
+        return any(self.terms[name].needs == what for name in self.active())
+
+    def idle(self) -> set[str]:
+        """Settings that only terms without a weight take, so that they do nothing."""
+        taken = {name: set(term.settings()) for name, term in self.terms.items()}
+        read = [taken[name] for name in self.active()]
+        return set().union(*taken.values()) - set().union(*read)
+
+    def check_active(self) -> None:
+        """Refuse settings under which nothing is trained (ValueError)."""
+        if not self.active():
+            known = ", ".join(self.terms)
+            raise ValueError(f"all weights are 0: nothing to train on; set one of {known}")
+
     def changed(self, **changes: Any) -> Self:
         """The same settings with some changed, fields and weights by name.
 
@@ -139,12 +193,15 @@ class StageSettings(Settings):
             if name not in self.names() and name != "weights":
                 known = ", ".join(self.names())
                 raise ValueError(f"unknown setting {name!r}: expected one of {known}")
-        weights = self.weights | {k: v for k, v in changes.items() if k in self.terms}
+        weights = {name: value for name, value in changes.items() if name in self.terms}
         own = {name: value for name, value in changes.items() if name not in self.terms}
-        return replace(self, **{"weights": weights, **own})
+        if weights:  # beside a whole table of weights they change single ones of it
+            own["weights"] = {**own.get("weights", self.weights), **weights}
+        return replace(self, **own)
 
 
 Stage = TypeVar("Stage", bound=StageSettings)
+LARGEST_SEED = 2**32 - 1  # of numpy
 
 
 @dataclass(frozen=True)
@@ -157,7 +214,9 @@ class AdaptConfig(StageSettings):
     weights: dict[str, float] = field(
         default_factory=lambda: {"inter": 1.0, "intra": 0.3, "fusion": 1.0, "direction": 10.0}
     )
-    steps: int = setting(80, "Stage I optimiser steps; 0 leaves CLIP un-adapted", least=0)
+    steps: int = setting(
+        80, "Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted", least=0
+    )
     batch: int = setting(12, "places per step, each seen as MS, PAN and HRMS", least=2)
     lr: float = setting(2e-3, "Adam's learning rate", least=1e-12)
     temperature: float = setting(0.07, "divides the cosines of both contrastive losses", least=1e-3)
@@ -175,7 +234,9 @@ class AdaptConfig(StageSettings):
         "bands to CLIP's three channels: learned (the paper's), or fixed",
         choices=("learned", "rgb", "pca"),
     )
-    seed: int = setting(0, "seed of Stage I's initial weights and crops", least=0)
+    seed: int = setting(
+        0, "seed of Stage I's initial weights and crops", least=0, most=LARGEST_SEED
+    )
 
 
 @dataclass(frozen=True)
@@ -203,10 +264,12 @@ class TrainConfig(StageSettings):
     guard: bool = setting(False, "language moves details only; L_spec keeps the colours")
     tokens: bool = setting(False, "L_d on CLIP's patches instead of whole crops")
     crops_in_turn: int = setting(
-        4, "L_d looks at every fourth native crop, the others follow; 1: at all of them", least=1
+        4, "each step shows L_d one native crop in so many, in turn; 1: all of them", least=1
     )
     balance: bool = setting(False, "scale weights by gradient norms, so that a weight is a pull")
-    seed: int = setting(0, "seed of Stage II's initial weights and patches", least=0)
+    seed: int = setting(
+        0, "seed of Stage II's initial weights and patches", least=0, most=LARGEST_SEED
+    )
     options: dict[str, Any] = field(default_factory=dict)  # passed to the backbone
 
 
@@ -242,7 +305,8 @@ RECIPES = {
 def recipe(name: str, **changes: Any) -> TrainConfig:
     """Settings of Stage II by name, some of them changed: ``recipe("best", seed=1, qnr=0.03)``.
 
-    ``"paper"`` needs a supervisor and a teacher (L_ship).
+    ``"paper"`` needs a supervisor, and L_ship a teacher. The training makes the teacher if none is
+    given.
 
     Raises:
         ValueError: an unknown recipe or setting.

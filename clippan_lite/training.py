@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ import torch
 from clippan_lite import backbones, checkpoints, losses
 from clippan_lite.batches import Batches
 from clippan_lite.callbacks import Callback, History, Steps, read_row
-from clippan_lite.config import TrainConfig, digest, recipe
+from clippan_lite.config import TrainConfig, digest, expect, recipe
 from clippan_lite.data import Pair
-from clippan_lite.runtime import files
+from clippan_lite.runtime import devices, files
 from clippan_lite.runtime.processes import Processes
 from clippan_lite.runtime.state import TrainingState
 
@@ -41,15 +41,15 @@ def train(
 
     Args:
         pair: one scene, or several with the same bands, ratio and convention. Each step draws one
-            of them. Their ``truth`` is used only if the term ``truth`` has a weight. All are held
-            in memory, with EXP: of a large benchmark file, give a slice.
+            of them. Their ``truth`` is used only if a term with a weight needs it. All are held in
+            memory, with EXP: of a large benchmark file, give a slice.
         config: backbone, what it starts from, steps, patch and the weights of the named terms;
             by default the recipe "quick".
-        supervisor: from :func:`clippan_lite.adaptation.adapt`, for the terms ``direction`` and
-            ``words``.
-        teacher: fusion network trained at reduced resolution, for the term ``ship``. None makes one
-            first, by :func:`teach`, which doubles the time.
-        device: ``"cpu"`` or a CUDA device; an accelerator brings its own.
+        supervisor: from :func:`clippan_lite.adaptation.adapt`, for terms that need one, such as
+            ``direction`` and ``words``.
+        teacher: fusion network trained at reduced resolution, for terms that need one, such as
+            ``ship``. None makes one first, by :func:`teach`, which doubles the time.
+        device: ``"auto"``, ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
         callbacks: each is called with (step, network, row of the history) after each step. One that
             returns True stops the training as Ctrl-C does.
@@ -68,20 +68,21 @@ def train(
         fused image.
 
     Raises:
-        ValueError: a supervisor is missing, scenes do not fit together or have no valid patch,
-            processes cannot share the batch, or the checkpoint is of another training.
+        ValueError: an argument of another type, what a term needs is missing, scenes do not fit
+            together or have no valid patch, processes cannot share the batch, or the checkpoint is
+            of another training.
         FloatingPointError: a named loss term or its gradient is not finite.
         KeyboardInterrupt: interrupted between two steps, after the state was kept.
         OSError: the state could not be written; the one before it is kept.
     """
     config = config or recipe("quick")
-    pairs = [pair] if isinstance(pair, Pair) else list(pair)
-    check_training(config, pairs, supervisor)
+    pairs = list(pair) if isinstance(pair, Iterable) else [pair]
+    check_training(config, pairs, supervisor, teacher)
     processes = Processes(config.batch, accelerator)
-    device = accelerator.device if accelerator else device
-    if config.weight("ship") and teacher is None:
-        options = {"every": every, "accelerator": accelerator, "compiled": compiled}
-        teacher = _make_teacher(pairs, config, device, checkpoint, progress=progress, **options)
+    device = accelerator.device if accelerator else devices.pick(str(device))
+    if config.needs("teacher") and teacher is None:
+        options = {"device": device, "progress": progress, "every": every, "compiled": compiled}
+        teacher = _make_teacher(pairs, config, checkpoint, accelerator, **options)
 
     torch.manual_seed(config.seed)
     network = checkpoints.start(config, pairs[0].bands, pairs[0].ratio, pairs[0].convention)
@@ -99,13 +100,13 @@ def train(
     steps = Steps(config.steps, title, progress and processes.is_main, done, callbacks)
 
     for step in steps:
-        batch = batches.draw(step)
-        fused = {scale: forward(*crops.inputs) for scale, crops in batch.items()}
+        by_scale = batches.draw(step)
+        fused = {scale: forward(*crops.inputs) for scale, crops in by_scale.items()}
         # The terms meet at the fused images. Their gradients are taken there, then passed on once.
         images = {scale: image.detach().float().requires_grad_() for scale, image in fused.items()}
         weights = losses.balanced(config.weights, history) if config.balance else config.weights
         optimiser.zero_grad()
-        values, gradients = losses.backward(terms, weights, images, batch)
+        values, gradients = losses.backward(terms, weights, images, by_scale)
         history.append(processes.average_row(read_row(step, values)))
         at_outputs = [gradients[scale].to(image.dtype) for scale, image in fused.items()]
         torch.autograd.backward(list(fused.values()), at_outputs)
@@ -123,18 +124,19 @@ def teach(pair: Pair | Sequence[Pair], config: TrainConfig, **options: Any) -> b
 
     Args:
         pair: as in :func:`train`.
-        config: backbone, steps, rate and seed; its weights do not count.
+        config: all settings but the weights count, ``start`` too.
         options: more arguments of :func:`train`, such as ``device``.
     """
-    return train(pair, config.changed(weights={"reduced": 1.0}), **options)[0]
+    plain = config.changed(weights={"reduced": 1.0}, guard=False, tokens=False)
+    return train(pair, plain, **options)[0]
 
 
 def _make_teacher(
     pairs: list[Pair],
     config: TrainConfig,
-    device: str | torch.device,
     checkpoint: str | Path | None,
-    **options: Any,
+    accelerator: Accelerator | None,
+    **options: Any,  # more arguments of train(), of several types
 ) -> backbones.Fusion:
     """The teacher of a training that was given none, kept beside the training's state."""
     path = None
@@ -143,12 +145,11 @@ def _make_teacher(
         key = digest(asdict(config), checkpoints.fingerprint(images))
         beside = Path(checkpoint)
         path = beside.with_name(f"{beside.stem}-teacher-{key}.safetensors")
-    accelerator = options["accelerator"]
     is_main = accelerator is None or accelerator.is_main_process
 
     def make() -> backbones.Fusion:
         state = path.with_suffix(".state") if path else None
-        return teach(pairs, config, device=device, checkpoint=state, **options)
+        return teach(pairs, config, checkpoint=state, accelerator=accelerator, **options)
 
     def save(path: Path, teacher: backbones.Fusion) -> None:
         if is_main:
@@ -156,7 +157,7 @@ def _make_teacher(
 
     why = f"none given ({config.steps} steps, one scale down)"
     made = files.load_or_make(path, "teacher for L_ship", checkpoints.load_network, make, save, why)
-    return made.to(device)
+    return made.to(options["device"])
 
 
 def _adam_with_one_cosine(
@@ -186,30 +187,49 @@ def _identity(
         "config": asdict(config),
         "scenes": [[asdict(pair.sensor), pair.convention] for pair in pairs],
         "data": checkpoints.fingerprint(tensors),
+        "code": checkpoints.own_code(config),
     }
     if config.weight("words") and supervisor is not None:
         identity["antonyms"] = [list(pair) for pair in supervisor.prompts.antonyms]
     return identity
 
 
-def check_training(config: TrainConfig, pairs: list[Pair], supervisor: Supervisor | None) -> None:
-    """Refuse what would fail later, in one line (ValueError)."""
+def check_training(
+    config: TrainConfig,
+    pairs: list[Pair],
+    supervisor: Supervisor | None,
+    teacher: backbones.Fusion | None = None,
+) -> None:
+    """Refuse what would fail later, in one line (ValueError), and say which settings do nothing."""
+    expect("config", config, TrainConfig, 'such as cl.recipe("quick")')
     if not pairs:
         raise ValueError("no scene to train on: pass a pair, or several")
-    if not all(isinstance(pair, Pair) for pair in pairs):
-        found = type(pairs[0]).__name__
-        raise ValueError(f"expected a pair, or several, found {found}: read_pair reads files")
+    for pair in pairs:
+        expect("a scene", pair, Pair, "read_pair reads files")
+    if supervisor is not None:
+        from clippan_lite.adapter import Supervisor  # loaded already, if there is one
+
+        hint = "adapt returns (supervisor, history), so write supervisor, _ = cl.adapt(pair)"
+        expect("the supervisor", supervisor, Supervisor, hint)
+    expect("the teacher", teacher, backbones.Fusion, "training.teach makes one", optional=True)
     kinds = {(pair.bands, pair.ratio, pair.convention): pair.name for pair in pairs}
     if len(kinds) > 1:
         kinds_found = [
             f"{name} has {b} bands, ratio {r}, {c!r}" for (b, r, c), name in kinds.items()
         ]
         raise ValueError(f"one network cannot take these scenes together: {'; '.join(kinds_found)}")
-    if not config.active():
-        known = ", ".join(config.terms)
-        raise ValueError(f"all weights are 0: nothing to train on; set one of {known}")
+    config.check_active()
+    without_truth = [pair.name for pair in pairs if pair.truth is None]
     for name in config.active():
-        if losses.TERMS[name].needs == "supervisor" and supervisor is None:
+        need = losses.TERMS[name].needs
+        if need == "supervisor" and supervisor is None:
             raise ValueError(
                 f"the term {name} needs a supervisor from adapt(); pass one, or set {name}=0"
             )
+        if need == "truth" and without_truth:
+            raise ValueError(
+                f"the term {name} needs a scene with truth, found {without_truth[0]}: set it to 0"
+            )
+    for name in sorted(config.idle()):
+        if getattr(config, name) != getattr(TrainConfig, name):
+            print(f"{name} does nothing: no term with a weight takes it")

@@ -46,7 +46,7 @@ clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-qu
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
-adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_steps = -1  # Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 control_seeds = "0"  # seeds of Stage I in the table of controls, commas between: 15 s each
@@ -137,7 +137,7 @@ print((cosines @ cosines.T).cpu().numpy().round(2))
 #   ordinary CLIP training, would make it $\ln B$ for any batch of $B$ images, since all images of a type share one sentence;
 # * `intra` (IntraMCL, `losses.intra_mcl`): MS, PAN and HRMS of one place together, other places apart: cross entropy of $\cos(f, f') / 0.07$;
 # * `fusion` (`losses.fusion_aware`): $|TFA(t_{MS}, t_{PAN}) - t_{Wald}|_1 + |IFA(f_{MS}, f_{PAN}) - f_{HRMS}|_1$, each divided by $\sqrt{d}$, the root of a feature's length;
-# * `direction` (`losses.direction`; ours, not in the paper): $L_d$ of the HRMS examples, so that a true fusion moves where the sentences
+# * `direction` (`losses.direction_of_features`; ours, not in the paper): $L_d$ of the HRMS examples, so that a true fusion moves where the sentences
 #   point. Its formula is in notebook 03. `drift`, how far the adapted sentences went from CLIP's own, is only watched.
 #
 # There is no true HRMS at this scale. Three classical methods make the examples, a random one for each crop, so that no

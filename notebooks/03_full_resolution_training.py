@@ -41,7 +41,7 @@ clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-qu
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
-adapt_steps = -1  # Stage I optimiser steps; 0 leaves CLIP un-adapted; -1: the recipe's
+adapt_steps = -1  # Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = "fusionnet"  # fusion network, a name of the table of backbones
@@ -209,7 +209,7 @@ widgets.dashboard(pair, run.config(False, first), folder=run.folder / "dashboard
 # %% [markdown]
 # ### What $L_d$ turns
 #
-# $L_d = 1 - \frac{1}{2}\left(\cos(F_{out} - F_{MS},\ T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN},\ T_{wald} - T_{PAN})\right)$ (`losses.direction`): the
+# $L_d = 1 - \frac{1}{2}\left(\cos(F_{out} - F_{MS},\ T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN},\ T_{wald} - T_{PAN})\right)$ (`losses.direction_of_features`): the
 # displacement from MS and from PAN to the fused image shall point where the sentences' difference points. Here are these
 # vectors at a few steps, for crops that the supervisor was not adapted on.
 

@@ -35,7 +35,7 @@ def features_of(supervisor, batch, hrms):
 
 
 def language_loss(supervisor, fused, batch):
-    return losses.direction(features_of(supervisor, batch, fused), Guide.of(supervisor))
+    return losses.direction_of_features(features_of(supervisor, batch, fused), Guide.of(supervisor))
 
 
 def noisy(image, size):
@@ -91,9 +91,9 @@ def test_stage_one_direction_term_reaches_stems_and_adapters(
 
 def test_direction_is_0_along_the_text_and_2_against_it():
     texts = by_kind(*(unit(1, 16, seed=i) for i in range(3)))
-    assert losses.direction(texts, guide_of(texts)).item() == pytest.approx(0, abs=1e-6)
+    assert losses.direction_of_features(texts, guide_of(texts)).item() == pytest.approx(0, abs=1e-6)
     away = {kind: -text for kind, text in texts.items()}
-    assert losses.direction(away, guide_of(texts)).item() == pytest.approx(2, abs=1e-6)
+    assert losses.direction_of_features(away, guide_of(texts)).item() == pytest.approx(2, abs=1e-6)
 
 
 def test_inter_mcl_depends_on_the_image_and_is_not_ln_batch():

@@ -155,10 +155,10 @@ def sentences(
         prompt = replace(prompt, hrms=sentence.value.strip() or prompt.hrms)
         with torch.no_grad():
             guide = losses.Guide.of(supervisor.with_prompts(prompt))
-            rows = [
-                (name, _likeness(images["hrms"], guide), f"{losses.direction(images, guide):.3f}")
-                for name, images in features.items()
-            ]
+            rows = []
+            for name, images in features.items():
+                l_d = losses.direction_of_features(images, guide)
+                rows.append((name, _likeness(images["hrms"], guide), f"{l_d:.3f}"))
         any_candidate = next(iter(features.values()))
         rows += [
             (f"({kind.upper()})", _likeness(any_candidate[kind], guide), "")

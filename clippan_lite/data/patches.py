@@ -36,8 +36,8 @@ class Patches:
 
     Args:
         pair: the scene.
-        size: side of a crop in PAN pixels. It is cut down to a smaller scene (to a multiple of the
-            ratio), and halved, with a printed line, when every crop would hold nodata.
+        size: side of a crop in PAN pixels, a multiple of the ratio. It is cut down to a smaller
+            scene, and halved when every crop would hold nodata. A printed line says so.
         split: ``"all"``, or ``"train"`` (left) and ``"held-out"`` (right, behind a gap) to measure
             on what was not trained on. The held-out block is a quarter of the width, gap included,
             or one crop where that is wider and leaves one crop to train on. Splits belong to one
@@ -50,7 +50,7 @@ class Patches:
         least: smallest side that a crop may be cut down to.
 
     Raises:
-        ValueError: no crop without nodata fits the split.
+        ValueError: a size or a split that cannot be, or no crop without nodata fits the split.
     """
 
     def __init__(
@@ -65,10 +65,17 @@ class Patches:
         least: int = 32,
     ):
         ratio, (height, width) = pair.ratio, pair.pan.shape[-2:]
+        if size < least or size % ratio:
+            raise ValueError(
+                f"patches of {size} PAN pixels: expected at least {least}, and a multiple of the "
+                f"ratio {ratio}; take another patch"
+            )
         held = int(width * 0.75) + 32
         if width - held < size <= width - size - gap:
             held = width - size
         spans = {"all": (0, width), "train": (0, held - gap), "held-out": (held, width)}
+        if split not in spans:
+            raise ValueError(f"unknown split {split!r}: expected one of {', '.join(spans)}")
         first, last = spans[split]
         self.size = min(size, height // ratio * ratio, (last - first) // ratio * ratio)
         if self.size < least:
@@ -76,6 +83,8 @@ class Patches:
                 f"{pair.name} is {height} x {width} PAN pixels, too small for a {split} part of "
                 f"{least} x {least}: use a larger scene"
             )
+        if self.size < size:
+            print(f"{pair.name} is small: patches cut down from {size} to {self.size} PAN pixels")
         self.pair, self.ratio = pair, ratio
         exp = degrade.upsample(pair.ms, ratio, pair.convention)
         images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}

@@ -19,7 +19,7 @@ from clippan_lite.metrics import faults
 from clippan_lite.physics import degrade, sensors
 from clippan_lite.runtime import devices
 
-KINDS = {**config.KINDS, dict: "a table"}
+TYPE_NAMES = {**config.TYPE_NAMES, dict: "a table"}
 STAGE_ONE = "adapt_"  # begins the flat names of Stage I
 #: Flat names of what comes in, and of what CLIP is.
 INPUT = ("scene", "size", "sensor", "bands", "pan", "ms", "convention", "register", "fault")
@@ -203,7 +203,7 @@ def typed(values: Mapping[str, object], strict: bool = True) -> dict[str, Any]:
         if kind is float and type(value) is int:
             value = float(value)
         if type(value) is not kind:
-            raise ValueError(f"{name} must be {KINDS[kind]}, found {value!r}")
+            raise ValueError(f"{name} must be {TYPE_NAMES[kind]}, found {value!r}")
         found[name] = value
     return found
 

@@ -106,7 +106,7 @@ def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
         "type accuracy": float(torch.stack(hits).mean()),
         "same place": float((nearest == own).float().mean()),
         "cos(IFA, HRMS)": float((joined * images["hrms"]).sum(-1).mean()),
-        "direction cosine": 1 - float(losses.direction(images, guide)),
+        "direction cosine": 1 - float(losses.direction_of_features(images, guide)),
     }
 
 
@@ -191,7 +191,7 @@ def direction_gradient(supervisor: Supervisor, views: Views, tokens: bool = Fals
     fused = views["hrms"].clone().requires_grad_()
     images = {**views, "hrms": fused}
     features = {kind: supervisor.encode(kind, image, tokens) for kind, image in images.items()}
-    loss = losses.direction(features, losses.Guide.of(supervisor))
+    loss = losses.direction_of_features(features, losses.Guide.of(supervisor))
     return torch.autograd.grad(loss, fused)[0]
 
 
@@ -335,7 +335,7 @@ def displacements(
         title: {
             "crops": {kind: project(x) for kind, x in kinds.items()},
             "texts": texts,
-            "cosine": 1 - float(losses.direction(kinds, guide)),
+            "cosine": 1 - float(losses.direction_of_features(kinds, guide)),
         }
         for title, kinds in features.items()
     }

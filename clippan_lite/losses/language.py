@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from clippan_lite.losses.stage_one import direction
+from clippan_lite.losses.stage_one import direction_of_features
 from clippan_lite.losses.terms import Batch, Guide, Tensor
 from clippan_lite.physics import degrade
 
@@ -20,7 +20,7 @@ GREY_PAIRS = 3  # the first pairs of antonyms suit a single band, too
 def direction_in_crops(
     fused: Tensor, batch: Batch, *, guard: bool = False, tokens: bool = False
 ) -> Tensor:
-    """L_d of fused images, in [0, 2]: :func:`direction` of their features in native crops.
+    """L_d of fused images, in [0, 2]: :func:`direction_of_features` of native crops.
 
     Args:
         fused: ``(B, C, H, W)``, carries the gradient. The features of MS and PAN are constants.
@@ -34,7 +34,7 @@ def direction_in_crops(
     crops = supervisor.tiles(image)[batch.crops]
     ms, pan = _source_features(batch, guide, tokens)
     features = {"hrms": supervisor.encode("hrms", crops, tokens), "ms": ms, "pan": pan}
-    return direction(features, guide)
+    return direction_of_features(features, guide)
 
 
 def _source_features(batch: Batch, guide: Guide, tokens: bool) -> tuple[Tensor, Tensor]:
@@ -64,9 +64,8 @@ def words(fused: Tensor, batch: Batch, temperature: float = 0.1, *, guard: bool 
 
     Mean of softplus((cos(F, T_unwanted) - cos(F, T_wanted)) / temperature). Crops are shown in true
     colour, and as one band in grey. Stems and adapters are left aside: they would learn to mean
-    anything by the words. Antonyms are CLIP-IQA's idea (Wang et al. 2023). Single bands and native
-    crops are ours,
-    and so is the use beside L_spec: alone, the words are content with PAN repeated in every band.
+    anything by the words. Antonyms are CLIP-IQA's idea (Wang et al. 2023). Single bands, native
+    crops and the use beside L_spec are ours: alone, the words are content with PAN in every band.
 
     Args:
         fused: ``(B, C, H, W)``, carries the gradient.

@@ -85,7 +85,7 @@ def fusion_aware(features: Features, guide: Guide) -> Tensor:
     return text.abs().sum(-1).mean() / root + image.abs().sum(-1).mean() / root
 
 
-def direction(features: Features, guide: Guide) -> Tensor:
+def direction_of_features(features: Features, guide: Guide) -> Tensor:
     """L_d, in [0, 2]: the displacement of the image feature must point where the text's does.
 
     L_d = 1 - 1/2 (cos(F_out - F_MS, T_wald - T_MS) + cos(F_out - F_PAN, T_wald - T_PAN)).

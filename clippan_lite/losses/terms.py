@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 Tensor = torch.Tensor
+SCALES = ("full", "reduced")
+NEEDS = ("", "supervisor", "teacher", "truth")
 Features = dict[str, Tensor]  # kind ("ms", "pan", "hrms") -> unit features (N, d)
 
 
@@ -59,6 +61,8 @@ class Batch:
         places: top left corners of the crops in the scene, ``(B, 2)``, PAN pixels.
         crops: which of CLIP's native crops L_d and L_words look at.
         grey_band: the band that L_words shows in grey.
+        classical: results of classical methods that the network mends, one after the other along
+            the bands; for networks that begin with some.
     """
 
     ms: Tensor
@@ -73,16 +77,24 @@ class Batch:
     places: Tensor | None = None
     crops: slice = field(default_factory=lambda: slice(None))
     grey_band: int = 0
+    classical: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Sensor, Tensor | None]:
+        """What a fusion network takes."""
+        return self.ms, self.pan, self.sensor, self.classical
 
     def need(self, name: str) -> Any:
         """A part that not every batch has.
 
         Raises:
-            ValueError: this one has not.
+            ValueError: this one has not. The message says how a term asks for it.
         """
         part = getattr(self, name)
         if part is None:
-            raise ValueError(f"this loss needs batch.{name}, found none")
+            need = {"guide": "supervisor"}.get(name, name)
+            how = f': declare the term with needs="{need}"' if need in NEEDS else ""
+            raise ValueError(f"this loss needs batch.{name}, found none{how}")
         return part
 
 
@@ -95,13 +107,32 @@ class Term:
             I. Its keyword-only parameters are settings of the stage, found by name.
         scale: ``"full"``, or ``"reduced"`` to look at the result one scale down, where MS is the
             truth.
-        needs: what must be given to the training: ``"supervisor"``, ``"teacher"``, ``"truth"`` or
-            "".
+        needs: what the training must bring, at full scale: ``"supervisor"``, ``"teacher"``,
+            ``"truth"`` or "". Nothing else declares it.
+
+    Raises:
+        ValueError: something that is no function, or an unknown need or scale.
     """
 
     function: Callable[..., Tensor]
     scale: str = "full"
     needs: str = ""
+
+    def __post_init__(self) -> None:
+        """Check all three."""
+        if not callable(self.function):
+            raise ValueError(f"a loss must be a function, found {self.function!r}")
+        allowed = NEEDS if self.scale == "full" else ("",)  # one scale down all is there
+        if self.scale not in SCALES or self.needs not in allowed:
+            raise ValueError(
+                f"expected a scale of {SCALES} and, for full, needs of {NEEDS}; found scale "
+                f"{self.scale!r}, needs {self.needs!r}"
+            )
+
+    def settings(self) -> list[str]:
+        """Names of the settings that the function takes: its keyword-only parameters."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
 
 
 class Terms(dict[str, Term]):
@@ -125,8 +156,7 @@ class Terms(dict[str, Term]):
         return {name: self._bound(name, settings) for name in self if name in names}
 
     def _bound(self, name: str, settings: object) -> Term:
-        parameters = inspect.signature(self[name].function).parameters.values()
-        declared = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        declared = self[name].settings()
         for key in declared:
             if not hasattr(settings, key):
                 raise ValueError(
@@ -153,8 +183,8 @@ def backward(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Pass backward from every term of Stage II to the fused images, where the terms meet.
 
-    Taken one by one, the gradients say how hard each term pulls at the image. Together they cost
-    the same as one pass for all.
+    Taken one by one, the gradients say how hard each term pulls at the image: a pull is a term's
+    gradient there times its weight. Together they cost the same as one pass for all.
 
     Args:
         terms: from :meth:`Terms.build`.
@@ -169,14 +199,15 @@ def backward(
         sum of all gradients at the image.
 
     Raises:
-        ValueError: a term that does not depend on the fused image. The message names it.
+        ValueError: a term fails, returns no scalar, or does not depend on the fused image. The
+            message names it.
     """
     values, norms = {}, {}
     pulls: dict[Tensor, Tensor] = {}
     for name, term in terms.items():
         image, batch = images[term.scale], batches[term.scale]
         leaves = [image, *(batch.to_pan.parameters() if batch.to_pan else ())]
-        value = term.function(image, batch)
+        value = _value(name, term, image, batch)
         gradients: Sequence[Tensor | None] = [None]
         if value.requires_grad:
             gradients = torch.autograd.grad(value, leaves, allow_unused=True)
@@ -192,6 +223,20 @@ def backward(
     for parameter, pull in pulls.items():
         parameter.grad = pull
     return {"loss": weighted_sum(values, weights), **values, **norms}, at_images
+
+
+def _value(name: str, term: Term, image: Tensor, batch: Batch) -> Tensor:
+    """What a term returns, if it is a scalar (ValueError)."""
+    try:
+        value = term.function(image, batch)
+    except ValueError as error:
+        raise ValueError(f"the loss term {name!r}: {error}") from error
+    if not isinstance(value, Tensor) or value.ndim or not value.is_floating_point():
+        found = f"shape {tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else value
+        raise ValueError(
+            f"the loss term {name!r} must return a scalar, such as a mean; found {found}"
+        )
+    return value
 
 
 def balanced(

@@ -58,7 +58,7 @@ def naive_direction(fused, batch):
     images = {"hrms": fused, "ms": batch.exp, "pan": batch.pan}
     tiles = {kind: supervisor.tiles(image) for kind, image in images.items()}
     features = {kind: supervisor.encode(kind, crops) for kind, crops in tiles.items()}
-    return losses.direction(features, guide)
+    return losses.direction_of_features(features, guide)
 
 
 def test_l_d_costs_a_third_of_a_step_at_most(supervisor, monkeypatch):
