@@ -18,7 +18,6 @@ from torch import nn
 from clippan_lite import backbones
 from clippan_lite.callbacks import History
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
-from clippan_lite.runtime import source
 from clippan_lite.runtime.files import replacing, write_json
 
 if TYPE_CHECKING:
@@ -227,14 +226,12 @@ def own_code(config: TrainConfig) -> dict[str, str]:
 
     Names and weights do not tell when such code was changed.
     """
-    parts: dict[str, Any] = {name: config.terms[name].function for name in config.active()}
-    parts[config.backbone] = backbones.find(config.backbone)
-    own = {name: part for name, part in parts.items() if not _is_ours(part)}
+    from clippan_lite.runtime import source  # here, because few trainings need it
+
+    parts: dict[str, Any] = {name: config.terms[name].code for name in config.active()}
+    parts[config.backbone] = backbones.REGISTRY[config.backbone]
+    own = {name: part for name, part in parts.items() if not isinstance(part, str)}
     return {f"code of {name}": digest(source.of(part)) for name, part in own.items()}
-
-
-def _is_ours(part: Any) -> bool:
-    return part.__module__.startswith("clippan_lite.")
 
 
 def fingerprint(tensors: Iterable[torch.Tensor | None]) -> str:

@@ -14,7 +14,8 @@ from clippan_lite.batches import Batches
 from clippan_lite.callbacks import Callback, History, Steps, read_row
 from clippan_lite.config import TrainConfig, digest, expect, recipe
 from clippan_lite.data import Pair
-from clippan_lite.runtime import devices, files
+from clippan_lite.runtime import files
+from clippan_lite.runtime.devices import pick
 from clippan_lite.runtime.processes import Processes
 from clippan_lite.runtime.state import TrainingState
 
@@ -79,7 +80,7 @@ def train(
     pairs = list(pair) if isinstance(pair, Iterable) else [pair]
     check_training(config, pairs, supervisor, teacher)
     processes = Processes(config.batch, accelerator)
-    device = accelerator.device if accelerator else devices.pick(str(device))
+    device = accelerator.device if accelerator else pick(str(device))
     if config.needs("teacher") and teacher is None:
         options = {"device": device, "progress": progress, "every": every, "compiled": compiled}
         teacher = _make_teacher(pairs, config, checkpoint, accelerator, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pkgutil
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -103,31 +104,37 @@ class Term:
     """A term of a loss.
 
     Attributes:
-        function: ``(fused, batch) -> scalar`` in Stage II, ``(features, guide) -> scalar`` in Stage
-            I. Its keyword-only parameters are settings of the stage, found by name.
+        code: ``(fused, batch) -> scalar`` in Stage II, ``(features, guide) -> scalar`` in Stage I.
+            Its keyword-only parameters are settings of the stage, found by name. Of our own terms
+            it is "module:function", which is loaded when it is used.
         scale: ``"full"``, or ``"reduced"`` to look at the result one scale down, where MS is the
             truth.
         needs: what the training must bring, at full scale: ``"supervisor"``, ``"teacher"``,
             ``"truth"`` or "". Nothing else declares it.
 
     Raises:
-        ValueError: something that is no function, or an unknown need or scale.
+        ValueError: an unknown need or scale.
     """
 
-    function: Callable[..., Tensor]
+    code: Callable[..., Tensor] | str
     scale: str = "full"
     needs: str = ""
 
     def __post_init__(self) -> None:
-        """Check all three."""
-        if not callable(self.function):
-            raise ValueError(f"a loss must be a function, found {self.function!r}")
+        """Check what is declared."""
         allowed = NEEDS if self.scale == "full" else ("",)  # one scale down all is there
         if self.scale not in SCALES or self.needs not in allowed:
             raise ValueError(
                 f"expected a scale of {SCALES} and, for full, needs of {NEEDS}; found scale "
                 f"{self.scale!r}, needs {self.needs!r}"
             )
+
+    @property
+    def function(self) -> Callable[..., Tensor]:
+        """The function, loaded."""
+        if isinstance(self.code, str):
+            return pkgutil.resolve_name(f"clippan_lite.losses.{self.code}")
+        return self.code
 
     def settings(self) -> list[str]:
         """Names of the settings that the function takes: its keyword-only parameters."""
@@ -164,7 +171,7 @@ class Terms(dict[str, Term]):
                     f"{type(settings).__name__}; let it stand before the *, or use a setting's name"
                 )
         values = {key: getattr(settings, key) for key in declared}
-        return replace(self[name], function=functools.partial(self[name].function, **values))
+        return replace(self[name], code=functools.partial(self[name].function, **values))
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
