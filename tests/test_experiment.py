@@ -34,9 +34,13 @@ def test_every_setting_of_a_recipe_can_be_changed():
 
 
 def test_minus_one_and_no_text_leave_a_setting_to_the_recipe():
+    """In chapters. A study says what it means."""
     left = {"recipe": "best", "steps": -1, "qnr": -1.0, "backbone": "", "adapt_steps": -1}
-    assert Experiment.of({**left, "adapt_recipe": ""}) == Experiment.of({"recipe": "best"})
-    assert Experiment.of({"recipe": "best", "start": ""}).train.start == ""
+    assert check_chapter({**left, "adapt_recipe": ""}) == Experiment.of({"recipe": "best"})
+    assert check_chapter({"recipe": "best", "start": ""}).train.start == ""
+    for name in ("steps", "qnr", "adapt_steps", "stride", "crops_in_turn"):
+        with pytest.raises(ValueError, match="must be at least"):
+            Experiment.of({name: -1})
 
 
 def test_one_seed_repeats_the_whole_experiment_unless_stage_one_has_its_own():
@@ -92,6 +96,10 @@ def test_unknown_names_are_refused_or_left_aside():
         ({"size": 128}, "at least 256"),
         ({"clip": "nosuch"}, "unknown CLIP 'nosuch'"),
         ({"device": "gpu"}, "device 'gpu'"),
+        ({"scene": "nowhere"}, "scene 'nowhere' is not there"),
+        ({"bands": "B,G"}, "bands B,G: expected three or more different ones of"),
+        ({"start": "nofile"}, "nofile is neither a network's .safetensors nor a run folder"),
+        ({"options": {"foo": 1}}, "backbone fusionnet cannot be made with options {'foo': 1}"),
         # what chapters alone have, or need
         ({"steps": 0}, "steps must be at least 1 in a chapter, found 0"),
         ({"adapt_steps": 0}, "adapt_steps must be at least 1 in a chapter, found 0"),
@@ -103,8 +111,8 @@ def test_unknown_names_are_refused_or_left_aside():
     ],
 )
 def test_values_that_would_fail_later_are_refused_in_one_line(changed, message):
-    with pytest.raises(ValueError, match=re.escape(message)) as error:
-        check_chapter(changed, load_clip=True)
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
+        check_chapter(changed, thorough=True)
     assert "\n" not in str(error.value)
 
 
@@ -125,6 +133,8 @@ def test_settings_that_nothing_reads_do_not_count():
     for changed in ({"guard": True}, {"prompt": "khan"}, {"adapt_steps": 3}, {"adapt_stem": "rgb"}):
         assert effective(silent, changed) == effective(silent)
         assert effective(language, changed) != effective(language)
+    assert effective({"ds_floor": 0.1}) == effective({}) != effective({"ds": 0.3})
+    assert effective({"ds": 0.3, "ds_floor": 0.1}) != effective({"ds": 0.3})
     raw = {**language, "adapt_steps": 0}
     assert effective(raw, {"adapt_stem": "pca"}) == effective(raw)
     assert effective(raw, {"swap": "khan"}) != effective(raw)

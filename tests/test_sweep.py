@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from clippan_lite import cli
-from clippan_lite.experiments import measurement, scenes, statistics, study, sweep, tables
+from clippan_lite.experiments import (
+    measurement,
+    provenance,
+    scenes,
+    statistics,
+    study,
+    sweep,
+    tables,
+)
 from clippan_lite.runtime import files, notebooks, workers
 
 STUDY = """
@@ -59,7 +67,7 @@ def toml(tmp_path):
 @pytest.fixture
 def calls(monkeypatch, tmp_path):
     """Points that were measured; nothing is trained. Runs begin in an empty folder."""
-    monkeypatch.setattr(measurement, "source_hash", lambda: "code")
+    monkeypatch.setattr(provenance, "source_hash", lambda: "code")
     monkeypatch.setattr(measurement, "data_hash", lambda point: f"data of {point.scene}")
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
@@ -264,14 +272,14 @@ def test_changed_code_or_data_makes_new_points(toml, calls, monkeypatch):
     )
     run(toml, data := [], "out")
     assert len(data) == 6 and {point.scene for point in data} == {"synthetic:1"}
-    monkeypatch.setattr(measurement, "source_hash", lambda: "other code")
+    monkeypatch.setattr(provenance, "source_hash", lambda: "other code")
     run(toml, code := [], "out")
     assert len(code) == 12 and tables.load(table)[1]["provenance"]["code"] == "other code"
 
 
 def test_code_that_changes_during_a_sweep_is_noticed(toml, calls, monkeypatch, capsys):
     hashes = iter(["code", "code", *["other code"] * 11])
-    monkeypatch.setattr(measurement, "source_hash", lambda: next(hashes))
+    monkeypatch.setattr(provenance, "source_hash", lambda: next(hashes))
     assert counts(run(toml, calls)) == (1, 11, 0) and len(calls) == 1
     assert "the code is not that with which the sweep began" in capsys.readouterr().err
 

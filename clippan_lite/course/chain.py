@@ -141,7 +141,7 @@ def _check(given: Values) -> str:
     missing = [name for name in ("pan", "ms", "sensor") if not given.get(name)]
     if is_pair and missing:
         raise ValueError(f"a pair needs PAN, MS and the sensor: give {', '.join(missing)} too")
-    experiment = run.check_chapter(given, load_clip=True)
+    experiment = run.check_chapter(given, thorough=True)
     if not is_pair:
         return "synthetic"
     pair = geotiff.read_pair(

@@ -5,5 +5,12 @@ import ``physics`` and ``runtime``. Only ``pair`` and ``patches`` are loaded her
 readers need rasterio or h5py.
 """
 
-from clippan_lite.data.pair import Pair, largest_valid, reduced, split_scenes, with_bands
+from clippan_lite.data.pair import (
+    Pair,
+    choose_bands,
+    largest_valid,
+    reduced,
+    split_scenes,
+    with_bands,
+)
 from clippan_lite.data.patches import Patches, valid_corners

@@ -160,6 +160,19 @@ def largest_valid(pair: Pair) -> Pair:
     return replace(part, valid=None, name=f"{pair.name}_valid")
 
 
+def choose_bands(sensor: Sensor, names: Sequence[str]) -> list[int]:
+    """Places of named bands in a sensor's order; see :func:`with_bands`."""
+    known = list(sensor.bands)
+    other_name = {"NIR": "NIR1", "NIR1": "NIR"}
+    found = [name if name in known else other_name.get(name, name) for name in names]
+    if not set(found) <= set(known) or len(set(found)) < max(3, len(found)):
+        raise ValueError(
+            f"bands {','.join(names)}: expected three or more different ones of "
+            f"{', '.join(known)} ({sensor.name})"
+        )
+    return [known.index(name) for name in found]
+
+
 def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
     """The pair with some of its bands, in the order named; "NIR" also finds "NIR1", and vice versa.
 
@@ -167,15 +180,7 @@ def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
         ValueError: a band that the sensor lacks, a band named twice, or fewer than three bands.
     """
     sensor = pair.sensor
-    known = list(sensor.bands)
-    other_name = {"NIR": "NIR1", "NIR1": "NIR"}
-    found = [name if name in known else other_name.get(name, name) for name in names]
-    if not set(found) <= set(known) or len(set(found)) < max(3, len(found)):
-        raise ValueError(
-            f"bands {','.join(names)}: expected three or more different ones of "
-            f"{', '.join(known)} ({pair.name})"
-        )
-    chosen = [known.index(name) for name in found]
+    chosen = choose_bands(sensor, names)
     red, green, blue = (
         chosen.index(band) if band in chosen else place for place, band in enumerate(sensor.rgb)
     )

@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from clippan_lite import backbones, classical, config, losses, prompts
+import torch
+
+from clippan_lite import backbones, checkpoints, classical, config, data, prompts
 from clippan_lite import clip as clips
 from clippan_lite.classical import examples
 from clippan_lite.config import AdaptConfig, Settings, StageSettings, TrainConfig, setting
+from clippan_lite.experiments import scenes
 from clippan_lite.metrics import faults
 from clippan_lite.physics import degrade, sensors
 from clippan_lite.runtime import devices
@@ -24,8 +27,8 @@ STAGE_ONE = "adapt_"  # begins the flat names of Stage I
 #: Flat names of what comes in, and of what CLIP is.
 INPUT = ("scene", "size", "sensor", "bands", "pan", "ms", "convention", "register", "fault")
 CLIP = ("clip", "clip_pretrained", "clip_random")
-#: What is read only with L_d or L_words.
-LANGUAGE = (*CLIP, "prompt", "swap", "guard", "tokens", "crops_in_turn")
+#: What is read only where a term needs a supervisor, beside Stage I and the terms' own settings.
+LANGUAGE = (*CLIP, "prompt", "swap", "crops_in_turn")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,6 @@ class Experiment(Settings):
         * Fields and loss terms of :class:`TrainConfig` go by their names: ``steps``, ``qnr``.
         * Those of :class:`AdaptConfig` begin with ``adapt_``: ``adapt_steps``, ``adapt_intra``.
           Unless it is named, ``adapt_seed`` is ``seed``: one seed repeats the whole experiment.
-        * Where -1 or "" cannot be meant, it leaves a setting of a stage to the recipe.
 
         Args:
             values: value by flat name. Whole numbers are taken for fractions.
@@ -101,9 +103,8 @@ class Experiment(Settings):
         """
         flat = typed(values, strict)
         own = {name: flat.pop(name) for name in _own_names() if name in flat}
-        stages = {name: v for name, v in flat.items() if v != -1 and (v != "" or name == "start")}
-        two = {name: v for name, v in stages.items() if not name.startswith(STAGE_ONE)}
-        one = {n.removeprefix(STAGE_ONE): v for n, v in stages.items() if n not in two}
+        two = {name: v for name, v in flat.items() if not name.startswith(STAGE_ONE)}
+        one = {n.removeprefix(STAGE_ONE): v for n, v in flat.items() if n not in two}
         one.setdefault("seed", two.get("seed", 0))
         train = config.recipe(two.pop("recipe", "quick"), **two)
         try:
@@ -124,24 +125,25 @@ class Experiment(Settings):
     def effective(self) -> dict[str, Any]:
         """The flat settings that are read. Two experiments that agree in them differ in nothing.
 
-        A classical method reads no setting of a network. Training without L_d and L_words reads
-        none of CLIP, and an un-adapted CLIP none of Stage I.
+        A classical method reads no setting of a network. A setting that only terms without a weight
+        take is not read. Training without a term that needs a supervisor reads nothing of CLIP, and
+        an un-adapted CLIP nothing of Stage I.
         """
         stage_one = {STAGE_ONE + name for name in AdaptConfig.names()}
-        unread: set[str] = set()
-        if self.method or not asks_language(self.train):
-            unread = {*LANGUAGE, *stage_one}
+        unread = self.train.idle() | {STAGE_ONE + name for name in self.adapt.idle()}
+        if self.method or not self.train.needs("supervisor"):
+            unread |= {*LANGUAGE, *stage_one}
         elif self.adapt.steps == 0:
-            unread = stage_one - {"adapt_steps", "adapt_seed"}  # the seed of random weights
+            unread |= stage_one - {"adapt_steps", "adapt_seed"}  # the seed of random weights
         if self.method:
             unread |= set(TrainConfig.names())
         return {name: value for name, value in self.flat().items() if name not in unread}
 
-    def check(self, load_clip: bool = False) -> None:
+    def check(self, thorough: bool = False) -> None:
         """Refuse what would fail later, before minutes are spent.
 
         Args:
-            load_clip: try the device and load a CLIP that is not ours, too.
+            thorough: look for the scenes, try the device and load a CLIP that is not ours, too.
 
         Raises:
             ValueError, FileNotFoundError, RuntimeError: one line with what was expected and what
@@ -151,23 +153,39 @@ class Experiment(Settings):
             raise ValueError("expected both pan and ms (or neither, for a scene); found one")
         for scene in (self.scene, self.test_scene):
             self._check_scene(scene)
+            if thorough and scene and not self.pan:
+                scenes.files_of(scene)
         for prompt in filter(None, (self.prompt, self.swap)):
             prompts.get(prompt)
         if self.method and self.method not in classical.METHODS:
             known = ", ".join(classical.METHODS)
             raise ValueError(f"unknown method {self.method!r}: expected one of {known}")
-        backbones.check(self.train.backbone)
         examples.check_examples(self.adapt.examples)
         faults.parse(self.fault)
-        if load_clip:
+        devices.check(self.device)
+        self._check_network()
+        if thorough:
             device = devices.pick(self.device)
             if self.clip != "bundled" or self.clip_pretrained:
                 clips.load_clip(self.clip, self.clip_pretrained or None, device)
 
+    def _check_network(self) -> None:
+        """Refuse a backbone, its options or weights to begin with that are not there."""
+        backbones.check(self.train.backbone)
+        if self.train.start not in ("", "bundled") and not self.method:
+            checkpoints.find_network(self.train.start)
+        if self.train.options:
+            sensor = sensors.get(self.sensor)
+            with torch.random.fork_rng(devices=[]):  # making a network draws its weights
+                checkpoints.create(self.train, len(sensor.bands), sensor.ratio, self.convention)
+
     def _check_scene(self, scene: str) -> None:
         """Refuse a synthetic scene that cannot be made, or cannot be judged by Wald's protocol."""
         sensor = sensors.get(self.sensor)
-        if self.pan or not scene.startswith("synthetic:"):
+        synthetic = scene.startswith(scenes.SYNTHETIC)
+        if self.bands and (self.pan or synthetic):  # a scene folder may name another sensor
+            data.choose_bands(sensor, self.bands.split(","))
+        if self.pan or not synthetic:
             return
         if not re.fullmatch(r"synthetic:\d+", scene):
             raise ValueError(f"expected a synthetic scene as synthetic:SEED, found {scene!r}")
@@ -180,9 +198,18 @@ class Experiment(Settings):
             )
 
 
-def asks_language(settings: TrainConfig) -> bool:
-    """Whether a term of Stage II needs a supervisor."""
-    return any(losses.TERMS[term].needs == "supervisor" for term in settings.active())
+def chosen(values: Mapping[str, object]) -> dict[str, object]:
+    """A chapter's parameters without those that leave a setting of a stage to its recipe.
+
+    -1 or "" does so. For ``start`` "" means untrained weights.
+    """
+    own = {*_own_names(), "start"}
+    left = [
+        name
+        for name, value in values.items()
+        if name not in own and isinstance(value, int | float | str) and value in (-1, "")
+    ]
+    return {name: value for name, value in values.items() if name not in left}
 
 
 def typed(values: Mapping[str, object], strict: bool = True) -> dict[str, Any]:
@@ -215,4 +242,6 @@ def _own_names() -> list[str]:
 def _values(settings: StageSettings) -> dict[str, Any]:
     """Fields and weights of a stage by name."""
     own = {name: getattr(settings, name) for name in settings.names() if name not in settings.terms}
+    if "options" in own:
+        own["options"] = dict(own["options"])  # an ordinary table
     return own | {term: settings.weight(term) for term in settings.terms}

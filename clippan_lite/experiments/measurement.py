@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from clippan_lite import classical, fusion
 from clippan_lite import clip as clips
 from clippan_lite.experiments import probes, scenes
-from clippan_lite.experiments.experiment import Experiment, asks_language
+from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.experiments.run import Run
 from clippan_lite.metrics import evaluation
 from clippan_lite.runtime import devices, files
-
-#: Wings and modules that decide no figure.
-ASIDE = (
-    *("cli.py", "__main__.py", "course", "pretraining", "large_scenes", "_notebooks"),
-    *("runtime/notebooks.py", "runtime/workers.py", "runtime/lazy.py"),
-    *("experiments/study.py", "experiments/sweep.py"),
-    *("experiments/tables.py", "experiments/statistics.py", "experiments/claims.py"),
-)
 
 
 def measure(experiment: Experiment) -> dict[str, float]:
@@ -65,7 +55,7 @@ def measure(experiment: Experiment) -> dict[str, float]:
             row |= evaluation.against_truth(fused, pair)
         if scale == "full":
             row |= evaluation.at_full_resolution(fused, pair)
-        guided = not experiment.method and asks_language(experiment.train)
+        guided = not experiment.method and experiment.train.needs("supervisor")
         if guided and run.pair.truth is not None:
             views = probes.held_out_views(run.pair, run.clip.input_size, device=run.device)
             figures = probes.figures(run.supervisor, views)
@@ -87,18 +77,6 @@ def data_hash(experiment: Experiment) -> str:
     if experiment.clip != "bundled" or experiment.clip_pretrained:
         found.append(clips.weights_stamp(experiment.clip, experiment.clip_pretrained))
     return "+".join(found)
-
-
-@lru_cache(maxsize=1)
-def source_hash() -> str:
-    """Hash of the package's code and weights that decide figures: a change makes new points."""
-    package, digest = Path(__file__).parent.parent, hashlib.sha256()
-    for path in sorted(package.rglob("*")):
-        name = path.relative_to(package).as_posix()
-        decides = not name.startswith(ASIDE) and path.suffix in (".py", ".toml", ".safetensors")
-        if decides:
-            digest.update(name.encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def write_row(

@@ -20,12 +20,11 @@ from clippan_lite.callbacks import Callback, History
 from clippan_lite.clip import Clip, load_clip, weights_stamp
 from clippan_lite.config import TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
-from clippan_lite.experiments import probes, scenes
-from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experiment, asks_language
+from clippan_lite.experiments import probes, provenance, scenes
+from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experiment, chosen
 from clippan_lite.metrics import faults
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import devices, files
-from clippan_lite.runtime.package import VERSION
 
 T = TypeVar("T")
 _MEMORY: dict[str, Any] = {}  # products of all runs without a folder; they are of many kinds
@@ -36,7 +35,8 @@ class Run:
     """An experiment with a folder where its products are kept.
 
     A product's file name carries a digest of everything that went into it, so that a changed
-    setting makes a new product. Without a folder, products stay in memory for later runs.
+    setting, or changed code, makes a new product. Without a folder, products stay in memory for
+    later runs.
 
     Args:
         experiment: what is done.
@@ -167,7 +167,7 @@ class Run:
         config = config or self.experiment.train
         experiment = replace(self.experiment, method="", train=config)
         read = experiment.effective().keys() - {"scale", "test_scene", "device"}
-        key = self._digest(experiment, sorted(read), self.scale)
+        key = self._digest(experiment, sorted(read), self.scale, checkpoints.own_code(config))
         guided = "with" if config.weight("direction") else "without"
         name = f"{scale or self.scale}-{guided}-l_d-seed{config.seed}-{key}"
         return self._in_folder(f"fusion/{name}.safetensors")
@@ -187,9 +187,9 @@ class Run:
         """
         config = config or self.experiment.train
         pair = self.load(self.experiment.scene, scale or self.scale)
-        supervisor = self.supervisor if asks_language(config) else None
+        supervisor = self.supervisor if config.needs("supervisor") else None
         teacher = None
-        if config.weight("ship"):  # the same one for all weights
+        if config.needs("teacher"):  # the same one for all weights
             plain = {"weights": {"reduced": 1.0}, "guard": False, "tokens": False}
             teacher = self.network(config.changed(**plain), scale)
         shown = self.folder is not None
@@ -212,7 +212,7 @@ class Run:
         flat["clip"] = [asked.clip, weights_stamp(asked.clip, asked.clip_pretrained)]
         for name in ("prompt", "swap"):
             flat[name] = asdict(prompts.get(flat[name])) if flat[name] else ""
-        return digest(VERSION, {name: flat[name] for name in names}, more)
+        return digest(provenance.source_hash(), {name: flat[name] for name in names}, more)
 
     def _kept(self, what: str, path: Path, load: Callable[[Path], T], make: Callable[[], T]) -> T:
         """A product from memory or its file, or made now; ``make`` saves what it makes."""
@@ -239,7 +239,7 @@ def begin(values: Mapping[str, object]) -> Run:
     Args:
         values: the chapter's parameters by name, see :meth:`Experiment.of`, with the chapters' own
             ``run_dir``, ``seeds``, ``control_seeds`` and ``unseen_sensor``. Other names are left
-            aside.
+            aside. -1 or "" leaves a setting of a stage to its recipe.
 
     Returns:
         The experiment in the folder ``run_dir``, by default ``quick`` in the package's home. The
@@ -257,18 +257,18 @@ def begin(values: Mapping[str, object]) -> Run:
     return run
 
 
-def check_chapter(values: Mapping[str, object], load_clip: bool = False) -> Experiment:
+def check_chapter(values: Mapping[str, object], thorough: bool = False) -> Experiment:
     """The experiment of a chapter's parameters, checked with the chapters' own ones.
 
     Args:
         values: as for :func:`begin`.
-        load_clip: try the device and load a CLIP that is not ours, too.
+        thorough: see :meth:`Experiment.check`.
 
     Raises:
         ValueError, FileNotFoundError, RuntimeError: a value that would fail later; one line.
     """
-    experiment = Experiment.of(values, strict=False)
-    experiment.check(load_clip)
+    experiment = Experiment.of(chosen(values), strict=False)
+    experiment.check(thorough)
     for name, steps in (("steps", experiment.train.steps), ("adapt_steps", experiment.adapt.steps)):
         if steps < 1:
             raise ValueError(f"{name} must be at least 1 in a chapter, found {steps}")

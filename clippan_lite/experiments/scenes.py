@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clippan_lite.data import Pair, geotiff, largest_valid, registration, synthetic
-from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.runtime import files
+
+if TYPE_CHECKING:
+    from clippan_lite.experiments.experiment import Experiment
 
 SYNTHETIC = "synthetic:"  # a seed follows
 

@@ -23,8 +23,9 @@ import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from clippan_lite import checkpoints
 from clippan_lite.config import digest
-from clippan_lite.experiments import measurement, tables
+from clippan_lite.experiments import measurement, provenance, tables
 from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.experiments.study import Flat, Study, label, one_line, shown
 from clippan_lite.runtime import devices, files, notebooks
@@ -169,7 +170,7 @@ def _source(path: Path | None) -> Any:
 
 def _keys(study: Study) -> tuple[list[str], str, dict[str, str]]:
     """Key of each point, hash of the code, and hash of the data by scene."""
-    code, found, keys = measurement.source_hash(), devices.versions(), []
+    code, found, keys = provenance.source_hash(), devices.versions(), []
     versions = {name: found.get(name) for name in ("torch", "open_clip_torch")}
     data: dict[str, str] = {}
     for _, settings in study.points:
@@ -179,7 +180,8 @@ def _keys(study: Study) -> tuple[list[str], str, dict[str, str]]:
         name = " + ".join(shown(each) for each in named if each)
         if name not in data:  # reading all of a scene takes a while
             data[name] = measurement.data_hash(experiment)
-        keys.append(digest(experiment.flat(), code, data[name], versions))
+        own = checkpoints.own_code(experiment.train)
+        keys.append(digest(experiment.flat(), code, own, data[name], versions))
     return keys, code, data
 
 
@@ -250,7 +252,7 @@ def _measured(job: _Job, place: tuple[str, Flat]) -> tuple[str, str | None]:
 
 
 def _measure_one(job: _Job, key: str, settings: Flat) -> None:
-    now = measurement.source_hash
+    now = provenance.source_hash
     if job.measure is None:  # a kernel loads the code anew, so a hash in memory does not count
         now = getattr(now, "__wrapped__", now)
     if now() != job.code:

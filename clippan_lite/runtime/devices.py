@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import re
 import sys
 
 import torch
@@ -16,6 +17,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
+def check(wanted: str) -> None:
+    """Refuse an unknown device (ValueError)."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", wanted):
+        raise ValueError(f"device {wanted!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
+
+
 def pick(wanted: str = "auto") -> str:
     """Check that the wanted device can be used.
 
@@ -24,13 +31,12 @@ def pick(wanted: str = "auto") -> str:
     Raises:
         ValueError: an unknown device, or CUDA without a GPU.
     """
+    check(wanted)
     found = torch.cuda.is_available()
     if wanted == "auto":
         wanted = "cuda" if found else "cpu"
         missing = f"no GPU found, {torch.get_num_threads()} CPU threads"
         print(f"device: {wanted} ({'a GPU is there' if found else missing})")
-    if wanted != "cpu" and not wanted.startswith("cuda"):
-        raise ValueError(f"device {wanted!r} is unknown; expected 'auto', 'cpu' or 'cuda'")
     if wanted != "cpu" and not found:
         raise ValueError(
             f"device {wanted!r} was asked for, but no GPU is found; use device='cpu' or 'auto'"
