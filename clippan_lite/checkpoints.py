@@ -19,6 +19,7 @@ from clippan_lite import backbones
 from clippan_lite.callbacks import History
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.runtime.files import replacing, write_json
+from clippan_lite.runtime.state import differing
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
@@ -65,15 +66,49 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     return supervisor.eval().requires_grad_(False)
 
 
-def save_network(path: str | Path, network: backbones.Fusion, config: TrainConfig) -> None:
-    """Write a fusion network as safetensors, and a JSON beside it."""
+def save_network(
+    path: str | Path,
+    network: backbones.Fusion,
+    config: TrainConfig,
+    made_from: dict[str, Any] | None = None,
+) -> None:
+    """Write a fusion network as safetensors, and a JSON beside it.
+
+    Args:
+        path: the ``.safetensors``.
+        network: what is written.
+        config: its backbone and options make the network again.
+        made_from: what else decided it, for :func:`was_made_from`.
+
+    Raises:
+        ValueError: the path is a folder.
+    """
     facts = {
+        "made_from": made_from or {},
         "config": asdict(config),
         "bands": network.bands,
         "ratio": network.ratio,
         "convention": network.convention,
     }
     _save(Path(path), network, facts)
+
+
+def was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
+    """Whether a network is there that :func:`save_network` was told the same of.
+
+    Raises:
+        ValueError: there is one that was made from something else.
+    """
+    if not path.is_file():
+        return False
+    found = _load(path)[1].get("made_from", {})
+    other = differing(found, json.loads(json.dumps(made_from)))
+    if other:
+        raise ValueError(
+            f"{path} was trained with other settings ({', '.join(other)}): give the same, or "
+            "another folder"
+        )
+    return True
 
 
 def load_network(path: str | Path) -> backbones.Fusion:

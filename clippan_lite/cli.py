@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from clippan_lite.runtime.package import VERSION
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
+    from clippan_lite.config import AdaptConfig
     from clippan_lite.data import Pair
 
 SENSOR_HELP = "a name or a TOML file: clippan-lite sensors"
@@ -195,7 +197,7 @@ def _chain(arguments: Namespace) -> int:
 
 def _train(arguments: Namespace) -> int:
     from clippan_lite import checkpoints, training
-    from clippan_lite.config import recipe
+    from clippan_lite.config import ADAPT_RECIPES, adapt_recipe, recipe
     from clippan_lite.data import geotiff
     from clippan_lite.runtime import devices
 
@@ -214,29 +216,38 @@ def _train(arguments: Namespace) -> int:
         convention=arguments.convention,
         register=arguments.register,
     )
-    supervisor = _supervisor(pairs, out, device) if config.weight("direction") else None
-    state = out / "state.safetensors"
+    path, state = out / "network.safetensors", out / "state.safetensors"
+    made_from = {"config": asdict(config), "sensor": pairs[0].sensor.name}
+    made_from |= {
+        "images": checkpoints.fingerprint(image for p in pairs for image in (p.ms, p.pan))
+    }
+    if checkpoints.was_made_from(path, made_from):
+        print(f"trained before, with the same settings: {path}")
+        return 0
+    adapt = adapt_recipe(arguments.recipe if arguments.recipe in ADAPT_RECIPES else "ours")
+    supervisor = _supervisor(pairs, adapt, out, device) if config.needs("supervisor") else None
     network, history = training.train(
         pairs, config, supervisor, device=device, checkpoint=state, every=25
     )
     checkpoints.write_history(out / "history.csv", history)
-    checkpoints.save_network(out / "network.safetensors", network, config)
-    print(f"trained: {out / 'network.safetensors'}")
+    checkpoints.save_network(path, network, config, made_from)
+    print(f"trained: {path}")
     print(f"clippan-lite fuse ... --checkpoint {out} applies it")
     return 0
 
 
-def _supervisor(pairs: list[Pair], out: Path, device: str) -> Supervisor:
+def _supervisor(pairs: list[Pair], config: AdaptConfig, out: Path, device: str) -> Supervisor:
     """The adapted CLIP of a training, kept so that an interrupted one goes on with the same.
 
     On a GPU, adapting again would not give the same.
     """
     from clippan_lite import adaptation, checkpoints, clip
-    from clippan_lite.config import AdaptConfig
+    from clippan_lite.config import digest
     from clippan_lite.runtime import files
 
-    model, config = clip.load_clip(device=device), AdaptConfig()
-    key = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
+    model = clip.load_clip(device=device)
+    images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
+    key = digest(images, asdict(config))
 
     def make() -> Supervisor:
         return adaptation.adapt(pairs[0], model, config=config, device=device)[0]
