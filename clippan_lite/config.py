@@ -86,7 +86,7 @@ def expect(what: str, value: object, kind: type, hint: str, optional: bool = Fal
     """Refuse an argument of another type (ValueError); None is one of an optional argument."""
     if not isinstance(value, kind) and not (optional and value is None):
         found = f"found {value!r}" if isinstance(value, str) else f"found {type(value).__name__}"
-        raise ValueError(f"expected {what} as a {kind.__name__}, {found}: {hint}")
+        raise ValueError(f"expected {what} of type {kind.__name__}, {found}: {hint}")
 
 
 TABLES = ("weights", "options")  # settings that are tables

@@ -7,7 +7,7 @@ import torch
 
 from clippan_lite import adaptation, checkpoints, data
 from clippan_lite.classical import examples
-from clippan_lite.config import AdaptConfig
+from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.experiments import probes
 
@@ -96,3 +96,21 @@ def test_fixed_stems_stay_as_they_are_made(stem, random_clip, small_pair):
         assert torch.allclose(channels.mean(1), middle, atol=1e-3)
         assert torch.allclose(torch.cov(channels), uncorrelated, atol=1e-3)
     assert torch.equal(guide.stems["hrms"].choice.weight, guide.stems["ms"].choice.weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pair": "pan.tif"}, r"expected the scene of type Pair, found 'pan\.tif'"),
+        ({"config": TrainConfig()}, "expected config of type AdaptConfig, found TrainConfig"),
+        ({"clip": "bundled"}, "expected clip of type Clip, found 'bundled'"),
+        ({"prompts": "wald"}, "expected prompts of type PromptSet, found 'wald'"),
+        ({"config": AdaptConfig({})}, "all weights are 0: nothing to train on; set one of inter"),
+        ({"split": "half"}, "unknown split 'half': expected one of all, train, held-out"),
+        ({"device": "gpu"}, "device 'gpu' is unknown"),
+    ],
+)
+def test_arguments_that_cannot_be_are_one_line(arguments, message, random_clip, small_pair):
+    with pytest.raises(ValueError, match=message):
+        given = {"pair": small_pair, "clip": random_clip, "progress": False, **arguments}
+        adaptation.adapt(**given)

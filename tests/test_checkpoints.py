@@ -46,10 +46,10 @@ def test_network_checkpoint_roundtrip(small_pair, tmp_path):
 
 
 def test_a_network_trained_with_a_loss_of_ones_own_is_loaded_without_it(tmp_path, registry):
-    losses.register("edges")(lambda fused, batch: fused.mean())
+    losses.register("of_my_own")(lambda fused, batch: fused.mean())
     network, path = backbones.create("fusionnet", 8), tmp_path / "n.safetensors"
-    checkpoints.save_network(path, network, QUICK.changed(edges=0.1))
-    del registry["edges"]
+    checkpoints.save_network(path, network, QUICK.changed(of_my_own=0.1))
+    del registry["of_my_own"]
     assert torch.equal(flat(checkpoints.load_network(path)), flat(network))
 
 
@@ -193,3 +193,60 @@ def test_a_place_or_a_pace_that_cannot_be_is_refused(small_pair, tmp_path):
     state = tmp_path / "state.safetensors"
     with pytest.raises(ValueError, match="every must be at least 1, found 0"):
         training.train(small_pair, QUICK, progress=False, checkpoint=state, every=0)
+
+
+def test_a_redefined_loss_or_backbone_does_not_go_on(small_pair, tmp_path, registry, monkeypatch):
+    state = tmp_path / "state.safetensors"
+    config = QUICK.changed(steps=4)
+
+    def train(**changes):
+        options = {"checkpoint": state, "callbacks": [lambda *_: True]}
+        training.train(small_pair, config.changed(**changes), progress=False, **options)
+
+    losses.register("of_my_own")(lambda fused, batch: fused.square().mean())
+    with pytest.raises(KeyboardInterrupt, match=r"stopped after step 1; the state is in .*state"):
+        train(of_my_own=0.1)
+    losses.register("of_my_own")(lambda fused, batch: fused.abs().mean())
+    with pytest.raises(ValueError, match=r"is of other settings \(code of of_my_own\)"):
+        train(of_my_own=0.1)
+    state.unlink()
+
+    def network(width):
+        class Mine(backbones.Fusion):
+            reach = 1
+
+            def __init__(self, bands, ratio, convention):
+                super().__init__(bands, ratio, convention)
+                self.inner = backbones.conv(bands + 1, width)
+                self.last = backbones.silence(backbones.conv(width, bands))
+
+            def residual(self, exp, pan):
+                return self.last(self.inner(torch.cat([exp, pan], 1)))
+
+        return Mine
+
+    monkeypatch.setitem(backbones.REGISTRY, "mine", network(4))
+    with pytest.raises(KeyboardInterrupt):
+        train(backbone="mine")
+    monkeypatch.setitem(backbones.REGISTRY, "mine", network(5))
+    with pytest.raises(ValueError, match="is of a network with other layers; use that network"):
+        train(backbone="mine")
+
+
+def test_without_a_checkpoint_the_stop_says_that_nothing_is_kept(small_pair):
+    with pytest.raises(KeyboardInterrupt, match="nothing is kept, because no checkpoint was given"):
+        training.train(small_pair, QUICK, progress=False, callbacks=[lambda *_: True])
+
+
+def test_a_network_is_not_written_onto_a_folder(tmp_path):
+    folder = tmp_path / "n.safetensors"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="is a folder: give a file in it"):
+        checkpoints.save_network(folder, backbones.create("fusionnet", 8), QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
+
+
+def test_options_that_a_backbone_does_not_take_are_one_line():
+    config = QUICK.changed(options={"magic": 1})
+    with pytest.raises(ValueError, match=r"backbone fusionnet cannot be made with .*'magic'"):
+        checkpoints.start(config, 8, 4, "benchmark")

@@ -190,6 +190,13 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
         )
         == 0
     )
+    before = (run / "network.safetensors").read_bytes()
+    train = ["train", *files, str(run), "--sensor", "WV2", "--device", "cpu", "--steps"]
+    assert cli.main([*train, "3"]) == 0
+    assert "trained before, with the same settings" in capsys.readouterr().out
+    code, error = refused(capsys, *train, "4")
+    assert code == 2 and "was trained with other settings (steps): give the same, or" in error
+    assert (run / "network.safetensors").read_bytes() == before
     import rasterio
 
     with rasterio.open(out) as file:
@@ -200,6 +207,19 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
         cli.main(["fuse", *files, str(tmp_path / "gsa.tif"), "--sensor", "WV2", "--method", "gsa"])
         == 0
     )
+
+
+def test_the_papers_recipe_adapts_clip_as_the_paper_does(files, tmp_path, monkeypatch):
+    from clippan_lite import adaptation
+    from clippan_lite.config import adapt_recipe
+
+    def adapt(pair, clip, config, device):
+        assert config == adapt_recipe("paper")
+        raise ValueError("seen")
+
+    monkeypatch.setattr(adaptation, "adapt", adapt)
+    options = ["--sensor", "WV2", "--device", "cpu", "--recipe", "paper"]
+    assert cli.main(["train", *files, str(tmp_path / "run"), *options]) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """Settings: declared once, checked when they are made, refused in one line."""
 
 import dataclasses
+import json
 import math
+import pickle
 
+import numpy
 import pytest
 
 from clippan_lite import losses
@@ -190,3 +193,62 @@ def test_recipes_of_stage_one():
 
 def test_both_stages_know_the_terms_of_their_registries():
     assert AdaptConfig.terms is losses.ADAPT_TERMS and TrainConfig.terms is losses.TERMS
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_settings_cannot_be_changed_in_place(kind):
+    given = {"direction": 0.5}
+    settings = kind(weights=given)
+    given["direction"] = -1.0
+    assert settings.weight("direction") == 0.5
+    for change in (
+        lambda: settings.weights.update(direction=-1.0),
+        lambda: settings.weights.__setitem__("magic", 1.0),
+        lambda: settings.weights.pop("direction"),
+        lambda: settings.weights.clear(),
+    ):
+        with pytest.raises(TypeError, match="settings cannot be changed in place"):
+            change()
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    assert json.loads(json.dumps(dataclasses.asdict(settings)))["weights"] == {"direction": 0.5}
+
+
+def test_recipes_share_no_table():
+    with pytest.raises(TypeError):
+        recipe("quick").weights["spec"] = 0.0
+    options = {"width": 8}
+    config = TrainConfig(options=options)
+    options["width"] = 9
+    assert config.options == {"width": 8}
+
+
+@pytest.mark.parametrize("table", [3, "spec", ["spec"], {1: 2.0}, None])
+def test_a_table_of_another_type_is_refused(table):
+    refused(TrainConfig, {"weights": table}, "weights must be a table", f"found {table!r}")
+    refused(TrainConfig, {"options": table}, "options must be a table", f"found {table!r}")
+
+
+def test_a_whole_table_of_weights_and_single_ones_are_merged():
+    merged = recipe("quick", weights={"spec": 2.0, "qnr": 0.1}, qnr=0.5)
+    assert merged.weights == {"spec": 2.0, "qnr": 0.5}
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    config = TrainConfig(steps=numpy.int64(3), lr=numpy.float32(0.5), weights={"spec": 1})
+    assert [type(value) for value in (config.steps, config.lr)] == [int, float]
+    assert type(config.weight("spec")) is float
+    json.dumps(dataclasses.asdict(config))
+    refused(TrainConfig, {"steps": numpy.float64(3)}, "steps must be a whole number")
+
+
+def test_numbers_that_are_not_finite_are_called_so():
+    refused(TrainConfig, {"weights": {"qnr": math.inf}}, "at least 0 and finite, found inf")
+    refused(TrainConfig, {"seed": 2**32}, "seed must be at least 0 and at most 4.29497e+09")
+
+
+def test_settings_that_only_terms_without_a_weight_take_are_idle():
+    assert recipe("quick", direction=0.1).idle() == {"ds_floor"}
+    assert recipe("quick", direction=0.0).idle() == {"ds_floor", "guard", "tokens"}
+    assert recipe("best").idle() == {"guard", "tokens"}
+    assert recipe("quick", direction=0.0, words=0.1).idle() == {"ds_floor", "tokens"}
+    assert recipe("paper").needs("teacher") and not recipe("best").needs("supervisor")

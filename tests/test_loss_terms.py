@@ -1,5 +1,6 @@
 """The registry of losses, terms of one's own, and how the terms' gradients are put together."""
 
+import dataclasses
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,8 +9,9 @@ import pytest
 import torch
 
 from clippan_lite import batches, losses, training
-from clippan_lite.config import TrainConfig, recipe
+from clippan_lite.config import AdaptConfig, TrainConfig, recipe
 from clippan_lite.data import Patches
+from clippan_lite.experiments import Experiment
 from clippan_lite.physics import degrade
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -99,40 +101,41 @@ def own_settings():
 
 def test_a_loss_of_ones_own_trains_as_the_readme_promises(small_pair, registry, own_settings):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    (cell,) = [block for block in blocks if '@losses.register("edges")' in block]
+    (cell,) = [block for block in blocks if '@losses.register("' in block]
+    cell = re.sub(r'register\("\w+"\)', 'register("of_my_own")', cell)
     exec(cell.split("network, history")[0], {"torch": torch})  # as a notebook's cell does
-    assert list(registry)[-1] == "edges"
+    assert list(registry)[-1] == "of_my_own"
     network, history = training.train(
-        small_pair, recipe("quick", edges=0.1, **own_settings), progress=False
+        small_pair, recipe("quick", of_my_own=0.1, **own_settings), progress=False
     )
     assert len(history) == 3
-    assert all(row["edges"] > 0 and row["grad edges"] > 0 for row in history)
+    assert all(row["of_my_own"] > 0 and row["grad of_my_own"] > 0 for row in history)
     expected = sum(
         TrainConfig().weight(name) * history[0][name] for name in ("spec", "spat", "qnr")
     )
-    assert history[0]["loss"] == pytest.approx(expected + 0.1 * history[0]["edges"], rel=1e-5)
+    assert history[0]["loss"] == pytest.approx(expected + 0.1 * history[0]["of_my_own"], rel=1e-5)
     plain, _ = training.train(small_pair, recipe("quick", **own_settings), progress=False)
     assert not torch.equal(network.tail.weight, plain.tail.weight)
-    del registry["edges"]
-    with pytest.raises(ValueError, match="unknown setting 'edges'"):
-        recipe("quick", edges=0.1)
+    del registry["of_my_own"]
+    with pytest.raises(ValueError, match="unknown setting 'of_my_own'"):
+        recipe("quick", of_my_own=0.1)
 
 
 def test_a_loss_of_ones_own_takes_a_setting_by_its_name(small_pair, registry, own_settings):
     seen = []
 
-    @losses.register("edges")
-    def edges(fused, batch, *, ds_floor):
+    @losses.register("of_my_own")
+    def of_my_own(fused, batch, *, ds_floor):
         seen.append(ds_floor)
         return (fused.mean(1, keepdim=True) - batch.pan).diff(dim=-1).abs().mean()
 
-    config = recipe("quick", edges=0.1, ds_floor=0.02, **own_settings)
+    config = recipe("quick", of_my_own=0.1, ds_floor=0.02, **own_settings)
     training.train(small_pair, config, progress=False)
     assert seen == [0.02] * 3
 
 
 def test_registered_terms_are_gone_after_their_test():
-    assert not {"edges", "idle", "mine"} & set(losses.TERMS)
+    assert not {"of_my_own", "idle", "mine"} & set(losses.TERMS)
 
 
 def test_an_unknown_term_is_one_line_with_the_known_ones():
@@ -173,3 +176,125 @@ def test_a_batch_names_the_part_that_is_missing():
     assert losses.Batch.need(batch, "ms") == 1
     with pytest.raises(ValueError, match=r"this loss needs batch\.truth, found none"):
         losses.Batch.need(batch, "truth")
+
+
+# ---------------------------------------------------------------- registration
+
+
+def own_loss(fused, batch):
+    return (fused - batch.exp).abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "message"),
+    [
+        ("spec", own_loss, "loss 'spec' exists already"),
+        ("my loss", own_loss, "loss 'my loss': expected letters, digits and _"),
+        ("class", own_loss, "loss 'class': expected letters, digits and _"),
+        ("steps", own_loss, "loss 'steps': a setting or a column has this name"),
+        ("loss", own_loss, "loss 'loss': a setting or a column has this name"),
+        ("gradient", own_loss, "loss 'gradient': a setting or a column has this name"),
+        ("adapt_mine", own_loss, "loss 'adapt_mine': a setting or a column has this name"),
+        ("of_my_own", 3, "loss 'of_my_own' must be a function, found 3"),
+        ("of_my_own", "stage_two:spectral", "loss 'of_my_own' must be a function"),
+    ],
+)
+def test_registration_refuses_what_would_go_wrong_later(registry, name, function, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        losses.register(name)(function)
+    assert set(registry) == set(TrainConfig.terms) and "of_my_own" not in registry
+
+
+def test_registration_without_parentheses_is_refused(registry):
+    with pytest.raises(ValueError, match=r'expected @losses\.register\("name"\) with a name'):
+
+        @losses.register
+        def of_my_own(fused, batch):
+            return fused.mean()
+
+
+def test_every_name_of_a_setting_is_reserved():
+    names = {"loss", "step", "name", "self", "recipe", "weights", "options"}
+    for kind in (Experiment, TrainConfig, AdaptConfig):
+        names |= set(kind.names()) - set(losses.TERMS) - set(losses.ADAPT_TERMS)
+    assert names == losses.RESERVED
+
+
+def test_a_cell_that_runs_again_replaces_its_term_and_another_one_does_not(registry):
+    cell = """
+@losses.register("of_my_own")
+def mine(fused, batch):
+    return fused.mean() * {}
+"""
+    for factor in (1, 2):
+        exec(cell.format(factor), {"losses": losses, "__name__": "__main__"})
+    assert registry["of_my_own"].function(torch.ones(2), None) == 2
+    with pytest.raises(ValueError, match="loss 'of_my_own' exists already"):
+        losses.register("of_my_own")(own_loss)
+
+
+@pytest.mark.parametrize(
+    "declared", [{"needs": "magic"}, {"scale": "half"}, {"scale": "reduced", "needs": "truth"}]
+)
+def test_a_need_or_a_scale_that_is_unknown_is_refused(declared, registry):
+    with pytest.raises(ValueError, match="expected a scale of"):
+        losses.register("of_my_own", **declared)(own_loss)
+
+
+@pytest.mark.parametrize("need", ["truth", "teacher", "supervisor"])
+def test_a_loss_of_ones_own_gets_what_it_needs(
+    need, small_pair, adapted, registry, own_settings, capsys
+):
+    part = {"supervisor": "guide"}.get(need, need)
+
+    def asking(fused, batch):
+        given = batch.need(part)
+        if need == "supervisor":
+            return given.supervisor.tiles(fused).mean()
+        return (fused - given).abs().mean()
+
+    losses.register("of_my_own")(asking)
+    config = recipe("quick", of_my_own=0.1, **own_settings)
+    message = f"loss term 'of_my_own': this loss needs batch.{part}, found none: declare the term"
+    with pytest.raises(ValueError, match=f'{message} with needs="{need}"'):
+        training.train(small_pair, config, adapted, progress=False)
+    losses.register("of_my_own", needs=need)(asking)
+    _, history = training.train(small_pair, config, adapted, progress=False)
+    assert history[-1]["grad of_my_own"] > 0
+    assert ("teacher for L_ship" in capsys.readouterr().out) is (need == "teacher")
+    without = dataclasses.replace(small_pair, truth=None)
+    if need != "teacher":
+        with pytest.raises(ValueError, match=f"the term of_my_own needs a .*{need}"):
+            training.train(without, config, progress=False)
+
+
+def test_a_loss_of_ones_own_looks_one_scale_down(small_pair, registry, own_settings):
+    shapes = set()
+
+    @losses.register("of_my_own", scale="reduced")
+    def of_my_own(fused, batch):
+        shapes.add(tuple(fused.shape))
+        return (fused - batch.truth).abs().mean()
+
+    without = dataclasses.replace(small_pair, truth=None)
+    training.train(without, recipe("quick", of_my_own=1.0, **own_settings), progress=False)
+    assert shapes == {(2, 8, 32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda fused, batch: (fused - batch.exp).abs(), r"found shape \(2, 8, 64, 64\)"),
+        (lambda fused, batch: 0.5, r"found 0\.5"),
+        (lambda fused, batch: None, "found None"),
+        (lambda fused, batch: (fused > 0).sum(), "found shape"),
+    ],
+)
+def test_a_loss_that_returns_no_scalar_is_named(
+    function, found, small_pair, registry, own_settings
+):
+    losses.register("of_my_own")(function)
+    config = recipe("quick", of_my_own=1.0, **own_settings)
+    message = f"the loss term 'of_my_own' must return a scalar, such as a mean; {found}"
+    with pytest.raises(ValueError, match=message):
+        training.train(small_pair, config, progress=False)

@@ -68,3 +68,15 @@ def test_no_patch_between_holes_is_refused(ikonos):
 def test_splits_do_not_overlap(ikonos):
     train, held = data.Patches(ikonos, 64, "train"), data.Patches(ikonos, 64, "held-out")
     assert int(train.corners[:, 1].max()) + train.size <= int(held.corners[:, 1].min()) - 32
+
+
+@pytest.mark.parametrize("size", [16, 66])
+def test_a_size_that_cannot_be_is_blamed(ikonos, size):
+    message = f"patches of {size} PAN pixels: expected at least 32, and a multiple of the ratio 4"
+    with pytest.raises(ValueError, match=message):
+        data.Patches(ikonos, size)
+
+
+def test_patches_larger_than_the_scene_are_cut_down_out_loud(ikonos, capsys):
+    assert data.Patches(ikonos, 512).size == 256
+    assert "patches cut down from 512 to 256 PAN pixels" in capsys.readouterr().out

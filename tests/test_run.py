@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clippan_lite import config, experiments, fusion
-from clippan_lite.experiments import Experiment, Run
+from clippan_lite import config, experiments, fusion, losses
+from clippan_lite.experiments import Experiment, Run, provenance
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import notebooks
 
@@ -53,6 +53,21 @@ def test_products_depend_on_what_a_sensor_file_holds_and_not_on_its_path(tmp_pat
     assert without_l_d(sensor=f"{tmp_path}/a.toml") == paths[2]
     names = [run_of(tmp_path, sensor=name) for name in ("WV2", "WorldView-2")]
     assert names[0].supervisor_path == names[1].supervisor_path
+
+
+def test_changed_code_makes_new_products(tmp_path, registry, monkeypatch):
+    def paths():
+        run = run_of(tmp_path, of_my_own=0.1)
+        return run.network_path(), run.supervisor_path
+
+    losses.register("of_my_own")(lambda fused, batch: fused.square().mean())
+    first = paths()
+    assert paths() == first
+    losses.register("of_my_own")(lambda fused, batch: fused.abs().mean())
+    second = paths()
+    assert second[0] != first[0] and second[1] == first[1], "Stage I does not look at this loss"
+    monkeypatch.setattr(provenance, "source_hash", lambda: "other code")
+    assert paths()[0] != second[0] and paths()[1] != second[1]
 
 
 def test_what_was_made_is_loaded(tmp_path, capsys):

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 import traceback
@@ -158,9 +159,48 @@ def test_several_scenes_that_do_not_fit_together_are_refused(small_pair):
     with pytest.raises(ValueError, match="no scene to train on"):
         training.train([], QUICK, progress=False)
     with pytest.raises(
-        ValueError, match=r"expected a scene as a Pair, found 'pan\.tif': read_pair"
+        ValueError, match=r"expected a scene of type Pair, found 'pan\.tif': read_pair"
     ):
         training.train(["pan.tif", "ms.tif"], QUICK, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None,), "expected a scene of type Pair, found NoneType"),
+        ((["pair", None],), "expected a scene of type Pair, found NoneType"),
+        (
+            ("pair", "quick"),
+            "expected config of type TrainConfig, found 'quick': such as cl.recipe",
+        ),
+        (
+            ("pair", adaptation.AdaptConfig()),
+            "expected config of type TrainConfig, found AdaptConfig",
+        ),
+        (("pair", QUICK, (1, 2)), "adapt returns (supervisor, history), so write supervisor, _ ="),
+        (("pair", QUICK, None, 3), "expected the teacher of type Fusion, found int"),
+        (("pair", QUICK, None, None, "gpu"), "device 'gpu' is unknown; expected 'auto', 'cpu'"),
+    ],
+)
+def test_arguments_of_another_type_are_one_line(arguments, message, small_pair):
+    first = arguments[0]
+    scenes = [small_pair if each == "pair" else each for each in first or []]
+    first = small_pair if first == "pair" else scenes or first
+    with pytest.raises(ValueError, match=re.escape(message)):
+        training.train(first, *arguments[1:], progress=False)
+
+
+def test_the_device_may_be_chosen_by_itself(small_pair):
+    network, _ = training.train(small_pair, QUICK.changed(steps=1), device="auto", progress=False)
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    assert next(network.parameters()).device.type == wanted
+
+
+def test_a_setting_that_does_nothing_is_said(small_pair, capsys):
+    training.train(small_pair, QUICK.changed(steps=0, guard=True), progress=False)
+    assert "guard does nothing: no term with a weight takes it" in capsys.readouterr().out
+    training.train(small_pair, QUICK.changed(steps=0), progress=False)
+    assert "does nothing" not in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- language
