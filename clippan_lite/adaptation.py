@@ -10,10 +10,11 @@ from clippan_lite.batches import check_native
 from clippan_lite.callbacks import History, Steps, read_row
 from clippan_lite.classical.examples import check_examples, hrms_examples
 from clippan_lite.clip import Clip, load_clip
-from clippan_lite.config import AdaptConfig, expect
+from clippan_lite.config import AdaptConfig
 from clippan_lite.data import Pair, Patches, reduced
 from clippan_lite.prompts import PromptSet, get
 from clippan_lite.runtime import devices
+from clippan_lite.runtime.settings import expect
 
 #: PAN pixels that filters reach: the gap between the part trained on and the part held out. One
 #: scale down, filters work on images that were filtered before, so they reach farther.

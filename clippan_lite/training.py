@@ -12,11 +12,12 @@ import torch
 from clippan_lite import backbones, checkpoints, losses
 from clippan_lite.batches import Batches
 from clippan_lite.callbacks import Callback, History, Steps, read_row
-from clippan_lite.config import TrainConfig, digest, expect, recipe
+from clippan_lite.config import TrainConfig, digest, recipe
 from clippan_lite.data import Pair
 from clippan_lite.runtime import files
 from clippan_lite.runtime.devices import pick
 from clippan_lite.runtime.processes import Processes
+from clippan_lite.runtime.settings import expect
 from clippan_lite.runtime.state import TrainingState
 
 if TYPE_CHECKING:

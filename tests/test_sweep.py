@@ -175,6 +175,15 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         ),
         (
             "direction = 1.0",
+            "direction = 0.0\nds_floor = 0.1",
+            r"are the same point in quick form: expected a difference",
+        ),
+        ("direction = 1.0", "direction = -1", r"the weight direction must be at least 0, found -1"),
+        ("direction = 1.0", 'device = "foo"', r"device 'foo' is unknown"),
+        ("direction = 1.0", 'bands = "B,X,Y"', r"bands B,X,Y: expected three or more different"),
+        ("direction = 1.0", "options = { foo = 1 }", r"cannot be made with options .*foo"),
+        (
+            "direction = 1.0",
             "direction = 0.0\nguard = true",
             r"are the same point in quick form: expected a difference",
         ),

@@ -16,13 +16,14 @@ import torch
 from clippan_lite import backbones, checkpoints, classical, config, data, prompts
 from clippan_lite import clip as clips
 from clippan_lite.classical import examples
-from clippan_lite.config import AdaptConfig, Settings, StageSettings, TrainConfig, setting
+from clippan_lite.config import AdaptConfig, StageSettings, TrainConfig
 from clippan_lite.experiments import scenes
 from clippan_lite.metrics import faults
 from clippan_lite.physics import degrade, sensors
-from clippan_lite.runtime import devices
+from clippan_lite.runtime import devices, settings
+from clippan_lite.runtime.settings import Settings, setting
 
-TYPE_NAMES = {**config.TYPE_NAMES, dict: "a table"}
+TYPE_NAMES = {**settings.TYPE_NAMES, dict: "a table"}
 STAGE_ONE = "adapt_"  # begins the flat names of Stage I
 #: Flat names of what comes in, and of what CLIP is.
 INPUT = ("scene", "size", "sensor", "bands", "pan", "ms", "convention", "register", "fault")

@@ -141,8 +141,8 @@ def _check_points(points: Sequence[tuple[str, Flat]], arms: int, form: str) -> N
             if key in seen:
                 raise ValueError(
                     f"arms {seen[key]!r} and {arm!r} are the same point in {form} form: expected a "
-                    "difference that counts (language needs a weight above 0, Stage I adapt_steps "
-                    "above 0)"
+                    "difference that counts (language, and a setting of a term, need a weight "
+                    "above 0, Stage I adapt_steps above 0)"
                 )
             seen[key] = arm
 
