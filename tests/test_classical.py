@@ -6,6 +6,7 @@ from scipy import ndimage, optimize
 from clippan_lite import classical, metrics
 from clippan_lite.classical import common
 from clippan_lite.data import Pair
+from clippan_lite.physics import windows
 from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
 from clippan_lite.physics.sensors import get, with_bits
 
@@ -424,14 +425,14 @@ def test_fill_takes_the_nearest_block():
     x = torch.arange(32.0).reshape(1, 4, 8)
     valid = torch.ones(4, 8, dtype=torch.bool)
     valid[0, 1] = valid[2:, 4:] = False
-    got = common.fill(x, valid)
+    got = windows.fill(x, valid)
     assert torch.equal(got[:, valid], x[:, valid])
     assert got[0, 0, 1] == pytest.approx((0 + 8 + 9) / 3)
     # No valid pixel in its blocks of 1 and 2, so the block of 4 x 4 gives the mean of its two
     # blocks of 2 x 2.
     assert (got[0, 2:, 4:] == (8.5 + 10.5) / 2).all()
     x[:, ~valid] = torch.nan
-    assert torch.equal(common.fill(x, valid), got)
+    assert torch.equal(windows.fill(x, valid), got)
 
 
 def test_moments_against_numpy():

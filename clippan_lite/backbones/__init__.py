@@ -1,13 +1,15 @@
 """Fusion networks with one signature, ``forward(ms, pan) -> hrms``, made by name.
 
-All learn a residual on the interpolated MS and start with it at zero, so an untrained network
-returns EXP.
+All learn a residual, on the interpolated MS or on classical results, and start with it at zero.
+So an untrained network returns EXP, or the mean of those results.
 
 Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``physics``.
 """
 
 import pkgutil
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,6 +25,7 @@ REGISTRY: dict[str, str | type[Fusion]] = {
     "arbrpn": "arbrpn:ArbRPN",
     "lformer": "lformer:LFormer",
     "panmamba": "panmamba:PanMamba",
+    "bandwise": "bandwise:Bandwise",
 }
 
 
@@ -58,13 +61,16 @@ def cost(network: Fusion, size: int = 64) -> dict[str, float]:
 
     Returns:
         ``parameters`` and ``MAC per PAN pixel``. The latter counts convolutions and matrix
-        products; it leaves out scans and the weighting by attention.
+        products; it leaves out scans, the weighting by attention and back-projection.
     """
     device, low = next(network.parameters()).device, size // network.ratio
     ms = torch.rand(1, network.bands, low, low, device=device)
     pan = torch.rand(1, 1, size, size, device=device)
+    bands = network.bands
+    sensor: Any = SimpleNamespace(mtf_ms=(0.3,) * bands, ratio=network.ratio)  # stands for any
+    classical = torch.rand(1, len(network.methods) * bands, size, size, device=device)
     with FlopCounterMode(display=False) as counter:
-        network(ms, pan)
+        network.sharpen(ms, pan, sensor, classical)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return {"parameters": parameters, "MAC per PAN pixel": counter.get_total_flops() / 2 / size**2}
 
@@ -73,6 +79,13 @@ def check(name: str) -> None:
     """Raise a ValueError that lists the known names, unless ``name`` is one of them."""
     if name not in REGISTRY:
         raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
+
+
+def find(name: str) -> type[Fusion]:
+    """The class of that name (ValueError for an unknown one)."""
+    check(name)
+    entry = REGISTRY[name]
+    return pkgutil.resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
 
 
 def create(
@@ -85,7 +98,8 @@ def create(
         bands: MS bands.
         ratio: PAN pixels per MS pixel: 2, 4 or 8.
         convention: resampling convention of the data, see :mod:`clippan_lite.physics.degrade`.
-        options: keyword arguments of the network's class, such as ``width``.
+        options: keyword arguments of the network's class, such as ``width``; and ``rounds`` of
+            back-projection as the last layer of any network.
 
     Returns:
         The network. Its ``forward`` takes MS ``(B, C, h, w)`` and PAN
@@ -94,13 +108,14 @@ def create(
     Raises:
         ValueError: unknown name, no band, or another ratio.
     """
-    check(name)
+    network = find(name)
     if bands < 1 or ratio not in (2, 4, 8):
         raise ValueError(
             f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
         )
-    entry = REGISTRY[name]
-    network: type[Fusion] = (
-        pkgutil.resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
-    )
-    return network(bands, ratio, convention, **options)
+    rounds = options.pop("rounds", network.rounds)
+    if not isinstance(rounds, int) or rounds < 0:
+        raise ValueError(f"rounds of back-projection: expected 0 or more, found {rounds!r}")
+    made = network(bands, ratio, convention, **options)
+    made.rounds = rounds
+    return made

@@ -1,9 +1,16 @@
 """What every fusion network shares: the interpolated MS, checks of its input, a zero start."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
 
-from clippan_lite.physics import degrade
+from clippan_lite.physics.back_projection import back_project, interpolate
+
+if TYPE_CHECKING:
+    from clippan_lite.physics.sensors import Sensor
 
 
 class Fusion(nn.Module):
@@ -17,13 +24,19 @@ class Fusion(nn.Module):
             these first; its own docstring names only what it takes besides.
 
     Attributes:
-        reach: how far away, in PAN pixels, an output pixel looks at most. Tiles overlap by it.
+        reach: how far away, in PAN pixels, an output pixel looks at most, back-projection left
+            out. Tiles overlap by it.
         grid: side in PAN pixels of attention windows and the like, which begin at its multiples,
             and so do tiles.
+        rounds: of back-projection onto MS as the last layer. 0 leaves it out.
+        methods: classical methods whose results the network mends. Empty for a network that begins
+            at EXP.
     """
 
     reach: int = 32
     grid: int = 1
+    rounds: int = 0
+    methods: tuple[str, ...] = ()
 
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
@@ -31,21 +44,54 @@ class Fusion(nn.Module):
 
     def interpolate(self, ms: torch.Tensor) -> torch.Tensor:
         """EXP of a patch: interpolated MS whose borders are replicated, not wrapped around."""
-        pad = 8  # MS pixels: interp23's weights further away do not matter
-        padded = nn.functional.pad(ms, (pad,) * 4, mode="replicate")
         with torch.autocast(ms.device.type, enabled=False):  # bfloat16 would round EXP to 8 bits
-            exp = degrade.upsample(padded, self.ratio, self.convention)
-        edge = pad * self.ratio
-        return exp[..., edge:-edge, edge:-edge]
+            return interpolate(ms, self.ratio, self.convention)
 
-    def forward(self, ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
-        """Fuse one batch."""
+    def forward(
+        self,
+        ms: torch.Tensor,
+        pan: torch.Tensor,
+        sensor: Sensor | None = None,
+        classical: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Fuse one batch.
+
+        Args:
+            ms: ``(B, C, h, w)``, scaled to about [0, 1].
+            pan: ``(B, 1, h * ratio, w * ratio)``, scaled alike.
+            sensor: gives the MTF gains that back-projection needs.
+            classical: results of ``methods``, one after the other along the bands,
+                scaled alike.
+
+        Raises:
+            ValueError: shapes that do not fit, or a missing sensor or classical result.
+        """
         expected = (ms.shape[0], 1, ms.shape[-2] * self.ratio, ms.shape[-1] * self.ratio)
         if ms.ndim != 4 or ms.shape[1] != self.bands or tuple(pan.shape) != expected:
             raise ValueError(
                 f"expected MS (B, {self.bands}, h, w) and PAN (B, 1, {self.ratio}h, "
                 f"{self.ratio}w), found MS {tuple(ms.shape)} and PAN {tuple(pan.shape)}"
             )
+        lacks_sensor = sensor is None and (self.rounds > 0 or bool(self.methods))
+        if lacks_sensor or (self.methods and classical is None):
+            raise ValueError(
+                f"{type(self).__name__} needs a sensor, and results of {self.methods or 'none'}: "
+                "call network(ms, pan, sensor, classical), or fuse(pair, network)"
+            )
+        fused = self.sharpen(ms, pan, sensor, classical)
+        if not self.rounds or sensor is None:
+            return fused
+        with torch.autocast(ms.device.type, enabled=False):
+            return back_project(fused.float(), ms, sensor, self.convention, self.rounds)
+
+    def sharpen(
+        self,
+        ms: torch.Tensor,
+        pan: torch.Tensor,
+        sensor: Sensor | None = None,
+        classical: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Fuse one batch without the last layer. Arguments and result are those of `forward`."""
         exp = self.interpolate(ms)
         residual = self.residual(exp, pan)
         if residual.shape != exp.shape:

@@ -6,7 +6,6 @@ from contextvars import ContextVar
 from typing import Protocol, Self
 
 import torch
-import torch.nn.functional as F
 
 from clippan_lite.physics.degrade import (
     CONVENTIONS,
@@ -19,7 +18,7 @@ from clippan_lite.physics.degrade import (
     upsample,
 )
 from clippan_lite.physics.sensors import Sensor, check_sensor
-from clippan_lite.physics.windows import all_valid, any_valid
+from clippan_lite.physics.windows import all_valid, any_valid, fill
 
 Tensor = torch.Tensor
 
@@ -104,28 +103,6 @@ def prepare(
     check_finite("ms", ms)
     check_finite("pan", pan)
     return ms, pan, mask
-
-
-def fill(x: Tensor, valid: Tensor) -> Tensor:
-    """Replace what is not valid by the mean of valid pixels nearby.
-
-    These are the ones in the smallest block of 2^k x 2^k pixels that has some. A constant would put
-    a step of its own at the edge of every hole.
-
-    Args:
-        x: ``(C, H, W)``; anything, NaN too, where not valid.
-        valid: ``(H, W)`` bool with at least one True.
-
-    Returns:
-        ``(C, H, W)``, equal to x where valid.
-    """
-    if valid.all():
-        return x
-    x = torch.where(valid, x, 0.0)
-    count = F.avg_pool2d(valid[None].to(x), 2, ceil_mode=True)
-    coarse = fill(F.avg_pool2d(x, 2, ceil_mode=True) / count.clamp_min(1e-3), count[0] > 0)
-    coarse = coarse.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    return torch.where(valid, x, coarse[:, : x.shape[1], : x.shape[2]])
 
 
 def finish(fused: Tensor, ms: Tensor, sensor: Sensor, valid: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sums and means over sliding windows, and which windows are free of nodata.
+"""Sums and means over sliding windows; which windows are free of nodata, and what fills nodata.
 
 Images are ``(..., H, W)`` tensors of any floating dtype and device, in any unit; results keep both.
 """
@@ -64,3 +64,25 @@ def all_valid(mask: torch.Tensor, side: int, reach: int = 0) -> torch.Tensor:
 def any_valid(mask: torch.Tensor, side: int) -> torch.Tensor:
     """Which blocks of pixels hold a valid one: ``(H // side, W // side)`` bool."""
     return F.max_pool2d(mask[None].float(), side)[0] > 0
+
+
+def fill(x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Replace what is not valid by the mean of valid pixels nearby.
+
+    These are the ones in the smallest block of 2^k x 2^k pixels that has some. A constant would put
+    a step of its own at the edge of every hole.
+
+    Args:
+        x: ``(C, H, W)`` or ``(B, C, H, W)``; anything, NaN too, where not valid.
+        valid: ``(H, W)`` bool with at least one True.
+
+    Returns:
+        As x, and equal to it where valid.
+    """
+    if valid.all():
+        return x
+    x = torch.where(valid, x, 0.0)
+    count = F.avg_pool2d(valid[None].to(x), 2, ceil_mode=True)
+    coarse = fill(F.avg_pool2d(x, 2, ceil_mode=True) / count.clamp_min(1e-3), count[0] > 0)
+    coarse = coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)
+    return torch.where(valid, x, coarse[..., : x.shape[-2], : x.shape[-1]])

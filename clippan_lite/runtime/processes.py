@@ -42,9 +42,9 @@ class Processes:
             return network
         accelerator = self.accelerator
 
-        def forward(ms: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        def forward(*inputs: object) -> torch.Tensor:
             with accelerator.autocast():
-                return network(ms, pan)
+                return network(*inputs)
 
         return forward
 
