@@ -183,9 +183,9 @@ def classical_results(pair: Pair, backbone: str) -> dict[str, torch.Tensor]:
     """The classical results that a backbone mends, in DN; nothing for one that begins at EXP."""
     if not backbones.find(backbone).methods:
         return {}
-    from clippan_lite import fusion  # with the classical methods, which few trainings need
+    from clippan_lite import classical  # few trainings need them
 
-    return {"classical": fusion.classical_results(pair, backbones.find(backbone).methods)}
+    return {"classical": classical.results(backbones.find(backbone).methods, pair)}
 
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
     from clippan_lite.clip import Clip
 
-BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>_<bands>.safetensors and .json
+BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>.safetensors and .json
 
 
 def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
@@ -164,8 +164,8 @@ def create(config: TrainConfig, bands: int, ratio: int, convention: str) -> back
 def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backbones.Fusion:
     """The network that a training begins with: untrained, our bundled one, or one from a file.
 
-    The bundled ones take 4 or 8 bands at ratio 4. For other data the training begins at EXP, and a
-    printed line says so.
+    The bundled one is of the backbone ``bandwise`` and takes any number of bands. Another backbone
+    begins untrained, and a printed line says so.
 
     Raises:
         ValueError: the file is of another backbone, other bands or another ratio.
@@ -174,22 +174,15 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
     network = create(config, bands, ratio, convention)
     if not config.start:
         return network
-    path = BUNDLED / f"{config.backbone}_{bands}.safetensors"
+    path = BUNDLED / f"{config.backbone}.safetensors"
     if config.start != "bundled":
         path = find_network(config.start)
-    elif ratio != 4 or config.options or not path.is_file():
-        print(
-            f"start: no bundled weights of {config.backbone} for {bands} bands, ratio {ratio}: "
-            "begins at EXP"
-        )
+    elif config.options or not path.is_file():
+        print(f"start: no bundled weights of {config.backbone} with such options: begins untrained")
         return network
     weights, other, shape = _load_network(path)
-    if (other.backbone, *shape[:2], other.options) != (
-        config.backbone,
-        bands,
-        ratio,
-        config.options,
-    ):
+    same_shape = network.takes_any or shape[:2] == (bands, ratio)
+    if not same_shape or (other.backbone, other.options) != (config.backbone, config.options):
         raise ValueError(
             f"{path.name} holds {other.backbone} for {shape[0]} bands, ratio {shape[1]}, options "
             f"{other.options}; wanted {config.backbone} for {bands}, {ratio}, {config.options}: "
@@ -197,6 +190,12 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
         )
     _fill(network, weights, path)
     return network
+
+
+def bundled(bands: int, ratio: int, convention: str = "benchmark") -> backbones.Fusion:
+    """The fusion network on board, trained where the truth is known; see its model card."""
+    config = TrainConfig(backbone="bandwise", start="bundled")
+    return start(config, bands, ratio, convention).to(memory_format=torch.channels_last).eval()
 
 
 def _save(path: Path, module: nn.Module, facts: dict[str, Any]) -> None:

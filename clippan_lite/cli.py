@@ -146,13 +146,16 @@ def _train_options(train: ArgumentParser) -> None:
 
 
 def _fuse_options(fuse: ArgumentParser) -> None:
-    how = fuse.add_mutually_exclusive_group(required=True)
+    how = fuse.add_mutually_exclusive_group()
     how.add_argument(
         "--checkpoint", metavar="RUN", help="a network's .safetensors, or a run folder with one"
     )
     how.add_argument(
-        "--method", metavar="NAME", help="a classical method, such as gsa or mtf-glp-fs"
+        "--method",
+        metavar="NAME",
+        help="a classical method, such as gsa (default: the best way without training)",
     )
+    _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 3 are good")
     _number(fuse, "--window", 2048, "PAN pixels worked on at once")
     _worker_options(fuse)
 
@@ -275,7 +278,7 @@ def _fuse(arguments: Namespace) -> int:
         print(f"network: {path}")
         network, tags["CHECKPOINT"] = checkpoints.load_network(path), path.name
         device = devices.pick(arguments.device)
-    names = ("convention", "register", "window", "workers", "scheduler", "method")
+    names = ("convention", "register", "window", "workers", "scheduler", "method", "rounds")
     options = {name: getattr(arguments, name) for name in names}
     paths = (arguments.pan, arguments.ms, arguments.out)
     fusing.fuse_scene(

@@ -188,11 +188,7 @@ RECIPES = {
         crops_in_turn=1,
     ),
     "best": TrainConfig(
-        {"spec": 2.0, "rho": 1.5, "ds": 0.3, "reduced": 0.5},
-        start="bundled",
-        steps=600,
-        lr=3e-3,
-        ds_floor=0.04,
+        {"reduced": 1.0}, backbone="bandwise", start="bundled", steps=300, lr=1e-3, stride=1
     ),
 }
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
-from clippan_lite import backbones, classical
-from clippan_lite.data import Pair
-from clippan_lite.data.pair import crop
-from clippan_lite.metrics import d_s
-from clippan_lite.physics.back_projection import back_project
-from clippan_lite.physics.windows import any_valid, fill
+from clippan_lite import backbones, checkpoints, classical
+from clippan_lite.data import Pair, without_holes
+from clippan_lite.physics.windows import fill
 
 FAR = 6  # MS pixels that interpolation looks away; weights beyond are below a thousandth
+TRAINED_RATIOS = (2, 4)  # of the network on board
+INSTEAD = "BDSD-PC"  # for other ratios
 TILE = 320  # PAN pixels: side of what a network sees at once, overlaps left out
-SHARES = (0.0, 0.25, 0.5)  # of the correction that may follow PAN
-LEAST_PIXELS = 256 * 256  # of PAN: with fewer, D_s says little
-MIDDLE = 128  # MS pixels: side of the part by which the share is chosen
 
 
 @torch.no_grad()
 def fuse(
     pair: Pair,
-    network: backbones.Fusion,
+    network: backbones.Fusion | None = None,
     tile: int = TILE,
     scale: float | None = None,
     area: tuple[slice, slice] | None = None,
@@ -37,16 +31,17 @@ def fuse(
     Args:
         pair: any pair with the network's bands, ratio and convention.
         network: from :func:`clippan_lite.training.train`. Its weights are put in channels-last
-            order.
+            order. None takes the best way that needs no training, :func:`best_network`.
         tile: side of a tile in PAN pixels. Tiles overlap by the network's reach. Larger ones are
             slower on a CPU, because every layer maps images of more than 32 MB anew.
         scale: DN that the network sees as 1; None takes the pair's. For a part of a scene, give the
             whole scene's.
         area: rows and columns to fuse, PAN pixels, beginning at multiples of the ratio and of the
             network's grid. The network looks at what lies around them. None fuses all.
-        results: of the classical methods that the network mends, as `classical_results` returns
-            them; None makes them.
-        along: share of back-projection that follows PAN; None lets `share_along_pan` choose. It
+        results: of the classical methods that the network mends, as
+            :func:`clippan_lite.classical.results` returns them; None makes them.
+        along: share of back-projection that follows PAN; None lets
+            :func:`clippan_lite.classical.share_along_pan` choose. It
             only matters for a network whose last layer is back-projection.
 
     Returns:
@@ -56,87 +51,51 @@ def fuse(
     Raises:
         ValueError: the network takes other bands, another ratio or convention.
     """
-    network = network.to(memory_format=torch.channels_last)
-    pair = without_holes(pair)
+    network = network or best_network(pair.bands, pair.ratio, pair.convention)
+    if network is None:
+        return classical.fuse(INSTEAD, pair, rounds=3)[:, *(area or (slice(None),) * 2)]
     check_network(network, pair.name, pair.bands, pair.ratio, pair.convention)
-    scale = scale or pair.scale
-    height, width = pair.pan.shape[-2:]
-    whole = slice(0, height), slice(0, width)
-    if network.methods:
-        out = _mended(pair, network, scale, results)
-    elif network.rounds:
-        out = _in_tiles(pair, network, tile, scale, whole)
-    else:
-        out = _in_tiles(pair, network, tile, scale, area or whole)
-    if network.rounds:
-        share = share_along_pan(out, pair, network.rounds) if along is None else along
-        out = project(out, pair, network.rounds, share)
+    whole = tuple(slice(0, side) for side in pair.pan.shape[-2:])
+    rows, cols = area or whole
     if network.rounds or network.methods:
-        out = out[:, *(area or whole)]
+        out = before_projection(pair, network, tile, scale, results)
+        share = along
+        if share is None:
+            share = classical.share_along_pan(out, pair, network.rounds)
+        out = classical.project(out, pair, network.rounds, share)[:, rows, cols]
+    else:
+        out = before_projection(pair, network, tile, scale, area=(rows, cols))
     out = out.clamp_(0, pair.peak)
-    return out if pair.valid is None else out.mul_(pair.valid[area or whole])
+    return out if pair.valid is None else out.mul_(pair.valid[rows, cols])
 
 
-def without_holes(pair: Pair) -> Pair:
-    """The pair with nodata replaced by values from nearby, so that no filter sees a black hole."""
-    if pair.mask is None or not pair.mask.any():
-        return pair
-    ms = fill(pair.ms, any_valid(pair.mask, pair.ratio))
-    return replace(pair, ms=ms, pan=fill(pair.pan, pair.mask))
+@torch.no_grad()
+def before_projection(
+    pair: Pair,
+    network: backbones.Fusion,
+    tile: int = TILE,
+    scale: float | None = None,
+    results: torch.Tensor | None = None,
+    area: tuple[slice, slice] | None = None,
+) -> torch.Tensor:
+    """What a network makes of a pair before its last layer: DN, not clipped.
 
-
-def classical_results(pair: Pair, methods: Sequence[str]) -> torch.Tensor:
-    """Results of several classical methods, one after the other along the bands: DN."""
-    return torch.cat([classical.fuse(name, pair) for name in methods])
-
-
-def project(fused: torch.Tensor, pair: Pair, rounds: int = 3, along: float = 0.0) -> torch.Tensor:
-    """Back-project onto the pair's MS, see :func:`clippan_lite.physics.back_projection`.
-
-    Args:
-        fused: ``(C, H, W)`` in DN.
-        pair: images in DN.
-        rounds: how often.
-        along: share of the correction that follows PAN.
+    Arguments are those of `fuse`. Only a network that begins at EXP looks at ``area``.
     """
-    return back_project(
-        fused, pair.ms, pair.sensor, pair.convention, rounds, pair.pan, along, pair.mask
-    )
+    network = network.to(memory_format=torch.channels_last)
+    pair, scale = without_holes(pair), scale or pair.scale
+    if network.methods:
+        return _mended(pair, network, scale, results)
+    height, width = pair.pan.shape[-2:]
+    return _in_tiles(pair, network, tile, scale, area or (slice(0, height), slice(0, width)))
 
 
-def share_along_pan(fused: torch.Tensor, pair: Pair, rounds: int) -> float:
-    """The share of back-projection that should follow PAN: the one with the least D_s.
-
-    A smooth correction lets D_s overshoot on some scenes: bands are then less like PAN than MS is
-    like PAN one scale down. There, a share along PAN brings it back. At most half may follow PAN,
-    because every share costs agreement with MS. A scene of less than 256 x 256 pixels tells too
-    little, and gets 0. Of a large scene, the middle is looked at.
-
-    Args:
-        fused: ``(C, H, W)`` in DN, before back-projection.
-        pair: images in DN.
-        rounds: of back-projection.
-    """
-    height, width = (side // pair.ratio for side in fused.shape[-2:])
-    if height * width * pair.ratio**2 < LEAST_PIXELS:
-        return 0.0
-    middle = [
-        slice(max(side // 2 - MIDDLE // 2, 0), min(side // 2 + MIDDLE // 2, side))
-        for side in (height, width)
-    ]
-    part = crop(pair, *middle)
-    fused = fused[:, *(slice(m.start * pair.ratio, m.stop * pair.ratio) for m in middle)]
-    plain = project(fused, part, rounds)
-    followed = project(fused, part, rounds, along=1.0)
-
-    def distortion(share: float) -> float:
-        mixed = ((1 - share) * plain + share * followed).clamp(0, pair.peak)
-        return float(d_s(mixed, part.ms, part.pan, part.ratio, part.convention, mask=part.mask))
-
-    try:
-        return min(SHARES, key=distortion)
-    except ValueError:  # nodata leaves no block for D_s
-        return 0.0
+def best_network(bands: int, ratio: int, convention: str) -> backbones.Fusion | None:
+    """The network on board, or None, said in a line, where it has not learned the ratio."""
+    if ratio in TRAINED_RATIOS:
+        return checkpoints.bundled(bands, ratio, convention)
+    print(f"the network on board knows ratios 2 and 4, not {ratio}: {INSTEAD}, back-projected")
+    return None
 
 
 def _mended(
@@ -144,7 +103,7 @@ def _mended(
 ) -> torch.Tensor:
     """Classical results that a network mends, in DN and without back-projection."""
     if results is None:
-        results = classical_results(pair, network.methods)
+        results = classical.results(network.methods, pair)
     if pair.mask is not None and pair.mask.any():
         results = fill(results, pair.mask)
     device = next(network.parameters()).device

@@ -103,7 +103,7 @@ def train(
 
     for step in steps:
         by_scale = batches.draw(step)
-        fused = {scale: forward(*crops.inputs) for scale, crops in by_scale.items()}
+        fused = {scale: forward(*network.inputs(crops)) for scale, crops in by_scale.items()}
         # The terms meet at the fused images. Their gradients are taken there, then passed on once.
         images = {scale: image.detach().float().requires_grad_() for scale, image in fused.items()}
         weights = losses.balanced(config.weights, history) if config.balance else config.weights

@@ -36,6 +36,7 @@ class Bandwise(Fusion):
 
     methods = ("BDSD-PC", "MTF-GLP-HPM", "MTF-GLP-FS")
     rounds = 2
+    takes_any = True
 
     def __init__(self, bands: int, ratio: int, convention: str, width: int = 12, blocks: int = 2):
         super().__init__(bands, ratio, convention)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -11,6 +11,15 @@ from clippan_lite.physics.back_projection import back_project, interpolate
 
 if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
+
+
+class Batch(Protocol):
+    """The part of :class:`clippan_lite.losses.Batch` that networks look at."""
+
+    ms: torch.Tensor
+    pan: torch.Tensor
+    sensor: Sensor
+    classical: torch.Tensor | None
 
 
 class Fusion(nn.Module):
@@ -31,12 +40,14 @@ class Fusion(nn.Module):
         rounds: of back-projection onto MS as the last layer. 0 leaves it out.
         methods: classical methods whose results the network mends. Empty for a network that begins
             at EXP.
+        takes_any: whether one set of weights serves any number of bands, ratio and convention.
     """
 
     reach: int = 32
     grid: int = 1
     rounds: int = 0
     methods: tuple[str, ...] = ()
+    takes_any: bool = False
 
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
@@ -83,6 +94,12 @@ class Fusion(nn.Module):
             return fused
         with torch.autocast(ms.device.type, enabled=False):
             return back_project(fused.float(), ms, sensor, self.convention, self.rounds)
+
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
+        """What `forward` takes of a batch: MS and PAN, and more where this network needs more."""
+        if self.rounds or self.methods:
+            return batch.ms, batch.pan, batch.sensor, batch.classical
+        return batch.ms, batch.pan
 
     def sharpen(
         self,

@@ -12,12 +12,15 @@ means that all pixels are. Means, deviations and regressions take valid pixels o
 leaves too few raises a ValueError. Filters see values continued from around the holes, and fused is
 0 there. What lies under the mask changes nothing.
 
-This wing may import ``data``, ``physics`` and ``runtime``.
+This wing may import ``data``, ``metrics``, ``physics`` and ``runtime``.
 """
+
+from collections.abc import Sequence
 
 import torch
 
-from clippan_lite.classical.common import Method
+from clippan_lite.classical.common import Method, finish
+from clippan_lite.classical.consistent import MIDDLE, project, share_along_pan
 from clippan_lite.classical.detail import bdsd, bdsd_pc
 from clippan_lite.classical.multiresolution import (
     exp,
@@ -50,6 +53,7 @@ METHODS: dict[str, Method] = {
 
 __all__ = [
     "METHODS",
+    "MIDDLE",
     "bdsd",
     "bdsd_pc",
     "brovey",
@@ -65,7 +69,11 @@ __all__ = [
     "mtf_glp_fs",
     "mtf_glp_hpm",
     "pca",
+    "project",
+    "projected",
+    "results",
     "sfim",
+    "share_along_pan",
 ]
 
 
@@ -82,12 +90,20 @@ def find(name: str) -> Method:
     raise ValueError(f"unknown method {name!r}: expected one of {', '.join(METHODS)}")
 
 
-def fuse(name: str, pair: Pair) -> torch.Tensor:
+def results(names: Sequence[str], pair: Pair) -> torch.Tensor:
+    """Results of several methods, one after the other along the bands: ``(N * C, H, W)``, DN."""
+    return torch.cat([fuse(name, pair) for name in names])
+
+
+def fuse(name: str, pair: Pair, rounds: int = 0, along: float = 0.0) -> torch.Tensor:
     """Fuse a pair by the method of that name, in the pair's convention and without its nodata.
 
     Args:
         name: as in `find`.
         pair: images in DN.
+        rounds: of back-projection onto MS afterwards, see `project`. Three make the figures of
+            every method better.
+        along: share of back-projection that follows PAN.
 
     Returns:
         ``(C, H, W)`` float32, DN; 0 where the pair holds nodata.
@@ -95,4 +111,12 @@ def fuse(name: str, pair: Pair) -> torch.Tensor:
     Raises:
         ValueError: unknown name, or what the method itself refuses.
     """
-    return find(name)(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
+    fused = find(name)(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
+    return projected(fused, pair, rounds, along)
+
+
+def projected(fused: torch.Tensor, pair: Pair, rounds: int, along: float = 0.0) -> torch.Tensor:
+    """Any fused image after `project`, clipped to what the sensor can give, 0 at nodata."""
+    if not rounds:
+        return fused
+    return finish(project(fused, pair, rounds, along), pair.ms, pair.sensor, pair.mask)

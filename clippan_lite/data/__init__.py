@@ -12,5 +12,6 @@ from clippan_lite.data.pair import (
     reduced,
     split_scenes,
     with_bands,
+    without_holes,
 )
 from clippan_lite.data.patches import Patches, valid_corners

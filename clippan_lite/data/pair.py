@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from clippan_lite.physics import degrade
+from clippan_lite.physics.windows import any_valid, fill
 
 if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
@@ -171,6 +172,14 @@ def choose_bands(sensor: Sensor, names: Sequence[str]) -> list[int]:
             f"{', '.join(known)} ({sensor.name})"
         )
     return [known.index(name) for name in found]
+
+
+def without_holes(pair: Pair) -> Pair:
+    """The pair with nodata replaced by values from nearby, so that no filter sees a black hole."""
+    if pair.mask is None or not pair.mask.any():
+        return pair
+    ms = fill(pair.ms, any_valid(pair.mask, pair.ratio))
+    return replace(pair, ms=ms, pan=fill(pair.pan, pair.mask))
 
 
 def with_bands(pair: Pair, names: Sequence[str]) -> Pair:

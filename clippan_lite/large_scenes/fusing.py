@@ -16,7 +16,7 @@ from pathlib import Path
 
 from clippan_lite import backbones, classical
 from clippan_lite.data import grids, registration
-from clippan_lite.fusion import FAR, check_network, halo_of
+from clippan_lite.fusion import FAR, INSTEAD, best_network, check_network, halo_of
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.runtime.package import VERSION
@@ -37,6 +37,7 @@ def fuse_scene(
     window: int = 2048,
     workers: int = 1,
     scheduler: str | None = None,
+    rounds: int = 0,
     device: str = "cpu",
     progress: bool = True,
     tags: dict[str, object] | None = None,
@@ -51,14 +52,16 @@ def fuse_scene(
         ms: raster with the sensor's bands, DN.
         out: GeoTIFF to write: PAN's grid; MS's bands, data type, nodata and CRS.
         sensor: name in the sensor table, or a sensor file.
-        network: a fusion network; either this or ``method``.
-        method: a classical method, :data:`clippan_lite.classical.METHODS`.
+        network: a fusion network.
+        method: a classical method, :data:`clippan_lite.classical.METHODS`. Without a network and a
+            method, the best way that needs no training is taken, and a line says which.
         convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
         register: shift PAN onto MS, by what the most detailed of nine places tells.
         window: side in PAN pixels, rounded up to a multiple of 64 (and of the network's grid).
             Memory grows with its square.
         workers: processes; above 1 they are a local cluster of dask.distributed.
         scheduler: address of a running dask scheduler, whose workers see the same files.
+        rounds: of back-projection after a classical method.
         device: ``"cpu"`` or a CUDA device.
         progress: show progress in MPix/s of PAN.
         tags: further tags of the GeoTIFF.
@@ -68,25 +71,35 @@ def fuse_scene(
 
     Raises:
         ValueError: files that do not fit together or the sensor, pixels that cannot be, PAN and MS
-            of different places, neither or both of network and method, a network of other bands,
-            settings that cannot be.
+            of different places, both a network and a method, a network of other bands, settings
+            that cannot be.
         FileNotFoundError: a file is missing.
         ImportError: several workers, or a scheduler, without dask.distributed.
         OSError: a window or the result could not be written, or the scheduler does not answer.
     """
     out = Path(out).resolve()  # workers may run in another folder
     grid = grids.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
-    _check(grid, out, network, method, window)
+    _check(grid, out, network, method, window, rounds)
     ratio = grid.sensor.ratio
-    if network is None:
-        classical.find(str(method))
-        step = ratio
-        reach = 20 + 16 * ratio  # MTF filter, interpolation twice, 7 MS pixels
-    else:
+    if network is None and method is None:
+        network = best_network(len(grid.sensor.bands), ratio, grid.convention)
+        if network is None:
+            method, rounds = INSTEAD, 3
+        else:
+            print("method: the network on board, which mends " + ", ".join(network.methods))
+    step, reach = ratio, 0
+    methods: tuple[str, ...] = () if method is None else (method,)
+    if network is not None:
         check_network(network, grid.name, len(grid.sensor.bands), ratio, grid.convention)
         network = copy.deepcopy(network).to("cpu").eval()  # the caller's stays where it is
         step, halo = halo_of(network)
         reach = halo + FAR * ratio
+        methods, rounds = network.methods, network.rounds
+    for name in methods:
+        classical.find(name)
+    if methods:
+        reach += 20 + 16 * ratio  # MTF filter, interpolation twice, 7 MS pixels
+    reach += rounds * (12 + FAR * ratio)  # the MTF filter's outer taps do not matter
     shift = _shift(grid, register)
     if shift is not None:
         reach += registration.SEARCH + registration.HALF
@@ -95,9 +108,9 @@ def fuse_scene(
     unit = math.lcm(GRID, step)
     side, margin = (math.ceil(length / unit) * unit for length in (window, reach))
     folder = out.with_name(out.name + ".parts")
-    job = windows.Job(grid, folder, network, method, device, side, margin, shift)
+    job = windows.Job(grid, folder, network, methods, device, side, margin, shift, rounds=rounds)
     with processes(workers, scheduler) as run:
-        job = survey.complete(job, run, progress)
+        job = windows.with_share(survey.complete(job, run, progress))
         job = replace(job, key=mosaic.key(job))
         mosaic.begin(job)
         left = [place for place in job.places if not job.part(place).is_file()]
@@ -109,6 +122,7 @@ def fuse_scene(
             pass
     facts = {
         "METHOD": method or type(network).__name__,
+        "BACK_PROJECTION": f"{rounds} rounds, {job.along:.3f} along PAN",
         "SENSOR": grid.sensor.name,
         "CONVENTION": grid.convention,
         "SOFTWARE": f"clippan-lite {VERSION}",
@@ -123,10 +137,16 @@ def _check(
     network: backbones.Fusion | None,
     method: str | None,
     window: int,
+    rounds: int,
 ) -> None:
     """Refuse what cannot be, before any pixel is read (ValueError)."""
-    if (network is None) == (method is None):
-        raise ValueError("expected a network or a method, one of the two")
+    if network is not None and method is not None:
+        raise ValueError("expected a network or a method, found both: give one of the two")
+    if rounds < 0 or (rounds and method is None):
+        raise ValueError(
+            f"rounds of back-projection: expected 0 or more after a method, found {rounds}; a "
+            "network has its own"
+        )
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
     parent = next(folder for folder in out.parents if folder.exists())

@@ -50,7 +50,8 @@ def key(job: Job) -> str:
         plain = {name: v for name, v in attributes if isinstance(v, int | float | str | tuple)}
         weights = fingerprint(job.network.state_dict().values())
         network = (type(job.network).__name__, plain, weights)
-    settings = (job.method, network, job.side, repr(job.shift), job.scale, job.nodata)
+    projection = (job.rounds, job.along)
+    settings = (job.methods, network, job.side, repr(job.shift), job.scale, job.nodata, projection)
     return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, VERSION)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,7 +59,7 @@ def complete(job: Job, run: Run, progress: bool) -> Job:
         least = 2 * len(sums.total)
         if sums.count < least:
             raise ValueError(
-                f"nodata leaves {sums.count} pixels for {job.method}, expected {least}: "
+                f"nodata leaves {sums.count} pixels for {job.methods[0]}, expected {least}: "
                 "give another area"
             )
     # PAN that is moved leaves a border that it does not reach.
@@ -73,7 +74,7 @@ def complete(job: Job, run: Run, progress: bool) -> Job:
 
 def survey_window(job: Job, place: Window) -> Survey:
     """What one window tells about the scene; its margin is left out."""
-    pair, core, measured = windows.read(job, place, job.margin if job.method else 0)
+    pair, core, measured = windows.read(job, place, job.margin if job.methods else 0)
     rows, cols = (slice(part.start // pair.ratio, part.stop // pair.ratio) for part in core)
     pan_ok, ms_ok = measured
     inner = replace(
@@ -84,18 +85,18 @@ def survey_window(job: Job, place: Window) -> Survey:
     light = np.rint(light).clip(0, BINS - 1).astype(np.int64)
     survey = Survey(values, np.bincount(light, minlength=BINS), [])
     finite = torch.isfinite(pair.pan[:, pan_ok]).all() and torch.isfinite(pair.ms[:, ms_ok]).all()
-    if job.method and values.valid and finite:
+    if job.methods and values.valid and finite:
         pair, core = windows.make_ready(job, pair, core, measured)
         if pair.valid_pixels[core].any():
-            survey.sums = sums_of_window(job.method, pair, core)
+            survey.sums = sums_of_window(job.methods, pair, core)
     return survey
 
 
-def sums_of_window(method: str, pair: Pair, core: Core) -> list[common.Sums]:
-    """What a classical method asks of a window, one entry per question.
+def sums_of_window(methods: Sequence[str], pair: Pair, core: Core) -> list[common.Sums]:
+    """What classical methods ask of a window, one entry per question.
 
     Args:
-        method: name of the method.
+        methods: their names.
         pair: a window of a scene with a margin.
         core: the window without the margin, PAN pixels, multiples of the ratio.
 
@@ -110,10 +111,10 @@ def sums_of_window(method: str, pair: Pair, core: Core) -> list[common.Sums]:
         inner = None if valid is None else valid[rows, cols]
         asked.append(common.sums(*(image[:, rows, cols] for image in images), valid=inner))
         mean, cov = asked[-1].moments()
-        # The method goes on, and may divide. What it fuses here is not used.
+        # The methods go on, and may divide. What they fuse here is not used.
         return mean, cov + 1e-9 * torch.eye(len(mean)).to(cov)
 
-    windows.fuse_classical(method, pair, answer)
+    windows.fuse_classical(methods, pair, answer)
     return asked
 
 

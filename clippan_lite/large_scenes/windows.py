@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 from clippan_lite import backbones, classical
 from clippan_lite.classical.common import INSTEAD
 from clippan_lite.data import Pair, geotiff, grids, registration
-from clippan_lite.fusion import fuse
+from clippan_lite.data.pair import crop
+from clippan_lite.fusion import before_projection, fuse
 
 Tensor = torch.Tensor
 Core = tuple[slice, slice]  # rows and columns
@@ -38,7 +39,7 @@ class Job:
     grid: grids.Grid
     folder: Path  # where finished windows go
     network: backbones.Fusion | None
-    method: str | None
+    methods: tuple[str, ...]  # classical: one that fuses, or those whose results the network mends
     device: str
     side: int  # of a window, PAN pixels
     margin: int  # around a window, PAN pixels
@@ -46,7 +47,9 @@ class Job:
     scale: float = 1.0  # DN that the network sees as 1
     nodata: float | None = None
     key: str = ""  # hash of all that decides the windows
-    moments: tuple[Moments, ...] = ()  # of the whole scene: answers to what the method asks
+    moments: tuple[Moments, ...] = ()  # of the whole scene: answers to what the methods ask
+    rounds: int = 0  # of back-projection after a classical method
+    along: float = 0.0  # share of the network's back-projection that follows PAN
 
     @property
     def places(self) -> list[Window]:
@@ -107,7 +110,7 @@ def make_ready(
     """
     if job.shift is not None:
         pair = registration.correct(pair, job.shift)
-    if not job.method:
+    if not job.methods:
         return pair, core
     rows, cols = core
     height, width = pair.pan.shape[1:]
@@ -131,13 +134,38 @@ def make_ready(
     )
 
 
-def fuse_classical(method: str, pair: Pair, answer: Callable[..., Moments]) -> Tensor:
-    """Fuse with a classical method; ``answer`` stands in for the `moments` that it asks for."""
+def fuse_classical(methods: Sequence[str], pair: Pair, answer: Callable[..., Moments]) -> Tensor:
+    """Results of classical methods; ``answer`` stands in for the `moments` that they ask for."""
     context = contextvars.copy_context()
     context.run(INSTEAD.set, answer)
-    return context.run(
-        classical.find(method), pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask
-    )
+    return context.run(classical.results, methods, pair)
+
+
+def classical_of(job: Job, pair: Pair) -> Tensor:
+    """Classical results in a window, by the statistics of the whole scene."""
+    answers = iter(job.moments)
+    return fuse_classical(job.methods, pair, lambda *_, **__: next(answers))
+
+
+def with_share(job: Job) -> Job:
+    """The job with the share of back-projection that follows PAN, chosen in the scene's middle.
+
+    The same middle decides when a scene is fused in one piece.
+    """
+    if job.network is None or not job.network.rounds:
+        return job
+    ratio, sides = job.grid.sensor.ratio, (job.grid.height, job.grid.width)
+    top, left = (max(side // ratio // 2 - classical.MIDDLE // 2, 0) * ratio for side in sides)
+    height, width = (min(side, classical.MIDDLE * ratio) for side in sides)
+    place = Window(left, top, width, height)
+    pair, core = make_ready(job, *read(job, place, job.margin))
+    if not pair.valid_pixels[core].any():
+        return job
+    results = classical_of(job, pair) if job.methods else None
+    fused = before_projection(pair, job.network.to(job.device), scale=job.scale, results=results)
+    parts = [slice(part.start // ratio, part.stop // ratio) for part in core]
+    share = classical.share_along_pan(fused[:, *core], crop(pair, *parts), job.network.rounds)
+    return replace(job, along=share)
 
 
 def fuse_window(job: Job, place: Window) -> None:
@@ -151,12 +179,12 @@ def fuse_window(job: Job, place: Window) -> None:
     valid = pair.valid_pixels[core]
     if not valid.any():
         fused = torch.zeros(pair.bands, *valid.shape)
-    elif job.method:
-        answers = iter(job.moments)
-        fused = fuse_classical(job.method, pair, lambda *_, **__: next(answers))[:, *core]
+    elif job.network is None:
+        fused = classical.projected(classical_of(job, pair), pair, job.rounds)[:, *core]
     else:
-        assert job.network is not None  # a job has a method or a network
-        fused = fuse(pair, job.network.to(job.device), scale=job.scale, area=core)
+        results = classical_of(job, pair) if job.methods else None
+        network = job.network.to(job.device)
+        fused = fuse(pair, network, scale=job.scale, area=core, results=results, along=job.along)
     if not torch.isfinite(fused).all():
         raise ValueError(
             f"the window at row {place.row_off}, column {place.col_off} has NaN or infinite "

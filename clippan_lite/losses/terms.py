@@ -80,11 +80,6 @@ class Batch:
     grey_band: int = 0
     classical: Tensor | None = None
 
-    @property
-    def inputs(self) -> tuple[Tensor, Tensor, Sensor, Tensor | None]:
-        """What a fusion network takes."""
-        return self.ms, self.pan, self.sensor, self.classical
-
     def need(self, name: str) -> Any:
         """A part that not every batch has.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REACH = 20  # PAN pixels that the MTF filter looks away
 FAR = 8  # MS pixels: interp23's weights further away do not matter
 WINDOW = 3  # MS pixels: side of the windows in which the residual is fitted to PAN
-FLAT = 0.01  # share of PAN's variance below which a window counts as flat
+FLAT = 0.03  # a window counts as flat when PAN deviates by a smaller share of its mean
 
 
 def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
@@ -114,8 +114,8 @@ def _along_pan(
     """The residual, upsampled as a local affine function of PAN."""
     wide = pan.expand(*pan.shape[:-3], residual.shape[-3], -1, -1)
     low = degrade(wide, sensor.mtf_ms, sensor.ratio, convention)
-    floor = FLAT * low.var((-2, -1), keepdim=True) + torch.finfo(low.dtype).tiny
     mean, of_residual = box_mean(low, WINDOW), box_mean(residual, WINDOW)
+    floor = (FLAT * mean).square() + torch.finfo(low.dtype).tiny
     variance = box_mean(low * low, WINDOW) - mean * mean
     slope = (box_mean(low * residual, WINDOW) - mean * of_residual) / (variance + floor)
     offset = of_residual - slope * mean

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from clippan_lite import backbones, checkpoints, fusion
+from clippan_lite import backbones, checkpoints, classical
 from clippan_lite.backbones import Fusion
 from clippan_lite.config import recipe
 from clippan_lite.data import Pair, synthetic
@@ -91,7 +91,7 @@ def with_real_texture(pair: Pair, ratio: int, seed: int) -> Pair:
 def prepared(pair: Pair) -> Example:
     """A pair with the classical results that the network mends."""
     torch.set_num_threads(1)
-    return pair, fusion.classical_results(pair, backbones.find("bandwise").methods)
+    return pair, classical.results(backbones.find("bandwise").methods, pair)
 
 
 def examples_of(real: Sequence[Pair], synthetic_scenes: int, variants: int) -> list[Example]:
