@@ -78,6 +78,8 @@ def _parser() -> ArgumentParser:
     fuse = command("fuse", _fuse, "fuse a pair of GeoTIFFs of any size into one GeoTIFF (COG)")
     _pair_options(fuse, "GeoTIFF to write")
     _fuse_options(fuse)
+    measure = command("measure", _measure, "every figure of a fused image, whoever made it")
+    _measure_options(measure)
     sweep = command("sweep", _sweep, "measure the missing points of a study, and write its table")
     _sweep_options(sweep)
     command("check", _check, "versions, device, weights, folders, and what is wrong")
@@ -158,6 +160,17 @@ def _fuse_options(fuse: ArgumentParser) -> None:
     _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 3 are good")
     _number(fuse, "--window", 2048, "PAN pixels worked on at once")
     _worker_options(fuse)
+
+
+def _measure_options(measure: ArgumentParser) -> None:
+    _text(measure, "fused", "FUSED", "GeoTIFF on PAN's grid with MS's bands")
+    for name, text in (("--pan", "panchromatic GeoTIFF"), ("--ms", "multispectral GeoTIFF")):
+        measure.add_argument(name, metavar="FILE", required=True, help=text)
+    measure.add_argument("--sensor", required=True, metavar="NAME", help=SENSOR_HELP)
+    _text(measure, "--truth", "FILE", "GeoTIFF of the true image, where it is known")
+    measure.add_argument("--convention", default="benchmark", help="benchmark or geo (benchmark)")
+    forms = ("table", "json", "csv")
+    measure.add_argument("--format", default="table", choices=forms, help="(table)")
 
 
 def _worker_options(command: ArgumentParser) -> None:
@@ -285,6 +298,15 @@ def _fuse(arguments: Namespace) -> int:
         *paths, arguments.sensor, network=network, device=device, tags=tags, **options
     )
     print(f"fused: {arguments.out}")
+    return 0
+
+
+def _measure(arguments: Namespace) -> int:
+    from clippan_lite.experiments import product
+
+    pair = (arguments.pan, arguments.ms, arguments.sensor)
+    rows = product.measure(arguments.fused, *pair, arguments.truth, arguments.convention)
+    print(product.written(rows, arguments.format))
     return 0
 
 

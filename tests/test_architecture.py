@@ -15,7 +15,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_notebooks" not in p
 FLOORS = [
     {"runtime", "physics"},
     {"data"},
-    {"metrics", "classical", "backbones"},
+    {"metrics", "backbones"},
+    {"classical"},
     {"losses"},
     {"method"},
     {"large_scenes", "experiments"},

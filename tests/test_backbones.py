@@ -1,10 +1,14 @@
+import dataclasses
+
 import pytest
 import torch
 
-from clippan_lite import backbones, fusion, training
+from clippan_lite import backbones, classical, fusion, training
 from clippan_lite.backbones import panmamba
-from clippan_lite.config import TrainConfig
+from clippan_lite.config import TrainConfig, recipe
 from clippan_lite.physics import degrade
+
+FROM_EXP = [name for name in backbones.REGISTRY if not backbones.find(name).methods]
 
 
 def awake(name, bands, **options):
@@ -26,7 +30,7 @@ def last_layer(network):
     return silent[0]
 
 
-@pytest.mark.parametrize("name", backbones.REGISTRY)
+@pytest.mark.parametrize("name", FROM_EXP)
 @pytest.mark.parametrize(("bands", "ratio"), [(4, 4), (8, 4), (3, 2), (4, 8)])
 @pytest.mark.parametrize("convention", ["benchmark", "geo"])
 def test_untrained_network_returns_exp_for_any_bands_and_ratio(name, bands, ratio, convention):
@@ -65,7 +69,7 @@ def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
 
 def test_a_pixel_does_not_draw_from_further_than_the_reach():
     """What `reach` promises, seen by the gradient of one output pixel."""
-    for name in backbones.REGISTRY:
+    for name in FROM_EXP:
         network = awake(name, 4)
         for parameter in network.parameters():
             if parameter.ndim > 1:
@@ -79,6 +83,61 @@ def test_a_pixel_does_not_draw_from_further_than_the_reach():
             name,
             furthest,
         )
+
+
+def test_bandwise_begins_with_the_mean_of_its_methods_back_projected(small_pair):
+    network = backbones.create("bandwise", 8)
+    mean = sum(classical.fuse(name, small_pair) for name in network.methods) / 3
+    expected = classical.projected(mean, small_pair, rounds=2)
+    torch.testing.assert_close(
+        fusion.fuse(small_pair, network, along=0.0), expected, atol=0.05, rtol=0
+    )
+
+
+def test_bandwise_has_one_set_of_weights_for_any_bands_and_ratio(small_pair):
+    four, eight = awake("bandwise", 4, ratio=2), backbones.create("bandwise", 8)
+    eight.load_state_dict(four.state_dict())
+    inputs = [image[None] for image in (small_pair.ms, small_pair.pan)]
+    results = classical.results(eight.methods, small_pair)[None]
+    fused = eight(*inputs, small_pair.sensor, results)
+    assert fused.shape == small_pair.truth[None].shape
+    order = [7, 3, 1, 0, 2, 4, 6, 5]  # bands may come in any order
+    sensor = dataclasses.replace(
+        small_pair.sensor, mtf_ms=tuple(small_pair.sensor.mtf_ms[band] for band in order)
+    )
+    mixed = results.unflatten(1, (3, 8))[:, :, order].flatten(1, 2)
+    other = eight(inputs[0][:, order], inputs[1], sensor, mixed)
+    torch.testing.assert_close(other, fused[:, order])
+
+
+@pytest.mark.parametrize("name", backbones.REGISTRY)
+def test_back_projection_as_last_layer_of_every_network(name, small_pair):
+    plain = backbones.create(name, 8, rounds=0)
+    layered = backbones.create(name, 8, rounds=3)
+    layered.load_state_dict(plain.state_dict())
+    before, after = (fusion.fuse(small_pair, network, along=0.0) for network in (plain, layered))
+    expected = classical.projected(before, small_pair, rounds=3)
+    torch.testing.assert_close(after, expected, atol=0.5, rtol=1e-3)
+    assert (after - before).abs().mean() > 1
+
+
+def test_training_goes_through_the_last_layer(small_pair):
+    config = recipe("quick", options={"rounds": 2}, steps=1, direction=0.0, spec=0.0, spat=1.0)
+    _, history = training.train(small_pair, config, progress=False)
+    assert history[0]["grad spat"] > 0
+    network = backbones.create("fusionnet", 8, rounds=2)
+    ms, pan = small_pair.ms[None, :, :16, :16] / 1000, small_pair.pan[None, :, :64, :64] / 1000
+    network(ms, pan, small_pair.sensor).square().mean().backward()
+    assert network.tail.weight.grad.abs().max() > 0
+
+
+def test_a_network_that_needs_more_than_ms_and_pan_says_so():
+    ms, pan = torch.rand(1, 4, 16, 16), torch.rand(1, 1, 64, 64)
+    for network in (backbones.create("pnn", 4, rounds=1), backbones.create("bandwise", 4)):
+        with pytest.raises(ValueError, match="needs a sensor, and results of"):
+            network(ms, pan)
+    with pytest.raises(ValueError, match="rounds of back-projection: expected 0 or more"):
+        backbones.create("pnn", 4, rounds=-1)
 
 
 def test_recurrence_takes_any_number_of_bands():

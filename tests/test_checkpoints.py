@@ -87,7 +87,7 @@ def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):
         training.train(small_pair, QUICK.changed(start="nowhere"), progress=False)
     bundled = QUICK.changed(steps=0, start="bundled", backbone="pnn")
     training.train(small_pair, bundled, progress=False)
-    said = "no bundled weights of pnn for 8 bands, ratio 4: begins at EXP"
+    said = "no bundled weights of pnn with such options: begins untrained"
     assert said in capsys.readouterr().out
 
 

@@ -198,7 +198,7 @@ def test_workers_give_the_same(scene, network, tmp_path):
 
 def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
     grid = grids.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
-    job = windows.Job(grid, scene, network, None, "cpu", 192, 64, None)
+    job = windows.Job(grid, scene, network, (), "cpu", 192, 64, None)
     first, *others = (survey.survey_window(job, place) for place in job.places)
     found = sum(others, first)
     for share in (0.5, 0.999, 0.9):
@@ -210,7 +210,11 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "expected a network or a method"),
+        (
+            {"method": "GSA", "network": backbones.create("pnn", 8)},
+            "expected a network or a method, found both",
+        ),
+        ({"rounds": 3}, "rounds of back-projection: expected 0 or more after a method"),
         ({"method": "GSA", "window": 8}, "expected a window of 64 PAN pixels or more"),
         ({"method": "GSA", "workers": 0}, "1 worker or more"),
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),

@@ -3,7 +3,8 @@
 All learn a residual, on the interpolated MS or on classical results, and start with it at zero.
 So an untrained network returns EXP, or the mean of those results.
 
-Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``physics``.
+Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``data`` and
+``physics``.
 """
 
 import pkgutil

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from clippan_lite import backbones, classical
+from clippan_lite.backbones.tiles import FAR, halo_of
 from clippan_lite.data import grids, registration
-from clippan_lite.fusion import FAR, INSTEAD, best_network, check_network, halo_of
+from clippan_lite.fusion import INSTEAD, best_network, check_network
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.runtime.package import VERSION

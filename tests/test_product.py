@@ -1,0 +1,99 @@
+"""Figures of a fused image on disk."""
+
+import csv
+import io
+import json
+
+import pytest
+import rasterio
+import torch
+
+import clippan_lite as cl
+from clippan_lite import classical, cli
+from clippan_lite.experiments import product
+from clippan_lite.metrics import evaluation
+
+
+@pytest.fixture
+def files(small_pair, tmp_path):
+    """PAN, MS, a fused image and the truth as GeoTIFFs."""
+    fused = classical.fuse("GSA", small_pair)
+    images = {"pan": small_pair.pan, "ms": small_pair.ms, "fused": fused, "truth": small_pair.truth}
+    for name, image in images.items():
+        transform = small_pair.georef["transform"]
+        step = small_pair.pan.shape[-1] // image.shape[-1]
+        profile = {
+            "driver": "GTiff",
+            "count": len(image),
+            "height": image.shape[1],
+            "width": image.shape[2],
+            "dtype": "float32" if name in ("fused", "truth") else "uint16",
+            "crs": small_pair.georef["crs"],
+            "transform": transform * rasterio.Affine.scale(step),
+        }
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as file:
+            file.write(image.numpy().astype(profile["dtype"]))
+    return tmp_path
+
+
+def options(files):
+    return ["--pan", str(files / "pan.tif"), "--ms", str(files / "ms.tif"), "--sensor", "WV2"]
+
+
+def test_figures_are_those_in_memory(files, small_pair):
+    rows = product.measure(
+        files / "fused.tif", files / "pan.tif", files / "ms.tif", "WV2", files / "truth.tif"
+    )
+    assert list(rows)[:2] == ["fused.tif", "EXP"]
+    expected = evaluation.evaluate(classical.fuse("GSA", small_pair), small_pair)
+    assert rows["fused.tif"] == pytest.approx(expected, rel=1e-3)
+    assert rows["BDSD-PC + 3 rounds"]["Q2n"] > rows["BDSD-PC"]["Q2n"]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_the_command_writes_each_form(files, capsys, form):
+    assert cli.main(["measure", str(files / "fused.tif"), *options(files), "--format", form]) == 0
+    text = capsys.readouterr().out
+    body = text[text.index("{") :] if form == "json" else text
+    if form == "json":
+        assert json.loads(body)["fused.tif"]["HQNR"] > 0
+    elif form == "csv":
+        lines = text[text.index("image,") :]
+        assert next(csv.DictReader(io.StringIO(lines)))["image"] == "fused.tif"
+    else:
+        assert "HQNR" in text and "BDSD-PC + 3 rounds" in text
+
+
+def test_an_image_of_another_grid_is_refused(files, capsys):
+    code = cli.main(["measure", str(files / "ms.tif"), *options(files)])
+    assert code == 2
+    assert "expected 8 bands of 256 x 256 pixels" in capsys.readouterr().err
+
+
+def test_fuse_without_a_method_takes_the_network_on_board(files, small_pair, capsys):
+    paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
+    assert cli.main(["fuse", *paths, "--sensor", "WV2"]) == 0
+    assert "method: the network on board" in capsys.readouterr().out
+    with rasterio.open(files / "out.tif") as file:
+        written = torch.from_numpy(file.read().astype("float32"))
+        assert file.tags()["METHOD"] == "Bandwise"
+    inner = (slice(None), slice(64, -64), slice(64, -64))
+    # MS and PAN were rounded when they were written.
+    assert (written - cl.fuse(small_pair))[inner].abs().mean() < 2
+
+
+def test_rounds_follow_a_method(files, small_pair):
+    paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
+    command = ["fuse", *paths, "--sensor", "WV2", "--method", "gsa", "--rounds", "3"]
+    assert cli.main(command) == 0
+    with rasterio.open(files / "out.tif") as file:
+        written = torch.from_numpy(file.read().astype("float32"))
+    expected = classical.fuse("GSA", small_pair, rounds=3)
+    inner = (slice(None), slice(64, -64), slice(64, -64))
+    assert (written - expected)[inner].abs().mean() < 2
+
+
+def test_rounds_without_a_method_are_refused(files, capsys):
+    paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
+    assert cli.main(["fuse", *paths, "--sensor", "WV2", "--rounds", "3"]) == 2
+    assert "rounds of back-projection: expected 0 or more after a method" in capsys.readouterr().err
