@@ -168,7 +168,9 @@ def test_digest_sees_every_field():
 
 def test_recipes_by_name_and_their_mistakes():
     best = recipe("best", seed=3, steps=5)
-    assert (best.seed, best.steps, best.weight("spat")) == (3, 5, 0.0) and best.weight("rho") > 0
+    assert (best.seed, best.steps, best.weight("spat")) == (3, 5, 0.0) and best.weight(
+        "reduced"
+    ) > 0
     paper = recipe("paper")
     assert (paper.steps, paper.batch, paper.lr) == (1000, 32, 3e-3)  # METHOD: the paper's settings
     names = ("spec", "spat", "qnr", "ship", "direction")
@@ -249,6 +251,6 @@ def test_numbers_that_are_not_finite_are_called_so():
 def test_settings_that_only_terms_without_a_weight_take_are_idle():
     assert recipe("quick", direction=0.1).idle() == {"ds_floor"}
     assert recipe("quick", direction=0.0).idle() == {"ds_floor", "guard", "tokens"}
-    assert recipe("best").idle() == {"guard", "tokens"}
+    assert recipe("best").idle() == {"guard", "tokens", "ds_floor"}
     assert recipe("quick", direction=0.0, words=0.1).idle() == {"ds_floor", "tokens"}
     assert recipe("paper").needs("teacher") and not recipe("best").needs("supervisor")

@@ -146,11 +146,11 @@ seed = [0]
 lr = [1e-3, 3e-3]
 [full]
 [arms.best]
-[arms."no ds"]
-ds = 0.0
+[arms."with ds"]
+ds = 0.3
 against = "best"
-[arms."no reduced"]
-reduced = 0.0
+[arms."fewer patches"]
+stride = 32
 against = "best"
 [arms."from EXP"]
 start = ""
@@ -172,7 +172,7 @@ def test_the_recipe_best_can_be_ablated(tmp_path):
     experiments = [Experiment.of(settings) for _, settings in read.points]
     assert len({str(each.flat()) for each in experiments}) == 2 * 6
     train = {arm: each.train for (arm, _), each in zip(read.points, experiments, strict=True)}
-    assert train["no ds"].weight("ds") == 0 < train["best"].weight("ds")
+    assert train["with ds"].weight("ds") == 0.3 > train["best"].weight("ds") == 0
     assert train["from EXP"].start == "" and train["best"].start == "bundled"
     assert train["balance"].balance and train["best"].lr == 3e-3
     rows = {}
