@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from clippan_lite.fusion import fuse as fuse
     from clippan_lite.large_scenes.fusing import fuse_scene as fuse_scene
     from clippan_lite.metrics.evaluation import evaluate as evaluate
+    from clippan_lite.physics.back_projection import back_project as back_project
     from clippan_lite.training import train as train
 
 #: Public name -> module that defines it.
@@ -51,6 +52,7 @@ _HOMES = {
     "TrainConfig": "config",
     "adapt": "adaptation",
     "adapt_recipe": "config",
+    "back_project": "physics.back_projection",
     "evaluate": "metrics.evaluation",
     "fuse": "fusion",
     "fuse_scene": "large_scenes.fusing",

@@ -164,11 +164,11 @@ def create(config: TrainConfig, bands: int, ratio: int, convention: str) -> back
 def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backbones.Fusion:
     """The network that a training begins with: untrained, our bundled one, or one from a file.
 
-    The bundled one is of the backbone ``bandwise`` and takes any number of bands. Another backbone
-    begins untrained, and a printed line says so.
+    The bundled one is of the backbone ``bandwise`` and takes any number of bands.
 
     Raises:
-        ValueError: the file is of another backbone, other bands or another ratio.
+        ValueError: the file is of another backbone, other bands or another ratio, or there are no
+            bundled weights of the backbone with its options.
         FileNotFoundError: there is no such file.
     """
     network = create(config, bands, ratio, convention)
@@ -178,8 +178,10 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
     if config.start != "bundled":
         path = find_network(config.start)
     elif config.options or not path.is_file():
-        print(f"start: no bundled weights of {config.backbone} with such options: begins untrained")
-        return network
+        raise ValueError(
+            f"no bundled weights of {config.backbone} with options {config.options}: take bandwise "
+            "without options, or start=''"
+        )
     weights, other, shape = _load_network(path)
     same_shape = network.takes_any or shape[:2] == (bands, ratio)
     if not same_shape or (other.backbone, other.options) != (config.backbone, config.options):

@@ -188,7 +188,12 @@ RECIPES = {
         crops_in_turn=1,
     ),
     "best": TrainConfig(
-        {"reduced": 1.0}, backbone="bandwise", start="bundled", steps=60, lr=4e-4, stride=1
+        {"reduced": 1.0, "ship": 3.0},
+        backbone="bandwise",
+        start="bundled",
+        steps=60,
+        lr=4e-4,
+        stride=1,
     ),
 }
 

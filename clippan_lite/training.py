@@ -50,7 +50,8 @@ def train(
         supervisor: from :func:`clippan_lite.adaptation.adapt`, for terms that need one, such as
             ``direction`` and ``words``.
         teacher: fusion network trained at reduced resolution, for terms that need one, such as
-            ``ship``. None makes one first, by :func:`teach`, which doubles the time.
+            ``ship``. None takes the weights that the training begins with. Where it begins
+            untrained, a teacher is made first, by :func:`teach`, which doubles the time.
         device: ``"auto"``, ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
         callbacks: each is called with (step, network, row of the history) after each step. One that
@@ -140,7 +141,15 @@ def _make_teacher(
     accelerator: Accelerator | None,
     **options: Any,  # more arguments of train(), of several types
 ) -> backbones.Fusion:
-    """The teacher of a training that was given none, kept beside the training's state."""
+    """The teacher of a training that was given none.
+
+    A training that begins with trained weights learns from those. Another one makes a teacher, kept
+    beside the training's state.
+    """
+    if config.start:
+        first = pairs[0]
+        begun = checkpoints.start(config, first.bands, first.ratio, first.convention)
+        return begun.to(options["device"]).eval()
     path = None
     if checkpoint:
         images = [image for pair in pairs for image in (pair.ms, pair.pan, pair.mask)]

@@ -11,8 +11,9 @@ from clippan_lite import classical, fusion
 from clippan_lite.data import synthetic
 from clippan_lite.metrics import evaluation
 from clippan_lite.physics import sensors
-from clippan_lite.physics.back_projection import back_project, interpolate
+from clippan_lite.physics.back_projection import back_project
 from clippan_lite.physics.degrade import degrade, mtf_kernel
+from clippan_lite.physics.resample import interpolate
 
 IKONOS = sensors.get("IKONOS")
 

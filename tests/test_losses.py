@@ -183,8 +183,8 @@ def test_l_d_reaches_every_fusion_parameter(name, supervisor, small_pair, batch_
     # Away from the zero start, which blocks the layers before the last.
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    batch = batch_of(small_pair)
-    language_loss(supervisor, network(batch.ms, batch.pan), batch).backward()
+    batch = batch_of(small_pair, extra=batches.classical_results(small_pair, name))
+    language_loss(supervisor, network(*network.inputs(batch)), batch).backward()
     assert without_gradient(list(network.named_parameters())) == []
 
 

@@ -152,7 +152,7 @@ against = "best"
 [arms."fewer patches"]
 stride = 32
 against = "best"
-[arms."from EXP"]
+[arms.untrained]
 start = ""
 against = "best"
 [arms.balance]
@@ -173,13 +173,13 @@ def test_the_recipe_best_can_be_ablated(tmp_path):
     assert len({str(each.flat()) for each in experiments}) == 2 * 6
     train = {arm: each.train for (arm, _), each in zip(read.points, experiments, strict=True)}
     assert train["with ds"].weight("ds") == 0.3 > train["best"].weight("ds") == 0
-    assert train["from EXP"].start == "" and train["best"].start == "bundled"
+    assert train["untrained"].start == "" and train["best"].start == "bundled"
     assert train["balance"].balance and train["best"].lr == 3e-3
     rows = {}
     for (arm, settings), experiment in zip(read.points, experiments, strict=True):
-        if settings["lr"] == 3e-3 and arm in ("best", "from EXP"):
+        if settings["lr"] == 3e-3 and arm in ("best", "untrained"):
             rows[arm] = measurement.measure(experiment)["PSNR"]
-    assert rows["best"] > rows["from EXP"]
+    assert rows["best"] > rows["untrained"]
 
 
 @pytest.mark.slow

@@ -499,3 +499,20 @@ def test_half_precision_that_loses_gradients_is_refused(small_pair):
     with pytest.raises(ValueError, match="mixed precision fp16 is not supported"):
         half = accelerator_of(1, "fp16")
         training.train(small_pair, QUICK, progress=False, accelerator=half)
+
+
+@pytest.mark.slow
+def test_the_recipe_best_keeps_what_is_right():
+    """From the network on board, against the truth of a scene that it has not seen."""
+    pair = make_scene(seed=21, size=384, sensor="WV2")
+    before = evaluation.against_truth(fusion.fuse(pair), pair)["PSNR"]
+    network, _ = training.train(pair, recipe("best"), progress=False)
+    after = evaluation.against_truth(fusion.fuse(pair, network), pair)["PSNR"]
+    assert after > before - 0.15
+
+
+def test_a_training_that_begins_with_weights_learns_from_them(small_pair):
+    """L_ship pulls towards the weights that the training began with, so at first it is small."""
+    config = recipe("best", steps=1, reduced=0.0)
+    _, history = training.train(small_pair, config, progress=False)
+    assert history[0]["ship"] < 5e-3  # a share of it follows PAN in the teacher

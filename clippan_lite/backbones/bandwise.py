@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from clippan_lite.backbones.common import Fusion, conv, silence
-from clippan_lite.physics.back_projection import interpolate
 from clippan_lite.physics.degrade import degrade
+from clippan_lite.physics.resample import interpolate
 from clippan_lite.physics.windows import box_mean
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import nn
 
-from clippan_lite.physics.back_projection import back_project, interpolate
+from clippan_lite.physics.resample import interpolate
 
 if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
@@ -92,6 +92,8 @@ class Fusion(nn.Module):
         fused = self.sharpen(ms, pan, sensor, classical)
         if not self.rounds or sensor is None:
             return fused
+        from clippan_lite.physics.back_projection import back_project  # few networks need it
+
         with torch.autocast(ms.device.type, enabled=False):
             return back_project(fused.float(), ms, sensor, self.convention, self.rounds)
 

@@ -72,7 +72,9 @@ class Run:
         """A scene, full or one scale down, with the experiment's bands and faults."""
         asked = self.experiment
         if asked.pan and scene == asked.scene:
-            pair = self._remembered(f"{asked.pan} {asked.ms}", partial(scenes.read, asked, scene))
+            make = partial(geotiff.read_pair, asked.pan, asked.ms, asked.sensor)
+            make = partial(make, convention=asked.convention, register=asked.register)
+            pair = self._remembered(f"{asked.pan} {asked.ms}", make)
         else:
             path, make = self._scene_path(scene), partial(self._make_scene, scene)
             pair = self._kept("scene", path, lambda path: geotiff.read_scene(path.parent), make)
@@ -83,7 +85,9 @@ class Run:
         return faults.spoiled(pair, **faults.parse(asked.fault))
 
     def _make_scene(self, scene: str) -> Pair:
-        pair = scenes.read(self.experiment, scene)
+        asked = self.experiment
+        how = (asked.size, asked.sensor, asked.convention, asked.register)
+        pair = scenes.read(scene, *how)
         if self.folder is None:
             return pair
         folder = self._scene_path(scene).parent
@@ -189,7 +193,7 @@ class Run:
         pair = self.load(self.experiment.scene, scale or self.scale)
         supervisor = self.supervisor if config.needs("supervisor") else None
         teacher = None
-        if config.needs("teacher"):  # the same one for all weights
+        if config.needs("teacher") and not config.start:  # the same one for all weights
             plain = {"weights": {"reduced": 1.0}, "guard": False, "tokens": False}
             teacher = self.network(config.changed(**plain), scale)
         shown = self.folder is not None

@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clippan_lite.data import Pair, geotiff, largest_valid, registration, synthetic
 from clippan_lite.runtime import files
-
-if TYPE_CHECKING:
-    from clippan_lite.experiments.experiment import Experiment
 
 SYNTHETIC = "synthetic:"  # a seed follows
 
@@ -66,26 +62,24 @@ def content_hash(paths: list[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def read(asked: Experiment, scene: str) -> Pair:
-    """The pair of GeoTIFFs of an experiment, a scene folder, or a synthetic scene.
+def read(scene: str, size: int, sensor: str, convention: str, register: bool) -> Pair:
+    """A scene folder, or a synthetic scene.
 
     Args:
-        asked: says how.
-        scene: ``"synthetic:SEED"``, or as in :func:`folder_of`. The experiment's own stands for its
-            pair of GeoTIFFs, if any.
+        scene: ``"synthetic:SEED"``, or as in :func:`folder_of`.
+        size: side of a synthetic scene, PAN pixels.
+        sensor: of a synthetic scene.
+        convention: of a synthetic scene.
+        register: shift PAN onto MS.
 
     Returns:
         The pair. Of a scene folder the largest part without nodata.
     """
-    if asked.pan and scene == asked.scene:
-        given = (asked.pan, asked.ms, asked.sensor)
-        return geotiff.read_pair(*given, convention=asked.convention, register=asked.register)
     if scene.startswith(SYNTHETIC):
-        settings = (asked.size, asked.sensor, asked.convention)
-        pair = synthetic.make_scene(seed_of(scene), *settings)
+        pair = synthetic.make_scene(seed_of(scene), size, sensor, convention)
     else:
-        folder, sensor = folder_of(scene), scene.partition("@")[2]
+        folder, its_sensor = folder_of(scene), scene.partition("@")[2]
         images = (folder / "pan.tif", folder / "ms.tif")
-        found = geotiff.read_pair(*images, sensor) if sensor else geotiff.read_scene(folder)
+        found = geotiff.read_pair(*images, its_sensor) if its_sensor else geotiff.read_scene(folder)
         pair = largest_valid(found)
-    return registration.correct(pair, registration.estimate(pair)) if asked.register else pair
+    return registration.correct(pair, registration.estimate(pair)) if register else pair

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
 
 from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.resample import (
@@ -13,33 +12,15 @@ from clippan_lite.physics.resample import (
     check_choice,
     check_image,
     check_mask,
-    upsample,
+    interpolate,
 )
 from clippan_lite.physics.windows import all_valid, any_valid, box_mean, fill
 
 if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
 
-REACH = 20  # PAN pixels that the MTF filter looks away
-FAR = 8  # MS pixels: interp23's weights further away do not matter
 WINDOW = 3  # MS pixels: side of the windows in which the residual is fitted to PAN
 FLAT = 0.03  # a window counts as flat when PAN deviates by a smaller share of its mean
-
-
-def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
-    """EXP with replicated borders, where :func:`upsample` wraps around the image.
-
-    Args:
-        ms: ``(C, h, w)`` or ``(B, C, h, w)``, any unit.
-        ratio: PAN pixels per MS pixel.
-        convention: ``"benchmark"`` or ``"geo"``.
-
-    Returns:
-        ``(..., C, h * ratio, w * ratio)``.
-    """
-    padded = F.pad(ms, (FAR,) * 4, mode="replicate")
-    edge = FAR * ratio
-    return upsample(padded, ratio, convention)[..., edge:-edge, edge:-edge]
 
 
 def back_project(

@@ -192,6 +192,25 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
     )
 
 
+FAR = 8  # MS pixels: interp23's weights further away do not matter
+
+
+def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """EXP with replicated borders, where `upsample` wraps around the image.
+
+    Args:
+        ms: ``(C, h, w)`` or ``(B, C, h, w)``, any unit.
+        ratio: PAN pixels per MS pixel.
+        convention: ``"benchmark"`` or ``"geo"``.
+
+    Returns:
+        ``(..., C, h * ratio, w * ratio)``.
+    """
+    padded = F.pad(ms, (FAR,) * 4, mode="replicate")
+    edge = FAR * ratio
+    return upsample(padded, ratio, convention)[..., edge:-edge, edge:-edge]
+
+
 def _cubic(t: np.ndarray) -> np.ndarray:
     """Keys' cubic kernel with a = -0.5."""
     t = np.abs(t)
