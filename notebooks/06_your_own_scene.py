@@ -37,7 +37,7 @@ ms = ""  # path of the MS GeoTIFF of the same place
 sensor = "WV2"  # sensor name: bands, ratio, bit depth and MTF (clippan-lite sensors lists them)
 convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (phase ratio/2) or "geo" (centre-true)
 register = False  # shift PAN onto MS by the estimated fraction before anything else
-backbone = "fusionnet"  # fusion network, a name of the table of backbones
+backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
 recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 seeds = "0,1,2"  # seeds of Stage II, with commas between
@@ -160,7 +160,7 @@ figures.show(
 
 # %% [markdown]
 # **What you see.** Both products have PAN's edges in MS's colours (the network leaves violet rims at bright roofs), and no line at 256 pixels, where the four windows meet. The network was trained
-# for a few seconds only (`recipe="course"`) and is softer than GSA; `recipe="best"` takes a minute and a half. **What it does not show:** which of the two is nearer to the truth.
+# for a few seconds only (`recipe="course"`) and is softer than GSA; `recipe="best"` begins with the network on board. **What it does not show:** which of the two is nearer to the truth.
 #
 # With a running kernel, the next cell lets you swipe between any two of the pictures.
 
