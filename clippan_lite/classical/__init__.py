@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 
 from clippan_lite.classical.common import Method, finish
-from clippan_lite.classical.consistent import MIDDLE, project, share_along_pan
+from clippan_lite.classical.consistent import middle_of, project, share_along_pan
 from clippan_lite.classical.detail import bdsd, bdsd_pc
 from clippan_lite.classical.multiresolution import (
     exp,
@@ -53,7 +53,6 @@ METHODS: dict[str, Method] = {
 
 __all__ = [
     "METHODS",
-    "MIDDLE",
     "bdsd",
     "bdsd_pc",
     "brovey",
@@ -64,6 +63,7 @@ __all__ = [
     "gs",
     "gsa",
     "hpf",
+    "middle_of",
     "mtf_glp",
     "mtf_glp_cbd",
     "mtf_glp_fs",

@@ -28,6 +28,11 @@ def project(fused: torch.Tensor, pair: Pair, rounds: int = 3, along: float = 0.0
     )
 
 
+def middle_of(side: int) -> slice:
+    """The middle of a side, MS pixels: where the share along PAN is chosen."""
+    return slice(max(side // 2 - MIDDLE // 2, 0), min(side // 2 + MIDDLE // 2, side))
+
+
 def share_along_pan(fused: torch.Tensor, pair: Pair, rounds: int) -> float:
     """The share of back-projection that should follow PAN: the one with the least D_s.
 
@@ -44,12 +49,9 @@ def share_along_pan(fused: torch.Tensor, pair: Pair, rounds: int) -> float:
     height, width = (side // pair.ratio for side in fused.shape[-2:])
     if height * width * pair.ratio**2 < LEAST_PIXELS:
         return 0.0
-    middle = [
-        slice(max(side // 2 - MIDDLE // 2, 0), min(side // 2 + MIDDLE // 2, side))
-        for side in (height, width)
-    ]
-    part = crop(pair, *middle)
-    fused = fused[:, *(slice(m.start * pair.ratio, m.stop * pair.ratio) for m in middle)]
+    rows, cols = middle_of(height), middle_of(width)
+    part = crop(pair, rows, cols)
+    fused = fused[:, *(slice(m.start * pair.ratio, m.stop * pair.ratio) for m in (rows, cols))]
     plain = project(fused, part, rounds)
     followed = project(fused, part, rounds, along=1.0)
 

@@ -155,9 +155,8 @@ def with_share(job: Job) -> Job:
     if job.network is None or not job.network.rounds:
         return job
     ratio, sides = job.grid.sensor.ratio, (job.grid.height, job.grid.width)
-    top, left = (max(side // ratio // 2 - classical.MIDDLE // 2, 0) * ratio for side in sides)
-    height, width = (min(side, classical.MIDDLE * ratio) for side in sides)
-    place = Window(left, top, width, height)
+    middle = [classical.middle_of(side // ratio) for side in sides]
+    place = Window.from_slices(*(slice(m.start * ratio, m.stop * ratio) for m in middle))
     pair, core = make_ready(job, *read(job, place, job.margin))
     if not pair.valid_pixels[core].any():
         return job
