@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clippan_lite.runtime.package import VERSION
 
 if TYPE_CHECKING:
-    from clippan_lite.adapter import Supervisor
-    from clippan_lite.config import AdaptConfig
-    from clippan_lite.data import Pair
+    from clippan_lite.config import AdaptConfig, TrainConfig
 
 SENSOR_HELP = "a name or a TOML file: clippan-lite sensors"
 
@@ -157,6 +154,12 @@ def _fuse_options(fuse: ArgumentParser) -> None:
         metavar="NAME",
         help="a classical method, such as gsa (default: the best way without training)",
     )
+    how.add_argument(
+        "--adapt",
+        action="store_true",
+        help="train the network on board on the scene first (recipe best); kept in OUT.adapted",
+    )
+    _text(fuse, "--dtype", "NAME", "data type of OUT, such as float32 (default: that of MS)")
     _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 3 are good")
     _number(fuse, "--window", 2048, "PAN pixels worked on at once")
     _worker_options(fuse)
@@ -212,91 +215,54 @@ def _chain(arguments: Namespace) -> int:
 
 
 def _train(arguments: Namespace) -> int:
-    from clippan_lite import checkpoints, training
     from clippan_lite.config import ADAPT_RECIPES, adapt_recipe, recipe
-    from clippan_lite.data import geotiff
-    from clippan_lite.runtime import devices
 
     wanted = {name: getattr(arguments, name) for name in ("backbone", "steps", "start")}
     changes = {name: value for name, value in wanted.items() if value is not None}
     if changes.get("steps", 1) < 1:
         raise ValueError(f"--steps must be at least 1, found {changes['steps']}")
     config = recipe(arguments.recipe, seed=arguments.seed, **changes)
-    device, out = devices.pick(arguments.device), Path(arguments.out)
-    if next(path for path in (out, *out.resolve().parents) if path.exists()).is_file():
-        raise ValueError(f"{out} is a file, or lies in one: give a folder")
-    pairs = geotiff.read_parts(
-        arguments.pan,
-        arguments.ms,
-        arguments.sensor,
-        convention=arguments.convention,
-        register=arguments.register,
-    )
-    path, state = out / "network.safetensors", out / "state.safetensors"
-    made_from = {"config": asdict(config), "sensor": pairs[0].sensor.name}
-    made_from |= {
-        "images": checkpoints.fingerprint(image for p in pairs for image in (p.ms, p.pan))
-    }
-    if checkpoints.was_made_from(path, made_from):
-        print(f"trained before, with the same settings: {path}")
-        return 0
     adapt = adapt_recipe(arguments.recipe if arguments.recipe in ADAPT_RECIPES else "ours")
-    supervisor = _supervisor(pairs, adapt, out, device) if config.needs("supervisor") else None
-    network, history = training.train(
-        pairs, config, supervisor, device=device, checkpoint=state, every=25
-    )
-    checkpoints.write_history(out / "history.csv", history)
-    checkpoints.save_network(path, network, config, made_from)
-    print(f"trained: {path}")
-    print(f"clippan-lite fuse ... --checkpoint {out} applies it")
+    _trained(arguments, arguments.out, config, adapt)
+    print(f"clippan-lite fuse ... --checkpoint {arguments.out} applies it")
     return 0
 
 
-def _supervisor(pairs: list[Pair], config: AdaptConfig, out: Path, device: str) -> Supervisor:
-    """The adapted CLIP of a training, kept so that an interrupted one goes on with the same.
+def _trained(
+    arguments: Namespace, out: str, config: TrainConfig, adapt: AdaptConfig | None = None
+) -> Path:
+    """Train on the command's pair, and keep the network in a folder."""
+    from clippan_lite.experiments.kept_training import train_on_files
+    from clippan_lite.runtime import devices
 
-    On a GPU, adapting again would not give the same.
-    """
-    from clippan_lite import adaptation, checkpoints, clip
-    from clippan_lite.config import digest
-    from clippan_lite.runtime import files
-
-    model = clip.load_clip(device=device)
-    images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
-    key = digest(images, asdict(config))
-
-    def make() -> Supervisor:
-        return adaptation.adapt(pairs[0], model, config=config, device=device)[0]
-
-    def save(path: Path, supervisor: Supervisor) -> None:
-        checkpoints.save_supervisor(path, supervisor, config, pairs[0].sensor.name)
-
-    def load(path: Path) -> Supervisor:
-        return checkpoints.load_supervisor(path, model)
-
-    return files.load_or_make(
-        out / f"supervisor-{key}.safetensors", "supervisor", load, make, save
-    ).to(device)
+    pair = (arguments.pan, arguments.ms, arguments.sensor)
+    how = (arguments.convention, arguments.register, devices.pick(arguments.device))
+    return train_on_files(*pair, out, config, adapt, *how)
 
 
 def _fuse(arguments: Namespace) -> int:
     from clippan_lite import checkpoints
+    from clippan_lite.config import recipe
     from clippan_lite.large_scenes import fusing
     from clippan_lite.runtime import devices
 
-    network, device = None, "cpu"
-    tags: dict[str, object] = {}
+    scene = (arguments.pan, arguments.ms, arguments.out, arguments.sensor)
+    checked = ("convention", "window", "method", "rounds", "dtype")
+    options = {
+        name: getattr(arguments, name) for name in (*checked, "register", "workers", "scheduler")
+    }
+    network, device, tags = None, "cpu", {}
+    path = None
     if arguments.checkpoint:
         path = checkpoints.find_network(arguments.checkpoint)
         print(f"network: {path}")
-        network, tags["CHECKPOINT"] = checkpoints.load_network(path), path.name
+    elif arguments.adapt:
+        fusing.check_scene(*scene, **{name: options[name] for name in checked})  # training is slow
+        path = _trained(arguments, f"{arguments.out}.adapted", recipe("best"))
+    if path:
+        network, tags = checkpoints.load_network(path), {"CHECKPOINT": path.name}
         device = devices.pick(arguments.device)
-    names = ("convention", "register", "window", "workers", "scheduler", "method", "rounds")
-    options = {name: getattr(arguments, name) for name in names}
-    paths = (arguments.pan, arguments.ms, arguments.out)
-    fusing.fuse_scene(
-        *paths, arguments.sensor, network=network, device=device, tags=tags, **options
-    )
+    fusing.fuse_scene(*scene, network=network, device=device, tags=tags, **options)
     print(f"fused: {arguments.out}")
     return 0
 

@@ -209,6 +209,36 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     )
 
 
+def test_fuse_adapts_to_the_scene_and_goes_on_after_a_stop(capsys, files, tmp_path, monkeypatch):
+    from clippan_lite import config
+
+    short = config.recipe("best", steps=3, patch=64)
+    monkeypatch.setitem(config.RECIPES, "best", short)
+    out, instant = tmp_path / "fused.tif", tmp_path / "instant.tif"
+    fuse = ["fuse", *files, str(out), "--sensor", "WV2", "--device", "cpu"]
+    code, error = refused(capsys, *fuse, "--adapt", "--window", "8")
+    assert code == 2 and "expected a window of 64" in error and not list(tmp_path.iterdir())
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:  # after the training, before the result
+        patched.setattr("clippan_lite.large_scenes.windows.fuse", killed)
+        assert cli.main([*fuse, "--adapt"]) == 130
+    assert not out.exists() and (tmp_path / "fused.tif.adapted" / "network.safetensors").is_file()
+    capsys.readouterr()
+    assert cli.main([*fuse, "--adapt", "--dtype", "float32"]) == 0
+    assert "trained before, with the same settings" in capsys.readouterr().out
+    fuse[3] = str(instant)
+    assert cli.main(fuse) == 0
+    assert "the network on board, which mends BDSD-PC" in capsys.readouterr().out
+    import rasterio
+
+    with rasterio.open(out) as adapted, rasterio.open(instant) as plain:
+        assert (adapted.dtypes[0], plain.dtypes[0]) == ("float32", "uint16")
+        assert 0.5 < abs(adapted.read() - plain.read().astype("float32")).max() < 1000
+
+
 def test_the_papers_recipe_adapts_clip_as_the_paper_does(files, tmp_path, monkeypatch):
     from clippan_lite import adaptation
     from clippan_lite.config import adapt_recipe

@@ -198,7 +198,7 @@ def test_workers_give_the_same(scene, network, tmp_path):
 
 def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
     grid = grids.inspect(scene / "pan.tif", scene / "ms.tif", pair.sensor)
-    job = windows.Job(grid, scene, network, (), "cpu", 192, 64, None)
+    job = windows.Job(grid, scene, network, (), "cpu", 192, 64, None, "uint16")
     first, *others = (survey.survey_window(job, place) for place in job.places)
     found = sum(others, first)
     for share in (0.5, 0.999, 0.9):
@@ -219,6 +219,7 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
         ({"method": "GSA", "workers": 0}, "1 worker or more"),
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
         ({"method": ""}, "unknown method '': expected one of EXP, Brovey"),
+        ({"dtype": "half"}, "dtype: expected one of uint8, .*, found 'half'"),
         ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
         (
             {"method": "GSA", "convention": "half"},
@@ -368,3 +369,11 @@ def test_float_data_keeps_its_type(pair, tmp_path):
     assert profile["dtype"] == "float32"
     assert apart(parts, classical.fuse("GSA", pair)) <= 0.5
     assert parts.min() >= 0 and not parts.eq(parts.round()).all()
+
+
+def test_float32_keeps_the_fractions_that_rounding_costs(pair, scene, tmp_path):
+    options = {"method": "GSA", "rounds": 3, "window": 320}
+    exact, profile, *_ = fused(scene, tmp_path / "f.tif", dtype="float32", **options)
+    whole, rounded_profile, *_ = fused(scene, tmp_path / "r.tif", **options)
+    assert (profile["dtype"], rounded_profile["dtype"]) == ("float32", "uint16")
+    assert torch.equal(exact.round(), whole) and not torch.equal(exact, whole)

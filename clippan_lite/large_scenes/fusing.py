@@ -39,6 +39,7 @@ def fuse_scene(
     workers: int = 1,
     scheduler: str | None = None,
     rounds: int = 0,
+    dtype: str | None = None,
     device: str = "cpu",
     progress: bool = True,
     tags: dict[str, object] | None = None,
@@ -63,6 +64,8 @@ def fuse_scene(
         workers: processes; above 1 they are a local cluster of dask.distributed.
         scheduler: address of a running dask scheduler, whose workers see the same files.
         rounds: of back-projection after a classical method.
+        dtype: data type of the GeoTIFF, such as ``"float32"``, which keeps fractions of a DN. None
+            takes MS's.
         device: ``"cpu"`` or a CUDA device.
         progress: show progress in MPix/s of PAN.
         tags: further tags of the GeoTIFF.
@@ -79,8 +82,8 @@ def fuse_scene(
         OSError: a window or the result could not be written, or the scheduler does not answer.
     """
     out = Path(out).resolve()  # workers may run in another folder
-    grid = grids.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
-    _check(grid, out, network, method, window, rounds)
+    grid = check_scene(pan, ms, out, sensor, network, method, convention, window, rounds, dtype)
+    dtype = dtype or grid.dtype
     ratio = grid.sensor.ratio
     if network is None and method is None:
         network = best_network(len(grid.sensor.bands), ratio, grid.convention)
@@ -109,7 +112,9 @@ def fuse_scene(
     unit = math.lcm(GRID, step)
     side, margin = (math.ceil(length / unit) * unit for length in (window, reach))
     folder = out.with_name(out.name + ".parts")
-    job = windows.Job(grid, folder, network, methods, device, side, margin, shift, rounds=rounds)
+    job = windows.Job(
+        grid, folder, network, methods, device, side, margin, shift, dtype, rounds=rounds
+    )
     with processes(workers, scheduler) as run:
         job = windows.with_share(survey.complete(job, run, progress))
         job = replace(job, key=mosaic.key(job))
@@ -132,15 +137,25 @@ def fuse_scene(
     return out
 
 
-def _check(
-    grid: grids.Grid,
-    out: Path,
-    network: backbones.Fusion | None,
-    method: str | None,
-    window: int,
-    rounds: int,
-) -> None:
-    """Refuse what cannot be, before any pixel is read (ValueError)."""
+def check_scene(
+    pan: str | os.PathLike[str],
+    ms: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    sensor: str,
+    network: backbones.Fusion | None = None,
+    method: str | None = None,
+    convention: str = "benchmark",
+    window: int = 2048,
+    rounds: int = 0,
+    dtype: str | None = None,
+) -> grids.Grid:
+    """Refuse what cannot be, before any pixel is read; arguments and Raises as `fuse_scene`.
+
+    Returns:
+        What the files' headers say.
+    """
+    grid = grids.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
+    out = Path(out).resolve()
     if network is not None and method is not None:
         raise ValueError("expected a network or a method, found both: give one of the two")
     if rounds < 0 or (rounds and method is None):
@@ -157,12 +172,14 @@ def _check(
         )
     if window < GRID:
         raise ValueError(f"expected a window of {GRID} PAN pixels or more, found {window}")
-    if grid.dtype not in mosaic.GDAL_TYPES:
-        raise ValueError(
-            f"MS holds {grid.dtype}, expected one of {', '.join(mosaic.GDAL_TYPES)}: convert it"
-        )
+    known = ", ".join(mosaic.GDAL_TYPES)
+    if dtype is not None and dtype not in mosaic.GDAL_TYPES:
+        raise ValueError(f"dtype: expected one of {known}, found {dtype!r}")
+    if dtype is None and grid.dtype not in mosaic.GDAL_TYPES:
+        raise ValueError(f"MS holds {grid.dtype}, expected one of {known}: convert it")
     if out in (grid.pan_path, grid.ms_path):
         raise ValueError(f"{out} is one of the files to be fused: choose another name")
+    return grid
 
 
 def _shift(grid: grids.Grid, register: bool) -> registration.Shift | None:

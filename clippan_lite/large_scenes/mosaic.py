@@ -51,7 +51,8 @@ def key(job: Job) -> str:
         weights = fingerprint(job.network.state_dict().values())
         network = (type(job.network).__name__, plain, weights)
     projection = (job.rounds, job.along)
-    settings = (job.methods, network, job.side, repr(job.shift), job.scale, job.nodata, projection)
+    result = (job.scale, job.nodata, job.dtype, projection)
+    settings = (job.methods, network, job.side, repr(job.shift), result)
     return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, VERSION)
 
 
@@ -100,7 +101,7 @@ def join(job: Job, out: Path, tags: dict[str, object]) -> None:
     options = {
         "COMPRESS": "DEFLATE",
         "LEVEL": "1",
-        "PREDICTOR": "STANDARD" if np.dtype(grid.dtype).kind in "iu" else "FLOATING_POINT",
+        "PREDICTOR": "STANDARD" if np.dtype(job.dtype).kind in "iu" else "FLOATING_POINT",
         "BIGTIFF": "IF_SAFER",
         "NUM_THREADS": "ALL_CPUS",
     }
@@ -135,7 +136,7 @@ def join(job: Job, out: Path, tags: dict[str, object]) -> None:
 
 def _vrt(job: Job) -> str:
     """GDAL's virtual raster of all windows, pixels only."""
-    kind, bands = GDAL_TYPES[job.grid.dtype], ""
+    kind, bands = GDAL_TYPES[job.dtype], ""
     for band in range(1, len(job.grid.sensor.bands) + 1):
         sources = [
             SOURCE.format(file=job.part(place).name, band=band, place=place) for place in job.places

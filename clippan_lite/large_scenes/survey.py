@@ -67,7 +67,7 @@ def complete(job: Job, run: Run, progress: bool) -> Job:
     return replace(
         job,
         scale=found.percentile(0.999) * bin_width(job) or 1.0,
-        nodata=geotiff.fill_value(grid.georef["nodata"], grid.dtype, holes),
+        nodata=geotiff.fill_value(grid.georef["nodata"], job.dtype, holes),
         moments=tuple(sums.moments() for sums in found.sums),
     )
 

@@ -44,6 +44,7 @@ class Job:
     side: int  # of a window, PAN pixels
     margin: int  # around a window, PAN pixels
     shift: registration.Shift | None  # by which PAN is moved
+    dtype: str  # of the result
     scale: float = 1.0  # DN that the network sees as 1
     nodata: float | None = None
     key: str = ""  # hash of all that decides the windows
@@ -189,4 +190,4 @@ def fuse_window(job: Job, place: Window) -> None:
             f"the window at row {place.row_off}, column {place.col_off} has NaN or infinite "
             "pixels: nothing is written, check the network"
         )
-    geotiff.write_image(job.part(place), fused, job.grid.dtype, job.nodata, valid, compress=False)
+    geotiff.write_image(job.part(place), fused, job.dtype, job.nodata, valid, compress=False)

@@ -1,0 +1,95 @@
+"""Training on a pair of files: kept in a folder, resumed, and not done twice."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from clippan_lite import adaptation, checkpoints, training
+from clippan_lite.adapter import Supervisor
+from clippan_lite.clip import load_clip
+from clippan_lite.config import AdaptConfig, TrainConfig, digest
+from clippan_lite.data import Pair, geotiff
+from clippan_lite.runtime import files
+
+
+def train_on_files(
+    pan: str | Path,
+    ms: str | Path,
+    sensor: str,
+    out: str | Path,
+    config: TrainConfig,
+    adapt: AdaptConfig | None = None,
+    convention: str = "benchmark",
+    register: bool = False,
+    device: str = "cpu",
+) -> Path:
+    """Train a fusion network on a pair of GeoTIFFs, without truth, and keep it in a folder.
+
+    A stopped training goes on from its last state. A finished one with the same settings, on the
+    same pixels, is found and not repeated. A scene of more than 3072 PAN pixels each way is
+    represented by parts of it.
+
+    Args:
+        pan: panchromatic GeoTIFF, DN.
+        ms: multispectral GeoTIFF, DN.
+        sensor: name in the sensor table, or a sensor file.
+        out: folder for the network, its history, and the state of an unfinished training.
+        config: settings of Stage II.
+        adapt: settings of Stage I, for terms that need the adapted CLIP; None takes our own.
+        convention: ``"benchmark"`` or ``"geo"``.
+        register: shift PAN onto MS first.
+        device: ``"cpu"`` or a CUDA device.
+
+    Returns:
+        The network's file, ``out/network.safetensors``.
+
+    Raises:
+        ValueError: files that do not fit together, a folder that cannot be, settings that cannot
+            be, or a folder that holds another network.
+        FileNotFoundError: a file is missing.
+        KeyboardInterrupt: stopped, after the state was kept.
+    """
+    folder = Path(out)
+    if next(path for path in (folder, *folder.resolve().parents) if path.exists()).is_file():
+        raise ValueError(f"{folder} is a file, or lies in one: give a folder")
+    pairs = geotiff.read_parts(pan, ms, sensor, convention=convention, register=register)
+    path, state = folder / "network.safetensors", folder / "state.safetensors"
+    images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
+    made_from = {"config": asdict(config), "sensor": pairs[0].sensor.name, "images": images}
+    if checkpoints.was_made_from(path, made_from):
+        print(f"trained before, with the same settings: {path}")
+        return path
+    supervisor = None
+    if config.needs("supervisor"):
+        supervisor = _kept_supervisor(pairs, adapt or AdaptConfig(), folder, device)
+    network, history = training.train(
+        pairs, config, supervisor, device=device, checkpoint=state, every=25
+    )
+    checkpoints.write_history(folder / "history.csv", history)
+    checkpoints.save_network(path, network, config, made_from)
+    print(f"trained: {path}")
+    return path
+
+
+def _kept_supervisor(
+    pairs: list[Pair], config: AdaptConfig, folder: Path, device: str
+) -> Supervisor:
+    """The adapted CLIP of a training, kept so that an interrupted one goes on with the same.
+
+    On a GPU, adapting again would not give the same.
+    """
+    model = load_clip(device=device)
+    images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
+    path = folder / f"supervisor-{digest(images, asdict(config))}.safetensors"
+
+    def make() -> Supervisor:
+        return adaptation.adapt(pairs[0], model, config=config, device=device)[0]
+
+    def save(path: Path, supervisor: Supervisor) -> None:
+        checkpoints.save_supervisor(path, supervisor, config, pairs[0].sensor.name)
+
+    def load(path: Path) -> Supervisor:
+        return checkpoints.load_supervisor(path, model)
+
+    return files.load_or_make(path, "supervisor", load, make, save).to(device)
