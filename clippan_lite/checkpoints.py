@@ -180,7 +180,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
     elif config.options or not path.is_file():
         raise ValueError(
             f"no bundled weights of {config.backbone} with options {config.options}: take bandwise "
-            "without options, or start=''"
+            "without options, a recipe that starts untrained (scratch, quick), or start=''"
         )
     weights, other, shape = _load_network(path)
     same_shape = network.takes_any or shape[:2] == (bands, ratio)

@@ -135,9 +135,8 @@ def _pair_options(command: ArgumentParser, out: str) -> None:
 
 
 def _train_options(train: ArgumentParser) -> None:
-    train.add_argument(
-        "--recipe", default="best", metavar="NAME", help="course, quick, paper or best (best)"
-    )
+    known = "course, scratch, quick, paper or best (best)"
+    train.add_argument("--recipe", default="best", metavar="NAME", help=known)
     _text(train, "--backbone", "NAME", "fusion network (default: the recipe's)")
     _number(train, "--steps", None, "optimiser steps (default: the recipe's)")
     _number(train, "--seed", 0, "seed of weights and patches")
@@ -160,7 +159,7 @@ def _fuse_options(fuse: ArgumentParser) -> None:
         help="train the network on board on the scene first (recipe best); kept in OUT.adapted",
     )
     _text(fuse, "--dtype", "NAME", "data type of OUT, such as float32 (default: that of MS)")
-    _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 3 are good")
+    _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 1 or 2 are safe")
     _number(fuse, "--window", 2048, "PAN pixels worked on at once")
     _worker_options(fuse)
 
@@ -251,8 +250,8 @@ def _fuse(arguments: Namespace) -> int:
     options = {
         name: getattr(arguments, name) for name in (*checked, "register", "workers", "scheduler")
     }
-    network, device, tags = None, "cpu", {}
-    path = None
+    network, device, path = None, "cpu", None
+    tags: dict[str, object] = {}
     if arguments.checkpoint:
         path = checkpoints.find_network(arguments.checkpoint)
         print(f"network: {path}")

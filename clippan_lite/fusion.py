@@ -10,7 +10,7 @@ from clippan_lite.data import Pair, without_holes
 from clippan_lite.physics.windows import fill
 
 TRAINED_RATIOS = (2, 4)  # of the network on board
-INSTEAD = "BDSD-PC"  # for other ratios
+INSTEAD, INSTEAD_ROUNDS = "BDSD-PC", 2  # for other ratios
 
 
 @torch.no_grad()
@@ -50,7 +50,9 @@ def fuse(
     """
     network = network or best_network(pair.bands, pair.ratio, pair.convention)
     if network is None:
-        return classical.fuse(INSTEAD, pair, rounds=3)[:, *(area or (slice(None),) * 2)]
+        return classical.fuse(INSTEAD, pair, rounds=INSTEAD_ROUNDS)[
+            :, *(area or (slice(None),) * 2)
+        ]
     check_network(network, pair.name, pair.bands, pair.ratio, pair.convention)
     whole = tuple(slice(0, side) for side in pair.pan.shape[-2:])
     rows, cols = area or whole

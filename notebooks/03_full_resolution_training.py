@@ -41,11 +41,11 @@ clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-qu
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
-adapt_steps = -1  # Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted; -1: the recipe's
+adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
+recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
 qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
@@ -56,6 +56,7 @@ device = "auto"  # "auto", "cpu" or "cuda"
 
 from clippan_lite import batches, experiments, fusion, losses, training
 from clippan_lite.config import TrainConfig
+from clippan_lite.config import recipe as recipe_of
 from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.course.listing import listing
 from clippan_lite.data import geotiff
@@ -79,17 +80,17 @@ supervisor = run.supervisor
 # * `spec` (`losses.spectral`): the output, blurred by the MTF and decimated, must be MS again: mean squared error (MSE) + 1 - SSIM of the two;
 # * `spat` (`losses.spatial`): $\phi$(output), a learned 1x1 mix of the bands, must be PAN: MSE + 1 - SSIM;
 # * `qnr` (`losses.quality`): $1 - (1 - D_\lambda)(1 - D_s)$, the metric itself; notebook 04 explains it;
-# * `ship` (`losses.pseudo`): L1 to the output of a teacher trained at reduced resolution (not used on this page);
+# * `ship` (`losses.pseudo`): L1 to the result of a teacher. The paper's teacher is trained one scale down. Ours is the network that the training begins with;
 # * `direction` (`losses.direction_in_crops`): $L_d = 1 - \frac12(\cos(F_{out} - F_{MS}, T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN}, T_{wald} -
 #   T_{PAN}))$.
 #
 # The paper weighs all by 1. Here `qnr` and `direction` get .03: the norms printed below the next figure show how much harder they pull at the
-# image than `spec`, the only term that guards the colours. `spat` keeps its 1, although it pulls hardest at first: it comes to rest as soon as PAN's edges are there.
+# image than `spec`, which guards the colours. `spat` keeps its 1, although it pulls hardest at first: it comes to rest as soon as PAN's edges are there.
 #
 # ## Does the sentence reach the network?
 #
 # In the authors' published code it does not: the image encoder runs without gradients, and $L_d$ is a constant to the
-# network. A network's last layer starts at zero here, so that untrained it returns EXP; gradients would stop at that layer, so what follows looks at the image: the gradient of each term at EXP.
+# network. An untrained network's last layer starts at zero here, and gradients would stop at it. So what follows looks at the image: the gradient of each term at EXP.
 
 # %% tags=["nbval-check-output"]
 one_patch = TrainConfig(batch=1, stride=1, crops_in_turn=1, seed=2)
@@ -152,12 +153,15 @@ listing(training.train, first="for step in steps:", last="state.remove")
 # | `steps.finish` | the progress bar, your callbacks, and Ctrl-C |
 # | `state.finish` | the state is kept now and then, so that a stopped training goes on |
 #
-# A term is a function of the fused image and the batch, and `losses.TERMS` names them all. Now the same loop runs once without and once with $L_d$, for each seed. The paper's tables lack such a control for $L_d$
-# beside $L_{ship}$; ours has the same seed on both sides, so the difference can be paired.
+# A term is a function of the fused image and the batch, and `losses.TERMS` names them all.
+#
+# ### From nothing
+#
+# First the loop begins with a network that knows nothing (recipe `scratch`, the backbone `fusionnet`), once without and once with $L_d$. Its last layer starts at zero, so at first it
+# returns EXP.
 
 # %%
-networks, histories, stages = {}, {}, {}
-first = run.seeds[0]
+histories, stages, first = {}, {}, run.seeds[0]
 
 
 def look(step, network, *_):
@@ -166,29 +170,27 @@ def look(step, network, *_):
         stages[f"step {step + 1}"] = fusion.fuse(pair, network)
 
 
+from_nothing = {}
 for with_l_d in (False, True):
-    for number in run.seeds:
-        callbacks = [look] if with_l_d and number == first else []
-        network, history = run.train(run.config(with_l_d, number), callbacks=callbacks)
-        networks[with_l_d, number] = network
-        histories[f"{'with' if with_l_d else 'without'} L_d, seed {number}"] = history
+    name = f"{'with' if with_l_d else 'without'} L_d"
+    config, callbacks = run.from_nothing(with_l_d, first), [look] if with_l_d else []
+    network, histories[name] = run.train(config, callbacks=callbacks)
+    from_nothing[with_l_d] = fusion.fuse(pair, network)
 
 # %% tags=["nbval-check-output"]
 print("loss fell:", all(h[-1]["loss"] < h[0]["loss"] for h in histories.values()))
-print("networks trained:", len(networks))
 
 # %%
-shown = {name: h for name, h in histories.items() if name.endswith(f"seed {first}")}
-figure = plotting.curves(shown, ["spec", "spat", "qnr", "direction"])
+figure = plotting.curves(histories, ["spec", "spat", "qnr", "direction"])
 figures.show(
     figure,
     run.folder,
     "03_losses",
-    "Stage II's unweighted terms with and without L_d, first seed, running mean of 5 steps.",
+    "Stage II's unweighted terms from nothing, with and without L_d, first seed, running mean of 5 steps.",
 )
 last = {
     name: {term: sum(r[term] for r in h[-10:]) / len(h[-10:]) for term in h[-1] if term != "step"}
-    for name, h in shown.items()
+    for name, h in histories.items()
 }
 for name, row in last.items():
     print(name, {term: round(value, 4) for term, value in row.items()})
@@ -200,6 +202,22 @@ for name, row in last.items():
 # ends higher with $L_d$ (.12 against .10 without it, mean of the last ten steps): the two pull against each other. **What it does not
 # show:** that the image got better for it; that is the next notebook's question.
 #
+# ### From the network on board
+#
+# A network that was trained where the truth is known is on board: `bandwise`, the default backbone of this page's recipe. It mends the mean of three classical results, and its last layer is *back-projection*: what
+# the image lacks in MS's eyes, `MS - degrade(image)`, is interpolated and added, twice. So it agrees with MS whatever it does, and `spec` has little left to ask. The same loop now trains it on the scene,
+# without and with $L_d$, for each seed. The paper's tables lack such a control for $L_d$ beside $L_{ship}$. Ours has the same seed on both sides, so the difference can be paired.
+
+# %%
+networks = {}
+for with_l_d in (False, True):
+    for number in run.seeds:
+        networks[with_l_d, number], _ = run.train(run.config(with_l_d, number))
+
+# %% tags=["nbval-check-output"]
+print("networks trained:", len(networks))
+
+# %% [markdown]
 # With a running kernel, *start* trains once more before your eyes: the terms, and PAN, EXP and the network's result side by side. *stop*, then
 # *start*, goes on where it was, to the very same weights.
 
@@ -211,14 +229,12 @@ widgets.dashboard(pair, run.config(False, first), folder=run.folder / "dashboard
 #
 # $L_d = 1 - \frac{1}{2}\left(\cos(F_{out} - F_{MS},\ T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN},\ T_{wald} - T_{PAN})\right)$ (`losses.direction_of_features`): the
 # displacement from MS and from PAN to the fused image shall point where the sentences' difference points. Here are these
-# vectors at a few steps, for crops that the supervisor was not adapted on.
+# vectors at a few steps from nothing, for crops that the supervisor was not adapted on.
 
 # %%
-final = len(histories[f"with L_d, seed {first}"])
 for with_l_d in (True, False):
-    stages[f"step {final}" + ("" if with_l_d else ", no L_d")] = fusion.fuse(
-        pair, networks[with_l_d, first]
-    )
+    name = f"step {config.steps}" + ("" if with_l_d else ", no L_d")
+    stages[name] = from_nothing[with_l_d]
 moved = probes.displacements(supervisor, pair, stages)
 print({title: round(one["cosine"], 2) for title, one in moved.items()})
 figures.show(
@@ -235,16 +251,20 @@ figures.show(
 # of 128; the cosines are those of all.
 #
 # ## The product
+#
+# The best image that this package makes of a pair comes from recipe `best`: the network on board, trained on the scene with MS as the truth one scale down (`reduced`), held by `ship`, with some `qnr` and
+# without CLIP. `clippan-lite fuse --adapt` does the same.
 
 # %%
-fused = fusion.fuse(pair, networks[True, first])
-without = fusion.fuse(pair, networks[False, first])
-geotiff.write_fused(run.folder / "fused.tif", fused, pair)
+product = fusion.fuse(pair, run.network(recipe_of("best", seed=first)))
+geotiff.write_fused(run.folder / "fused.tif", product, pair)
 bounds = imagery.limits(pair.ms, rgb)
 pictures = {
     "EXP": imagery.picture(degrade.upsample(pair.ms, pair.ratio, pair.convention), rgb, bounds),
-    "network without L_d": imagery.picture(without, rgb, bounds),
-    "network with L_d": imagery.picture(fused, rgb, bounds),
+    f"{config.steps} steps from nothing": imagery.picture(from_nothing[True], rgb, bounds),
+    "network without L_d": imagery.picture(fusion.fuse(pair, networks[False, first]), rgb, bounds),
+    "network with L_d": imagery.picture(fusion.fuse(pair, networks[True, first]), rgb, bounds),
+    "recipe best": imagery.picture(product, rgb, bounds),
 }
 if pair.truth is not None:
     pictures["truth"] = imagery.picture(pair.truth, rgb, bounds)
@@ -253,12 +273,14 @@ figures.show(
     imagery.panels(pictures, zoom=window),
     run.folder,
     "03_fused",
-    "EXP and the fused images, without and with L_d, same stretch; below, the marked window.",
+    "EXP and the fused images, same stretch; below, the marked window.",
     photo=True,
 )
 
 # %% tags=["nbval-check-output"]
-print("fused:", tuple(fused.shape), "| as large as PAN:", fused.shape[-2:] == pair.pan.shape[-2:])
+print(
+    "fused:", tuple(product.shape), "| as large as PAN:", product.shape[-2:] == pair.pan.shape[-2:]
+)
 print("GeoTIFF written:", (run.folder / "fused.tif").is_file())
 
 # %% [markdown]

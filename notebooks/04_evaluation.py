@@ -43,11 +43,11 @@ clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-qu
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
-adapt_steps = -1  # Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted; -1: the recipe's
+adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
+recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
 qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
@@ -60,6 +60,7 @@ import torch
 from IPython.display import Markdown, display
 
 from clippan_lite import classical, data, experiments, fusion, metrics
+from clippan_lite.config import recipe as recipe_of
 from clippan_lite.course import figures, imagery, plotting, widgets
 from clippan_lite.data import synthetic
 from clippan_lite.experiments import scenes, statistics
@@ -74,6 +75,19 @@ clip_model = run.clip
 supervisor = run.supervisor
 LABELS = {False: "network without L_d", True: "network with L_d"}
 
+
+def without_training(scene):
+    """Results that need no training: classical ones, one of them back-projected, and the network on board."""
+    images = {name: classical.fuse(name, scene) for name in ("EXP", "GSA", "BDSD")}
+    images["BDSD-PC + 3 rounds"] = classical.fuse("BDSD-PC", scene, rounds=3)
+    return images | {"network on board": fusion.fuse(scene)}
+
+
+def best_of(scale):
+    """Recipe best, the chain's product: trained on the scene at a scale."""
+    return run.network(recipe_of("best", seed=run.seeds[0]), scale)
+
+
 # %% [markdown]
 # ## At full resolution
 #
@@ -84,7 +98,7 @@ LABELS = {False: "network without L_d", True: "network with L_d"}
 # correlation of edges; *SSIM*, structural similarity (1 is best). QNR and HQNR are best at 1, the distortions $D$ at 0.
 
 # %%
-fused = {name: classical.fuse(name, pair) for name in ("EXP", "GSA", "BDSD")}
+fused = without_training(pair) | {"recipe best": fusion.fuse(pair, best_of("full"))}
 full = {name: evaluation.at_full_resolution(image, pair) for name, image in fused.items()}
 by_seed = {"full": {}, "reduced": {}, "truth": {}}
 for with_l_d, label in LABELS.items():
@@ -98,7 +112,10 @@ for with_l_d, label in LABELS.items():
 spread = {"full": {}, "reduced": {}, "truth": {}}
 for label, tables in by_seed["full"].items():
     full[label], spread["full"][label] = statistics.over_seeds(tables)
-display(Markdown(statistics.compared(full, evaluation.FULL, spread["full"])))
+of_truth = {}
+if pair.truth is not None:
+    of_truth = {"the truth itself": evaluation.at_full_resolution(pair.truth, pair)}
+display(Markdown(statistics.compared(full | of_truth, evaluation.FULL, spread["full"])))
 print("EXP's D_lambda is zero by construction:", full["EXP"]["D_lambda"] < 2e-3)
 
 # %% [markdown]
@@ -187,7 +204,7 @@ widgets.playground(judge, judge.truth)
 # train.
 
 # %%
-reduced_images = {name: classical.fuse(name, low) for name in ("EXP", "GSA", "BDSD")}
+reduced_images = without_training(low) | {"recipe best": fusion.fuse(low, best_of("reduced"))}
 by_wald = {name: evaluation.against_truth(image, low) for name, image in reduced_images.items()}
 for with_l_d, label in LABELS.items():
     images = [fusion.fuse(low, run.network(run.config(with_l_d, s), "reduced")) for s in run.seeds]
@@ -216,7 +233,7 @@ def error_maps(images, reference):
 
 
 figures.show(
-    imagery.panels(error_maps(reduced_images, low.truth), columns=5, side=1.5),
+    imagery.panels(error_maps(reduced_images, low.truth), columns=4, side=1.9),
     run.folder,
     "04_errors",
     "Mean absolute error over the bands by Wald's protocol, one scale for all: black is 0, white is large.",
@@ -240,13 +257,15 @@ if pair.truth is None:
     print("a real pair: the truth at full resolution is unknown")
 else:
     by_truth = {
-        name: evaluation.against_truth(fused[name], pair) for name in ("EXP", "GSA", "BDSD")
+        name: evaluation.against_truth(image, pair)
+        for name, image in fused.items()
+        if name not in LABELS.values()
     }
     for label, tables in by_seed["truth"].items():
         by_truth[label], spread["truth"][label] = statistics.over_seeds(tables)
     display(Markdown(statistics.compared(by_truth, evaluation.REDUCED, spread["truth"])))
     figures.show(
-        imagery.panels(error_maps(fused, pair.truth), columns=5, side=1.5),
+        imagery.panels(error_maps(fused, pair.truth), columns=4, side=1.9),
         run.folder,
         "04_true_errors",
         "Mean absolute error over the bands against the true HRMS, one scale for all: black is 0, white is large.",
@@ -278,7 +297,7 @@ figures.show(
 # Those that look one scale down or back at MS carry letters: `_K` after Khan, `_R` and `R_` *reprojected* (the fused image brought back to MS's
 # scale and compared there), `_und` undecimated, `_align` with the grids aligned first, which changes nothing where they are.
 #
-# All classical methods, and on the first scene the networks too, ranked by a metric that needs no reference, and ranked by the truth (ERGAS). Spearman's rank
+# All classical methods with and without back-projection, and on the first scene the networks too, ranked by a metric that needs no reference, and ranked by the truth (ERGAS). Spearman's rank
 # correlation says how alike the rankings are: 1 the same, 0 unrelated, -1 reversed. Three more synthetic scenes give an
 # idea of the spread.
 
@@ -289,11 +308,13 @@ if pair.truth is not None:
         synthetic.make_scene(scenes.seed_of(scene) + k, 256, pair.sensor, pair.convention)
         for k in (1, 2, 3)
     ]
+NETWORKS = ("network on board", "recipe best", *LABELS.values())
 rankings = []
 for each in judges:
     images = {name: classical.fuse(name, each) for name in classical.METHODS}
+    images |= {f"{name} + 3 rounds": classical.fuse(name, each, rounds=3) for name in images}
     if each is pair:
-        images |= {label: fused[label] for label in LABELS.values()}
+        images |= {name: fused[name] for name in NETWORKS}
     without_truth = {
         n: metrics.full(i, each.ms, each.pan, each.sensor, each.convention, each.mask)
         for n, i in images.items()
@@ -315,7 +336,9 @@ figures.show(
         SHOWN,
         true_ergas,
         "ERGAS (truth)",
-        {"EXP": "EXP"} | dict.fromkeys(LABELS.values(), "networks"),
+        {"EXP": "EXP"}
+        | dict.fromkeys(NETWORKS, "networks")
+        | {name: "back-projected" for name in shown if name.endswith("rounds")},
     ),
     run.folder,
     "04_metric_against_truth",

@@ -27,7 +27,7 @@
 # | hardware, time | a laptop; 10 minutes of reading, a minute and a half of computing; full mode: about 15 minutes |
 #
 # Every case is judged against a truth: the synthetic scene's own, or, for a real pair, the original MS by Wald's
-# protocol.
+# protocol. The networks of this page begin from nothing, where a supervisor and its words have most to say.
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -42,11 +42,11 @@ clip = "bundled"  # "bundled", or an open_clip architecture such as "ViT-B-32-qu
 clip_pretrained = ""  # open_clip tag such as "openai", or a local weights file; "" for "bundled"
 prompt = "wald"  # a prompt set (wald, khan, notes, quality, content, wrong, nonsense) or your own sentence
 adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80) or "paper"
-adapt_steps = -1  # Stage I optimiser steps; 0 (not in chapters) leaves CLIP un-adapted; -1: the recipe's
+adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: "course" (seconds per network), "quick", "paper" or "best"
+recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
 qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
@@ -92,14 +92,15 @@ def score(network):
 
 def guided(guide):
     """A network trained on the judged pair with L_d from another supervisor, same seed."""
-    return training.train(judge, run.config(True, first), guide, device=run.device)[0]
+    return training.train(judge, run.from_nothing(True, first), guide, device=run.device)[0]
 
 
 # %%
 baseline = {
     "EXP": evaluation.against_truth(classical.fuse("EXP", judge), judge),
-    "network without L_d": score(run.network(run.config(False, first), at_scale)),
-    "network with L_d": score(run.network(run.config(True, first), at_scale)),
+    "network without L_d": score(run.network(run.from_nothing(False, first), at_scale)),
+    "network with L_d": score(run.network(run.from_nothing(True, first), at_scale)),
+    "network on board": evaluation.against_truth(fusion.fuse(judge), judge),
 }
 for name, row in baseline.items():
     print(f"{name:>20}", {k: round(v, 3) for k, v in row.items()})
@@ -196,13 +197,14 @@ else:
 print("tried on:", ", ".join(unseen))
 
 # %%
-network = run.network(run.config(False, first), at_scale)  # as "trained there": without L_d
+network = run.network(run.from_nothing(False, first), at_scale)  # as "trained there": without L_d
 there = {}
 for name, place in unseen.items():
     images = {"EXP": classical.fuse("EXP", place), "GSA": classical.fuse("GSA", place)}
     images["trained elsewhere"] = fusion.fuse(place, network)
+    images["network on board"] = fusion.fuse(place)
     if name == next(iter(unseen)):
-        local, _ = training.train(place, run.config(False, first), device=run.device)
+        local, _ = training.train(place, run.from_nothing(False, first), device=run.device)
         images["trained there"] = fusion.fuse(place, local)
     there |= {
         f"{name}: {method}": evaluation.against_truth(image, place)

@@ -176,7 +176,8 @@ def test_recipes_by_name_and_their_mistakes():
     names = ("spec", "spat", "qnr", "ship", "direction")
     assert {paper.weight(name) for name in names} == {1.0} and paper.weight("rho") == 0
     with pytest.raises(
-        ValueError, match="unknown recipe 'fast': expected one of course, quick, paper, best"
+        ValueError,
+        match="unknown recipe 'fast': expected one of scratch, course, quick, paper, best",
     ):
         recipe("fast")
     with pytest.raises(

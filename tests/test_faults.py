@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+from clippan_lite.data import registration, synthetic
 from clippan_lite.metrics import faults
+from clippan_lite.physics import degrade
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +72,38 @@ def test_faults_of_a_pair_do_what_they_say(small_pair):
     assert float(hazy.ms[0].std() / small_pair.ms[0].std()) == pytest.approx(0.6, abs=1e-3)
     assert float(hazy.ms[0].mean() / small_pair.ms[0].mean()) == pytest.approx(1.2, abs=1e-3)
     assert all(torch.equal(x.truth, small_pair.truth) for x in (moved, noisy, topped, hazy))
+
+
+def test_another_camera_makes_ms_anew_and_keeps_truth_and_sensor(small_pair):
+    believed = faults.by_another_camera(small_pair)
+    gains = small_pair.sensor.mtf_ms
+    low = degrade.degrade(small_pair.truth, gains, small_pair.ratio, small_pair.convention)
+    assert torch.equal(believed.ms, low) and torch.equal(believed.truth, small_pair.truth)
+    assert torch.allclose(believed.pan, small_pair.pan, atol=1e-3)
+    by_name = {
+        name: faults.by_another_camera(small_pair, **camera)
+        for name, camera in faults.CAMERAS.items()
+    }
+    assert all(seen.sensor == small_pair.sensor for seen in by_name.values())
+    sharpness = {name: float(seen.ms.diff(dim=2).abs().mean()) for name, seen in by_name.items()}
+    assert sharpness["MTF gains x 0.6"] < sharpness["as believed"] < sharpness["MTF gains x 1.4"]
+    noise = (by_name["noise 2 %"].ms - low).std((1, 2)) / low.mean((1, 2))
+    assert torch.allclose(noise, torch.tensor(0.02), rtol=0.1)
+    for shift in (0.5, 2.0):
+        found = registration.estimate(by_name[f"PAN {shift:g} px off"])
+        assert found.down == pytest.approx(-shift, abs=0.15)
+        assert found.right == pytest.approx(-shift, abs=0.15)
+
+
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+def test_a_box_camera_looks_where_a_gaussian_one_does(convention):
+    pair = synthetic.make_scene(4, 256, "IKONOS", convention)
+    boxed = faults.by_another_camera(pair, motion=1)
+    found = registration.estimate(boxed)
+    assert abs(found.down) < 0.15 and abs(found.right) < 0.15
+    assert not torch.allclose(boxed.ms, pair.ms, rtol=0.02)
+
+
+def test_another_camera_needs_the_truth(small_pair):
+    with pytest.raises(ValueError, match="expected a pair with truth, found none"):
+        faults.by_another_camera(dataclasses.replace(small_pair, truth=None))

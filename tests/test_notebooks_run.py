@@ -67,7 +67,14 @@ def small_parameters():
             ):
                 found[name] = max(2, default // 10)
     assert found, "no notebook declares a number of steps"
-    return {**found, "scene": "synthetic:5", "seeds": "3,4", "sensor": "IKONOS", "backbone": "pnn"}
+    return {
+        **found,
+        "scene": "synthetic:5",
+        "seeds": "3,4",
+        "sensor": "IKONOS",
+        "recipe": "scratch",
+        "backbone": "pnn",
+    }
 
 
 @pytest.fixture(scope="module")

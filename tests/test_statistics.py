@@ -15,6 +15,11 @@ def test_paired_effect_has_sign_interval_and_direction():
     assert statistics.paired_effects(with_it[:1], without[:1])["PSNR"]["t95"] is None
 
 
+def test_pairs_without_any_spread_give_no_interval():
+    same = statistics.effect([0.25, 0.25, 0.25 + 1e-13], "PSNR")
+    assert same["t95"] is None and not same["clear"] and same["difference"] == pytest.approx(0.25)
+
+
 def test_a_table_of_methods_marks_the_best():
     methods = {"EXP": {"QNR": 0.9, "SAM": 4.0}, "GSA": {"QNR": 0.8, "SAM": 3.0}}
     text = statistics.compared(methods, ["QNR", "SAM"])

@@ -101,8 +101,9 @@ def fuse(name: str, pair: Pair, rounds: int = 0, along: float = 0.0) -> torch.Te
     Args:
         name: as in `find`.
         pair: images in DN.
-        rounds: of back-projection onto MS afterwards, see `project`. Three make the figures of
-            every method better.
+        rounds: of back-projection onto MS afterwards, see `project`. One never harmed here,
+            whatever the camera, and two never harmed BDSD-PC (notebook 05). More gain more where
+            the sensor's MTF is right, and lose where it is not.
         along: share of back-projection that follows PAN.
 
     Returns:

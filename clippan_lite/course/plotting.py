@@ -119,7 +119,8 @@ def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -
             height = 0.5 - row - (group + 1) / (len(groups) + 1)
             colour = COLOURS[group % len(COLOURS)]
             face = colour if cell["clear"] else "white"
-            axis.plot(cell["t95"], [height, height], color=colour, linewidth=2)
+            if cell["t95"]:
+                axis.plot(cell["t95"], [height, height], color=colour, linewidth=2)
             axis.plot(
                 cell["difference"], height, "osD^v"[group % 5], color=colour, markerfacecolor=face
             )

@@ -198,7 +198,7 @@ def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
     for arm, other in claim.pairs:
         compared = {**facts, "against": {arm: other}}
         found = tables.effects(rows, compared, by=("scene", "backbone"))
-        cells += [cell for cell in found if cell["metric"] == claim.metric and cell["n"] > 1]
+        cells += [cell for cell in found if cell["metric"] == claim.metric and cell["t95"]]
     if not cells:
         raise ValueError(
             f"{path.name} holds no {claim.metric} for {claim.says!r}: expected arms {claim.pairs}"

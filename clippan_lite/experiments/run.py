@@ -18,7 +18,7 @@ from clippan_lite.adapter import Supervisor
 from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import Callback, History
 from clippan_lite.clip import Clip, load_clip, weights_stamp
-from clippan_lite.config import TrainConfig, digest
+from clippan_lite.config import TrainConfig, digest, recipe
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import probes, provenance, scenes
 from clippan_lite.experiments.experiment import CLIP, INPUT, STAGE_ONE, Experiment, chosen
@@ -158,6 +158,18 @@ class Run:
         changes: dict[str, float] = {} if with_l_d else {"direction": 0.0}
         changes |= {} if seed is None else {"seed": seed}
         return self.experiment.train.changed(**changes)
+
+    def from_nothing(self, with_l_d: bool = True, seed: int | None = None) -> TrainConfig:
+        """The same settings for a network that begins untrained.
+
+        Where the experiment's begins with trained weights, recipe "scratch" stands in, with the
+        experiment's steps and weights of L_QNR and L_d.
+        """
+        asked = self.config(with_l_d, seed)
+        if not asked.start:
+            return asked
+        weights = {name: asked.weight(name) for name in ("qnr", "direction")}
+        return recipe("scratch", steps=asked.steps, seed=asked.seed, **weights)
 
     def network(self, config: TrainConfig | None = None, scale: str | None = None) -> Fusion:
         """A fusion network trained on the scene, without truth; arguments as of :meth:`train`."""

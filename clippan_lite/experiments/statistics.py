@@ -35,15 +35,15 @@ def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
         metric: decides whether a rise is an improvement.
 
     Returns:
-        ``difference`` (the mean), ``bootstrap95`` and ``t95`` (``[low, high]``, None for one pair),
-        ``n`` pairs, ``better`` (the mean is an improvement) and ``clear`` (both intervals leave out
-        0).
+        ``difference`` (the mean), ``bootstrap95`` and ``t95`` (``[low, high]``), ``n`` pairs,
+        ``better`` (the mean is an improvement) and ``clear`` (both intervals leave out 0). One pair
+        has no interval (None), and neither have pairs that all say the same: they show no spread.
     """
     change, n = np.array(differences), len(differences)
     mean = float(change.mean())
     better = mean > 0 if metric in LARGER_IS_BETTER else mean < 0
     found: dict[str, Any] = {"difference": mean, "n": n, "better": better}  # Any: also intervals
-    if n == 1:
+    if n == 1 or np.ptp(change) <= 1e-9 * np.abs(change).max():
         return {**found, "bootstrap95": None, "t95": None, "clear": False}
     half = float(stats.t.ppf(0.975, n - 1) * stats.sem(change))
     student = [mean - half, mean + half]

@@ -17,7 +17,7 @@ from pathlib import Path
 from clippan_lite import backbones, classical
 from clippan_lite.backbones.tiles import FAR, halo_of
 from clippan_lite.data import grids, registration
-from clippan_lite.fusion import INSTEAD, best_network, check_network
+from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_network
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.runtime.package import VERSION
@@ -88,7 +88,7 @@ def fuse_scene(
     if network is None and method is None:
         network = best_network(len(grid.sensor.bands), ratio, grid.convention)
         if network is None:
-            method, rounds = INSTEAD, 3
+            method, rounds = INSTEAD, INSTEAD_ROUNDS
         else:
             print("method: the network on board, which mends " + ", ".join(network.methods))
     step, reach = ratio, 0

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 
 from clippan_lite.data import Pair
-from clippan_lite.physics.degrade import mtf_filter
+from clippan_lite.physics.degrade import degrade, mtf_filter
 
 Tensor = torch.Tensor
 
@@ -182,3 +182,54 @@ def spoiled(
     if noise:
         ms, pan = ms.clamp(max=pair.peak), pan.clamp(max=pair.peak)
     return replace(pair, ms=ms, pan=pan)
+
+
+#: Cameras that are not what processing believes: name -> arguments of `by_another_camera`.
+CAMERAS: dict[str, dict[str, float]] = {
+    "as believed": {},
+    **{f"MTF gains x {gain}": {"gain": gain} for gain in (0.6, 0.8, 1.2, 1.4)},
+    "box x optics": {"motion": 1},
+    "box x optics x motion": {"motion": 3},
+    **{f"noise {100 * noise:g} %": {"noise": noise} for noise in (0.002, 0.005, 0.01, 0.02)},
+    **{f"PAN {shift:g} px off": {"shift": shift} for shift in (0.25, 0.5, 1.0, 2.0)},
+}
+
+
+def by_another_camera(
+    pair: Pair, gain: float = 1.0, motion: int = 0, noise: float = 0.0, shift: float = 0.0
+) -> Pair:
+    """The same ground as a camera would see it that is not what processing believes.
+
+    MS is made anew from the truth. The sensor that is written beside it stays the assumed one.
+
+    Args:
+        pair: with truth, DN.
+        gain: MTF gains at Nyquist are so many times the assumed ones.
+        motion: above 0, the point spread function is not Gaussian. It is a detector's box as wide
+            as an MS pixel, optics (a Gaussian of 1 PAN pixel), and so many PAN pixels of motion
+            along the columns. ``gain`` does not count then.
+        noise: standard deviation of white noise in MS, as a share of each band's mean.
+        shift: PAN pixels that PAN alone is moved down and right, fractions too.
+
+    Returns:
+        A new pair with the same truth, without nodata.
+
+    Raises:
+        ValueError: a pair without truth.
+    """
+    if pair.truth is None:
+        raise ValueError(f"{pair.name}: expected a pair with truth, found none: take data.reduced")
+    sharp, gains = pair.truth, [min(gain * g, 0.95) for g in pair.sensor.mtf_ms]
+    if motion:
+        box = torch.ones(pair.ratio + 1)
+        box[[0, -1]] = 0.5  # centred on a pixel, and still `ratio` wide
+        images = ndimage.gaussian_filter(sharp.numpy(), (0, 1, 1), mode="nearest")
+        for axis in (1, 2):
+            images = ndimage.convolve1d(images, (box / box.sum()).numpy(), axis, mode="nearest")
+        images = ndimage.uniform_filter1d(images, motion, 1, mode="nearest")
+        sharp, gains = torch.from_numpy(images), [0.95] * pair.bands  # as good as no further blur
+    ms = degrade(sharp, gains, pair.ratio, pair.convention)
+    generator = torch.Generator().manual_seed(0)
+    ms = ms + noise * ms.mean((1, 2), keepdim=True) * torch.randn(ms.shape, generator=generator)
+    pan = ndimage.shift(pair.pan.numpy(), (0, shift, shift), order=3, mode="nearest")
+    return replace(pair, ms=ms, pan=torch.from_numpy(pan), valid=None)
