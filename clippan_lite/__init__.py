@@ -2,7 +2,7 @@
 
 ``import clippan_lite as cl`` gives the whole method::
 
-    pair = cl.read_pair("pan.tif", "ms.tif", "WV2")  # or cl.make_scene(seed=0)
+    pair = cl.example()  # or cl.read_pair("pan.tif", "ms.tif", "WV2")
     supervisor, _ = cl.adapt(pair)  # Stage I
     network, history = cl.train(pair, cl.recipe("quick"), supervisor)  # Stage II
     fused = cl.fuse(pair, network)
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from clippan_lite.config import adapt_recipe as adapt_recipe
     from clippan_lite.config import recipe as recipe
     from clippan_lite.data import Pair as Pair
+    from clippan_lite.data.example import example as example
     from clippan_lite.data.geotiff import read_pair as read_pair
     from clippan_lite.data.geotiff import read_scene as read_scene
     from clippan_lite.data.geotiff import write_fused as write_fused
@@ -54,6 +55,7 @@ _HOMES = {
     "adapt_recipe": "config",
     "back_project": "physics.back_projection",
     "evaluate": "metrics.evaluation",
+    "example": "data.example",
     "fuse": "fusion",
     "fuse_scene": "large_scenes.fusing",
     "load_clip": "clip",

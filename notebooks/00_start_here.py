@@ -39,7 +39,7 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
@@ -48,6 +48,7 @@ convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (pha
 register = False  # shift PAN onto MS by the estimated fraction before anything else
 
 # %%
+import clippan_lite as cl
 from clippan_lite import experiments
 from clippan_lite.course import check, figures, imagery
 
@@ -55,6 +56,34 @@ run = experiments.begin(globals())
 figures.use_style()
 
 # %% [markdown]
+# ## A real place
+#
+# The edge of a mountain range, a town and lakes, by Landsat-7: two images go in, and one line fuses them with what is on board.
+
+# %%
+place = cl.example("landsat7")
+sharp = cl.fuse(place)
+
+# %%
+rgb = place.sensor.rgb
+bounds = imagery.limits(place.ms, rgb)
+views = {
+    "PAN, 15 m": imagery.picture(place.pan, [0], imagery.limits(place.pan, [0])),
+    "MS, 30 m": imagery.picture(place.ms, rgb, bounds),
+    "fused": imagery.picture(sharp, rgb, bounds),
+}
+figures.show(
+    imagery.panels(views, zoom=(180, 240, 128)),
+    run.folder,
+    "00_real",
+    "PAN, MS and the fused image of a real place; below, the marked window. Landsat-7, courtesy of the U.S. Geological Survey.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** Roads and shores are as sharp as in PAN, in the colours of MS. **What it does not show:** whether the colours of fine details are true. Nobody knows them at this
+# scale, and that is what this course is about.
+#
 # ## Is everything there?
 #
 # The same report as `clippan-lite check` prints. A problem comes with what to do about it.

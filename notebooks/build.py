@@ -4,6 +4,7 @@
     python notebooks/build.py 02_clip_adaptation    one chapter
     python notebooks/build.py --check               only name products older than their source
     python notebooks/build.py --workshop kit.zip    the chapters for students, without solutions
+    python notebooks/build.py --front-page          the picture of the README
 
 Two builds of the same source give the same cells, ids and metadata. Nothing in a product depends on
 when or where it was made, and a hash of the source inside it tells whether it is up to date.
@@ -44,6 +45,8 @@ CLIP, a synthetic scene and fusion networks are part of the package.
     clippan-lite check      is everything there? A problem comes with what to do about it.
     jupyter lab             then open 00_start_here.ipynb
 """
+CAMERAS = {"landsat7": "Landsat-7", "rotterdam": "WorldView-2"}
+FRONT_PAGE = {"landsat7": (180, 240, 200), "rotterdam": (180, 190, 200)}  # row, column, side
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -53,10 +56,12 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NN_name", help="default: all, solutions too")
     parser.add_argument("--check", action="store_true", help="verify the stamps only")
     parser.add_argument(
-        "--parameters", action="store_true", help="print the table of parameters, as in the README"
+        "--parameters",
+        action="store_true",
+        help="print the table of parameters, as in README.md here",
     )
     parser.add_argument(
-        "--claims", action="store_true", help="print the table of claims, as in the README"
+        "--claims", action="store_true", help="print the table of claims, as in studies/README.md"
     )
     parser.add_argument(
         "--workshop",
@@ -64,7 +69,11 @@ def main() -> int:
         type=Path,
         help="pack the chapters for students, without solutions",
     )
+    parser.add_argument("--front-page", action="store_true", help="make the README's picture")
     arguments = parser.parse_args()
+    if arguments.front_page:
+        draw_front_page(HERE / "front_page.jpg")
+        return 0
     chapters = {
         p.stem: p
         for p in [*sorted(HERE.glob(notebooks.PATTERN)), *sorted((HERE / "solutions").glob("*.py"))]
@@ -108,6 +117,33 @@ def main() -> int:
             size = chapters[name].with_suffix(".ipynb").stat().st_size
             print(f"{name}: {time.monotonic() - start:.0f} s, {size / 1000:.0f} kB")
     return 0
+
+
+def draw_front_page(target: Path) -> None:
+    """PAN, MS and the fused image of the real scenes on board, a window of each."""
+    from matplotlib import pyplot as plt
+
+    import clippan_lite as cl
+    from clippan_lite.course import figures, imagery
+    from clippan_lite.data import registration
+
+    figures.use_style()
+    pictures = {}
+    for name, (row, column, side) in FRONT_PAGE.items():
+        pair = cl.example(name)
+        pair = registration.correct(pair, registration.estimate(pair))
+        rgb, ratio, fused = pair.sensor.rgb, pair.ratio, cl.fuse(pair)
+        bounds = imagery.limits(pair.ms, rgb)
+        grey = imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0]))
+        views = {"PAN": grey, "MS": imagery.picture(pair.ms, rgb, bounds)}
+        views["fused"] = imagery.picture(fused, rgb, bounds)
+        for title, view in views.items():
+            n = ratio if title == "MS" else 1
+            rows, cols = (slice(start // n, (start + side) // n) for start in (row, column))
+            pictures[f"{CAMERAS[name]}: {title}"] = view[rows, cols]
+    figure = imagery.panels(pictures, columns=3, side=2.9)
+    figure.savefig(target, dpi=150, pil_kwargs={"quality": 82})
+    plt.close(figure)
 
 
 def is_current(source: Path) -> bool:

@@ -14,7 +14,7 @@ from clippan_lite.data import Patches
 from clippan_lite.experiments import Experiment
 from clippan_lite.physics import degrade
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parent.parent / "clippan_lite" / "README.md"
 
 
 def test_terms_are_built_with_the_settings_they_declare(registry):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from clippan_lite import metrics
-from clippan_lite.metrics import aligned, tables
+from clippan_lite.metrics import aligned, sums
 from clippan_lite.physics.degrade import degrade, degrade_at, imresize, mtf_filter, upsample
 from clippan_lite.physics.sensors import get
 from clippan_lite.physics.windows import window_sum
@@ -211,7 +211,7 @@ def test_tiles_do_not_change_the_table(monkeypatch, convention, size, holes):
         mask[3, 130] = mask[100, 200] = False
     args = (fused, ms, pan, SENSOR, convention, mask)
     whole = metrics.full(*args)
-    monkeypatch.setattr(tables, "TILE", 32)
+    monkeypatch.setattr(sums, "TILE", 32)
     assert metrics.full(*args) == pytest.approx(whole, abs=1e-11)
     single = {
         "D_lambda": metrics.d_lambda(fused, ms, 4, convention, mask=mask),

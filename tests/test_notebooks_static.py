@@ -252,10 +252,10 @@ def test_the_workshop_kit_holds_chapters_and_no_solutions(tmp_path):
     assert "# your code" in text and "begin solution" not in text and "image/png" in text
 
 
-def test_the_readme_has_the_table_of_parameters():
+def test_the_page_of_chapters_has_the_table_of_parameters():
     table = notebooks.parameter_table(CHAPTERS)
     assert "| `seeds` |" in table and len(table.splitlines()) > 20
-    assert table in (FOLDER.parent / "README.md").read_text(encoding="utf-8"), (
+    assert table in (FOLDER / "README.md").read_text(encoding="utf-8"), (
         "python notebooks/build.py --parameters"
     )
 

@@ -1,6 +1,7 @@
 """Figures of a fused image on disk."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,7 @@ import torch
 
 import clippan_lite as cl
 from clippan_lite import classical, cli
+from clippan_lite.data import geotiff, synthetic
 from clippan_lite.experiments import product
 from clippan_lite.metrics import evaluation
 
@@ -97,3 +99,44 @@ def test_rounds_without_a_method_are_refused(files, capsys):
     paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
     assert cli.main(["fuse", *paths, "--sensor", "WV2", "--rounds", "3"]) == 2
     assert "rounds of back-projection: expected 0 or more after a method" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("convention", ["benchmark", "geo"])
+def test_windows_give_the_figures_of_the_whole(tmp_path, monkeypatch, convention):
+    pair = synthetic.make_scene(5, 576, "IKONOS", convention)
+    folder = geotiff.write_pair(tmp_path / "scene", pair)
+    fused = tmp_path / "fused.tif"
+    geotiff.write_fused(fused, classical.fuse("BDSD-PC", pair, rounds=1), pair)
+    arguments = (fused, folder / "pan.tif", folder / "ms.tif", "IKONOS", folder / "truth.tif")
+    whole = product.measure(*arguments, convention)
+    monkeypatch.setattr(product, "LARGE", 256)
+    monkeypatch.setattr(product, "SIDE", 128)
+    parts = product.measure(*arguments, convention)
+    assert list(parts) == list(whole)
+    for row in whole:
+        assert list(parts[row]) == list(whole[row])
+        for figure in ("PSNR", "ERGAS", "SAM", "Q2n"):  # fused.tif is rounded, rows are not
+            assert parts[row][figure] == pytest.approx(whole[row][figure], rel=1e-2), row
+        for (
+            figure
+        ) in evaluation.FULL:  # at the scene's edge, "benchmark" interpolation wraps around
+            assert parts[row][figure] == pytest.approx(whole[row][figure], abs=1e-2), (row, figure)
+    exact = ("PSNR", "ERGAS", "SAM", "Q2n") if convention == "benchmark" else tuple(whole[row])
+    for figure in exact:
+        assert parts["fused.tif"][figure] == pytest.approx(whole["fused.tif"][figure], rel=1e-5)
+
+
+def test_windows_beside_nodata_count_valid_blocks_only(tmp_path, monkeypatch):
+    pair = synthetic.make_scene(5, 576, "IKONOS")
+    pair.valid = torch.ones(576, 576, dtype=torch.bool)
+    pair.valid[:, :200] = False
+    pair.ms[:, :, :50] = pair.pan[:, :, :200] = 0
+    folder = geotiff.write_pair(tmp_path / "scene", dataclasses.replace(pair, truth=None))
+    fused = tmp_path / "fused.tif"
+    geotiff.write_fused(fused, classical.fuse("GSA", pair), pair)
+    arguments = (fused, folder / "pan.tif", folder / "ms.tif", "IKONOS")
+    whole = product.measure(*arguments, beside=False)["fused.tif"]
+    monkeypatch.setattr(product, "LARGE", 256)
+    monkeypatch.setattr(product, "SIDE", 128)
+    parts = product.measure(*arguments, beside=False)["fused.tif"]
+    assert parts == pytest.approx(whole, abs=1e-2)

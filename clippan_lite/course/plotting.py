@@ -41,10 +41,14 @@ def _axes(
 
 
 def curves(
-    histories: dict[str, list[dict[str, float]]], terms: Sequence[str], smooth: int = 5
+    histories: dict[str, list[dict[str, float]]],
+    terms: Sequence[str],
+    smooth: int = 5,
+    across: str = "step",
 ) -> Figure:
     """One plot per term, one line per history, running mean over ``smooth`` steps."""
-    figure, axes = _axes(len(terms), (2.9, 2.7), columns=3 if len(terms) > 4 else 4)
+    size = (2.9, 2.7) if len(terms) > 1 else (5.8, 3.2)
+    figure, axes = _axes(len(terms), size, columns=3 if len(terms) > 4 else 4)
     for axis, term in zip(axes, terms, strict=True):
         for i, (name, history) in enumerate(histories.items()):
             values = [row[term] for row in history if term in row]
@@ -55,8 +59,11 @@ def curves(
                     np.array(values), width, mode="nearest", origin=(width - 1) // 2
                 )
                 axis.plot(mean, ("-", "--")[i % 2], label=name, color=COLOURS[i % len(COLOURS)])
-        axis.set(title=term, xlabel="step")
-    axes[0].legend(fontsize=9)
+        axis.set(title=term, xlabel=across)
+    if len(terms) == 1:
+        axes[0].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        axes[0].legend(fontsize=9)
     return figure
 
 

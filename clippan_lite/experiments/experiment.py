@@ -42,7 +42,7 @@ class Experiment(Settings):
     """
 
     scene: str = setting(
-        "synthetic:0", '"synthetic:SEED", a scene folder or the name of one; FOLDER@SENSOR'
+        "synthetic:0", "synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR"
     )
     size: int = setting(512, "side of a synthetic scene in PAN pixels", least=1)
     sensor: str = setting(

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import json
+import operator
+import tempfile
 from pathlib import Path
 
 import rasterio
 import torch
+from rasterio.windows import Window
+from tqdm.auto import tqdm
 
 from clippan_lite import classical
-from clippan_lite.data import Pair, geotiff
+from clippan_lite.data import geotiff, grids, registration
+from clippan_lite.large_scenes.fusing import fuse_scene
 from clippan_lite.metrics import evaluation
+from clippan_lite.metrics.sums import BLOCK, Errors, Sums, of_errors, of_scene
+from clippan_lite.physics import sensors
 
 #: Rows beside the image: name -> classical method and rounds of back-projection. EXP comes first,
 #: because it scores well in HQNR and QNR without any detail of PAN.
@@ -22,6 +31,8 @@ BESIDE = {
     "BDSD-PC + 3 rounds": ("BDSD-PC", 3),
     "MTF-GLP-HPM + 3 rounds": ("MTF-GLP-HPM", 3),
 }
+LARGE = 4096  # PAN pixels: larger scenes are handled in windows
+SIDE = 2048  # of a window, PAN pixels
 Rows = dict[str, dict[str, float]]
 
 
@@ -43,7 +54,8 @@ def measure(
         sensor: name in the sensor table, or a sensor file.
         truth: GeoTIFF of the true image on PAN's grid, where it is known.
         convention: ``"benchmark"`` or ``"geo"``.
-        beside: whether the rows to compare with are made, which takes a second per megapixel.
+        beside: whether the rows to compare with are made, which takes a second per megapixel. Of a
+            scene of more than 4096 PAN pixels each way they pass through a temporary file.
 
     Returns:
         Row -> figure -> value, the image's row first, named after its file.
@@ -51,38 +63,128 @@ def measure(
     Raises:
         ValueError: images that do not fit each other.
     """
+    grid = grids.inspect(Path(pan), Path(ms), sensors.get(sensor), convention)
+    if max(grid.height, grid.width) > LARGE:
+        return _measure_large(Path(fused), grid, None if truth is None else Path(truth), beside)
     pair = geotiff.read_pair(pan, ms, sensor, convention=convention)
-    image = read_like(fused, pair)
+    image = read_like(fused, grid)
     if truth is not None:
-        pair.truth = read_like(truth, pair)
+        pair.truth = read_like(truth, grid)
     rows = {Path(fused).name: evaluation.evaluate(image, pair)}
     for name, (method, rounds) in BESIDE.items() if beside else ():
         rows[name] = evaluation.evaluate(classical.fuse(method, pair, rounds), pair)
     return rows
 
 
-def read_like(path: str | Path, pair: Pair) -> torch.Tensor:
+def _measure_large(fused: Path, grid: grids.Grid, truth: Path | None, beside: bool) -> Rows:
+    """The rows of a scene that is handled in windows. Rows to compare with are fused on disk."""
+    rows = {fused.name: in_windows(fused, grid, truth)}
+    scene = (grid.pan_path, grid.ms_path)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (method, rounds) in BESIDE.items() if beside else ():
+            out = fuse_scene(
+                *scene,
+                Path(folder) / "row.tif",
+                grid.sensor.name,
+                method=method,
+                convention=grid.convention,
+                rounds=rounds,
+                dtype="float32",
+            )
+            rows[name] = in_windows(out, grid, truth, name)
+    return rows
+
+
+def in_windows(
+    fused: Path, grid: grids.Grid, truth: Path | None = None, name: str = ""
+) -> dict[str, float]:
+    """Figures of a fused GeoTIFF of any size, in constant memory.
+
+    The sums are those of the whole, but for blocks at the scene's edge: there, interpolation wraps
+    around the window instead of the scene.
+
+    Args:
+        fused: GeoTIFF on PAN's grid.
+        grid: the pair's files.
+        truth: GeoTIFF of the true image.
+        name: for the progress bar; the file's by default.
+
+    Raises:
+        ValueError: images that do not fit each other.
+    """
+    unit = BLOCK * grid.sensor.ratio
+    spans = [_spans(side, unit) for side in (grid.height, grid.width)]
+    places = list(itertools.product(*spans))
+    found: list[Sums] = []
+    errors: list[Errors] = []
+    for (rows, tall), (cols, wide) in tqdm(places, name or fused.name, unit="window"):
+        pair, _, _ = grids.read_window(grid, (tall.start, tall.stop), (wide.start, wide.stop))
+        if grid.offset is not None:
+            pair = registration.correct(pair, grid.offset)
+        image, inside = (
+            read_like(fused, grid, (tall, wide)),
+            (_within(rows, tall), _within(cols, wide)),
+        )
+        found.append(
+            of_scene(image, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask, inside)
+        )
+        if truth is not None:
+            true_image = read_like(truth, grid, (tall, wide))
+            errors.append(of_errors(image, true_image, pair.mask, inside))
+    figures = functools.reduce(operator.add, found).figures(grid.sensor.ratio)
+    figures = {key: figures[key] for key in evaluation.FULL}
+    if errors:
+        peak = 2.0**grid.sensor.bits - 1
+        figures |= functools.reduce(operator.add, errors).figures(grid.sensor.ratio, peak)
+    return figures
+
+
+def _spans(size: int, unit: int) -> list[tuple[slice, slice]]:
+    """Parts of an axis that begin at multiples of a unit, and each with a unit around it.
+
+    What does not fill a block of 32 pixels at the end is left out.
+    """
+    whole, step = size // BLOCK * BLOCK, max(SIDE // unit, 1) * unit
+    starts = range(0, whole, step)
+    parts = [slice(start, min(start + step, whole)) for start in starts]
+    return [(p, slice(max(p.start - unit, 0), min(p.stop + unit, size))) for p in parts]
+
+
+def _within(part: slice, around: slice) -> slice:
+    """Where a part lies in what is around it."""
+    return slice(part.start - around.start, part.stop - around.start)
+
+
+def read_like(
+    path: str | Path, grid: grids.Grid, part: tuple[slice, slice] | None = None
+) -> torch.Tensor:
     """An image on a pair's PAN grid, DN: ``(C, H, W)`` float32.
+
+    Args:
+        path: of the GeoTIFF.
+        grid: the pair's files.
+        part: rows and columns to read; None reads all.
 
     Raises:
         ValueError: another size, other bands, or another place.
     """
     with rasterio.open(path) as file:
         found = (file.count, file.height, file.width)
-        expected = (pair.bands, *pair.pan.shape[1:])
+        expected = (len(grid.sensor.bands), grid.height, grid.width)
         if found != expected:
             raise ValueError(
                 f"{Path(path).name}: expected {expected[0]} bands of {expected[1]} x {expected[2]} "
                 f"pixels, MS's bands on the grid that PAN and MS share, found {found[0]} of "
                 f"{found[1]} x {found[2]}: fuse or crop it to that grid"
             )
-        here = pair.georef.get("transform")
+        here = grid.georef.get("transform")
         if file.crs and here and not file.transform.almost_equals(here, 0.5 * abs(here.a)):
             raise ValueError(
                 f"{Path(path).name} lies elsewhere than PAN: its transform is "
                 f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}"
             )
-        return torch.from_numpy(file.read().astype("float32"))
+        window = None if part is None else Window.from_slices(*part)
+        return torch.from_numpy(file.read(window=window).astype("float32"))
 
 
 def written(rows: Rows, form: str = "table") -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from clippan_lite.data import Pair, geotiff, largest_valid, registration, synthetic
+from clippan_lite.data import Pair, example, geotiff, largest_valid, registration, synthetic
 from clippan_lite.runtime import files
 
 SYNTHETIC = "synthetic:"  # a seed follows
@@ -21,22 +21,25 @@ def folder_of(scene: str) -> Path:
     """The folder of a scene that is not synthetic.
 
     Args:
-        scene: the folder or its name. ``@SENSOR`` may follow, for a `scene.json` that names none.
+        scene: the folder or its name, or a scene on board. ``@SENSOR`` may follow, for a
+            `scene.json` that names none.
 
     Raises:
         FileNotFoundError: there is none; the message says where it was looked for.
     """
     name = scene.partition("@")[0]
     places = [Path(name).expanduser(), files.home() / "data" / name]
+    if name in example.REAL:
+        places.append(example.FOLDER / name)
     if os.environ.get("CLIPPAN_TEST_DATA"):
         places.insert(1, Path(os.environ["CLIPPAN_TEST_DATA"]) / name)
     for place in places:
         if (place / "scene.json").is_file():
             return place
     raise FileNotFoundError(
-        f"scene {name!r} is not there: expected synthetic:SEED, a folder with scene.json, or the "
-        "name of one below CLIPPAN_TEST_DATA or CLIPPAN_HOME/data (python -m data_download get "
-        "NAME)"
+        f"scene {name!r} is not there: expected synthetic:SEED, {' or '.join(example.REAL)}, a "
+        "folder with scene.json, or the name of one below CLIPPAN_TEST_DATA or CLIPPAN_HOME/data "
+        "(python -m data_download get NAME)"
     )
 
 

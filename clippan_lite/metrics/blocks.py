@@ -21,6 +21,10 @@ Tensor = torch.Tensor
 # Blocks with a variance below this part of their squared mean are flat: interpolating a saturated
 # area in float32 leaves ripples of 1e-7 of the mean, and a ratio of two ripples would be noise.
 FLAT = 1e-13
+NO_BLOCK = (
+    "expected at least one valid block of {n} x {n} PAN pixels, found none: take the largest part "
+    "without nodata (data.largest_valid), or single metrics"
+)
 
 
 def root(x: Tensor) -> Tensor:
@@ -76,10 +80,7 @@ def valid_blocks(mask: Tensor | None, size: Sequence[int], n: int, step: int = 1
     check_mask(mask, (size[0] * step, size[1] * step))
     valid = split(mask[None, None], n * step)[0, :, 0].all(-1)
     if not valid.any():
-        raise ValueError(
-            f"mask: expected at least one valid block of {n * step} x {n * step} PAN pixels, found "
-            "none: take the largest part without nodata (data.largest_valid), or single metrics"
-        )
+        raise ValueError(f"mask: {NO_BLOCK.format(n=n * step)}")
     return valid
 
 

@@ -70,17 +70,32 @@ def sam(x: Tensor, ref: Tensor) -> Tensor:
         Yuhas et al. 1992; the angle by Kahan's formula, exact also for nearly equal spectra.
     """
     x, ref = inputs.two(x, ref)
-    nx, nr = (torch.linalg.vector_norm(t, dim=1, keepdim=True) for t in (x, ref))
-    ok = (nx > 0) & (nr > 0)
+    angles, ok = spectral_angles(x, ref)
     if not ok.flatten(1).any(1).all():
         raise ValueError(
             "sam: expected at least one pixel with non-zero spectra in every image, found none"
         )
-    u, v = x / torch.where(ok, nx, 1.0), ref / torch.where(ok, nr, 1.0)
-    far = torch.linalg.vector_norm(u - v, dim=1, keepdim=True)
-    near = torch.where(ok, torch.linalg.vector_norm(u + v, dim=1, keepdim=True), 1.0)
-    angle = torch.where(ok, 2 * torch.atan2(far, near), 0.0)
-    return torch.rad2deg(angle.sum((1, 2, 3)) / ok.sum((1, 2, 3))).mean()
+    return (angles.flatten(1).sum(1) / ok.flatten(1).sum(1)).mean()
+
+
+def spectral_angles(x: Tensor, ref: Tensor) -> tuple[Tensor, Tensor]:
+    """Angles between spectra, degrees, and which pixels have one; elsewhere 0.
+
+    Args:
+        x: ``(..., C, H, W)``.
+        ref: the same shape.
+
+    Returns:
+        ``(..., H, W)`` each.
+    """
+    norms = [torch.linalg.vector_norm(t, dim=-3) for t in (x, ref)]
+    ok = (norms[0] > 0) & (norms[1] > 0)
+    u, v = (
+        t / torch.where(ok, n, 1.0)[..., None, :, :] for t, n in zip((x, ref), norms, strict=True)
+    )
+    far = torch.linalg.vector_norm(u - v, dim=-3)
+    near = torch.where(ok, torch.linalg.vector_norm(u + v, dim=-3), 1.0)
+    return torch.rad2deg(torch.where(ok, 2 * torch.atan2(far, near), 0.0)), ok
 
 
 def ergas(x: Tensor, ref: Tensor, ratio: int) -> Tensor:

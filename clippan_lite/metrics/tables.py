@@ -1,13 +1,9 @@
 """Whole tables of figures by name."""
 
-import itertools
-import math
-
 import torch
 
-from clippan_lite.metrics import blocks, inputs
+from clippan_lite.metrics import blocks, inputs, sums
 from clippan_lite.metrics.aligned import reprojected
-from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
 from clippan_lite.metrics.reference import (
     consistency,
     psnr,
@@ -16,28 +12,11 @@ from clippan_lite.metrics.reference import (
     sobel,
     windows_inside,
 )
-from clippan_lite.physics.degrade import (
-    CONVENTIONS,
-    check_choice,
-    check_image,
-    check_mask,
-    degrade,
-    imresize,
-    mirror,
-    mtf_filter,
-    upsample,
-)
+from clippan_lite.metrics.sums import BLOCK
+from clippan_lite.physics.resample import CONVENTIONS, check_choice, check_image, check_mask
 from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
-Part = tuple[slice, slice]  # rows and columns
-BLOCK = 32
-# Side of what `full` handles at once, pixels: it fits into the caches, and is large against REACH.
-TILE = 512
-# PAN pixels that the MTF filter (20) and the local correlation look beyond a tile.
-REACH = 24
-# MS pixels that interp23 (6 + 3 + ...) and bicubic interpolation look beyond a tile.
-LOW_REACH = 12
 
 
 @torch.no_grad()
@@ -131,119 +110,11 @@ def full(
     """
     check_choice("convention", convention, CONVENTIONS)
     inputs.check_scene(fused, ms, pan, sensor, mask)
-    r = sensor.ratio
-    c, height, width = fused.shape
+    height, width = fused.shape[1:]
     if min(height, width) < BLOCK:
         raise ValueError(
             f"fused: expected at least {BLOCK} x {BLOCK} pixels, found {height} x {width}"
         )
-    keep = torch.ones(height // BLOCK, width // BLOCK, dtype=torch.bool)
-    valid = blocks.valid_blocks(mask, (height, width), BLOCK)
-    if valid is not None:
-        keep = valid.cpu().view_as(keep)
-    low_pan = imresize(inputs.load("pan", pan, mask=mask), 1 / r)
-    low = torch.cat([inputs.load("ms", ms, mask=inputs.on_ms(mask, r)), low_pan], 1)
-    blurred_low = torch.empty_like(low[:, :c])
-    sums: dict[str, Tensor] = {}
-    step, reach = math.lcm(BLOCK, r), -(-REACH // r) * r
-    for rows, cols in itertools.product(_tiles(height, step, reach), _tiles(width, step, reach)):
-        part, around, inner = zip(rows, cols, strict=True)
-        tile = torch.cat([x[:, *around].double() for x in (fused, pan)])
-        tile = inputs.load("fused", tile, mask=None if mask is None else mask[*around])
-        blurred = mtf_filter(tile[:, :c], sensor.mtf_ms, r)[..., *inner]
-        if convention == "benchmark":
-            at_ms = blurred[..., r // 2 :: r, r // 2 :: r]  # saves filtering twice
-        else:
-            at_ms = degrade(tile[:, :c], sensor.mtf_ms, r, convention)[..., *_divided(inner, r)]
-        blurred_low[..., *_divided(part, r)] = at_ms
-        kept = keep[*_divided(part, BLOCK)].flatten().to(tile.device)
-        if kept.numel() == 0:
-            continue  # the last rows or columns, which fill no block
-        up = _enlarged(low, _divided(part, r), r, convention)
-        for name, values in _of_blocks(tile, blurred, up, inner, r).items():
-            sums[name] = sums.get(name, 0) + values[0][kept].sum(0)
-    count = int(keep.sum())
-    mean = {name: total / count for name, total in sums.items()}
-    inputs.check_unit("fused", mean["levels"][:-1], low[:, :c])
-    inputs.check_unit("pan", mean["levels"][-1:], low[:, :c])
-
-    lam = float((mean["bands"] - mean["low_bands"]).abs().mean())
-    spatial = float((mean["pan"] - mean["low_pan"]).abs().mean())
-    khan = float(1 - q2n_on_ms_grid(blurred_low, low[:, :c], r, BLOCK, mask))
-    khan_und = float(1 - mean["khan"])
+    figures = sums.of_scene(fused, ms, pan, sensor, convention, mask).figures(sensor.ratio)
     aligned = reprojected(fused, ms, pan, sensor, mask)
-    return {
-        "D_lambda": lam,
-        "D_s": spatial,
-        "QNR": (1 - lam) * (1 - spatial),
-        "D_lambda_K": khan,
-        "HQNR": (1 - khan) * (1 - spatial),
-        "D_lambda_K_und": khan_und,
-        "HQNR_und": (1 - khan_und) * (1 - spatial),
-        "D_rho": float(1 - mean["rho"].mean()),
-        "D_s_R": float(unexplained(mean["products"], mean["levels"])),
-        **{name: float(value) for name, value in aligned.items()},
-    }
-
-
-def _tiles(size: int, step: int, reach: int) -> list[tuple[slice, slice, slice]]:
-    """Cut an axis into tiles that begin at multiples of the step.
-
-    Returns:
-        Each tile, the tile with what is around it, and where in the latter the tile lies.
-    """
-    side = max(1, TILE // step) * step
-    tiles = []
-    for start in range(0, size, side):
-        stop, first = min(start + side, size), max(0, start - reach)
-        around, inner = slice(first, stop + reach), slice(start - first, stop - first)
-        tiles.append((slice(start, stop), around, inner))
-    return tiles
-
-
-def _divided(part: Part, n: int) -> Part:
-    """The same part of an image that is n times coarser."""
-    rows, cols = (slice(span.start // n, span.stop // n) for span in part)
-    return rows, cols
-
-
-def _enlarged(low: Tensor, part: Part, ratio: int, convention: str) -> Tensor:
-    """Part of ``(1, C, h, w)`` on PAN's grid, as if the whole image had been interpolated."""
-    for dim, span in zip((2, 3), part, strict=True):
-        n = low.shape[dim]
-        index = torch.arange(span.start - LOW_REACH, span.stop + LOW_REACH, device=low.device)
-        low = low.index_select(dim, index % n if convention == "benchmark" else mirror(index, n))
-    inner = slice(LOW_REACH * ratio, -LOW_REACH * ratio)
-    return upsample(low, ratio, convention)[..., inner, inner]
-
-
-def _of_blocks(
-    tile: Tensor, blurred: Tensor, up: Tensor, inner: Part, ratio: int
-) -> dict[str, Tensor]:
-    """Everything that `full` averages over blocks, ``(1, blocks, ...)`` by name.
-
-    Args:
-        tile: fused bands and PAN, with what is around them.
-        blurred: fused bands through the MTF filter.
-        up: interpolated MS bands and interpolated reduced PAN.
-        inner: rows and columns of the tile itself.
-        ratio: PAN pixels per MS pixel.
-    """
-    c = blurred.shape[1]
-    mean, cov = blocks.moments([tile[..., *inner]], BLOCK)
-    low_mean, low_cov = blocks.moments([up[:, :c], blurred, up[:, c:]], BLOCK)
-    khan = blocks.q2n_of(low_mean[..., :-1], low_cov[..., :-1, :-1])
-    ms_pan = [*range(c), 2 * c]
-    low_mean, low_cov = low_mean[..., ms_pan], low_cov[..., ms_pan, :][..., ms_pan]
-    rho = blocks.local_correlation(tile[:, :-1], tile[:, -1:], ratio)[..., *inner]
-    n = BLOCK * BLOCK
-    return {
-        "bands": blocks.between_bands(mean[..., :-1], cov[..., :-1, :-1]),
-        "low_bands": blocks.between_bands(low_mean[..., :-1], low_cov[..., :-1, :-1]),
-        "pan": blocks.with_last(mean, cov),
-        "low_pan": blocks.with_last(low_mean, low_cov),
-        "khan": khan,
-        "rho": blocks.split(rho, BLOCK).mean(-1),
-        "levels": mean,
-        "products": cov * ((n - 1) / n) + mean[..., :, None] * mean[..., None, :],
-    }
+    return {**figures, **{name: float(value) for name, value in aligned.items()}}
