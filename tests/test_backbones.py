@@ -136,7 +136,7 @@ def test_a_network_that_needs_more_than_ms_and_pan_says_so():
     for network in (backbones.create("pnn", 4, rounds=1), backbones.create("bandwise", 4)):
         with pytest.raises(ValueError, match="needs a sensor, and results of"):
             network(ms, pan)
-    with pytest.raises(ValueError, match="rounds of back-projection: expected 0 or more"):
+    with pytest.raises(ValueError, match="rounds of back-projection: expected a whole number"):
         backbones.create("pnn", 4, rounds=-1)
 
 

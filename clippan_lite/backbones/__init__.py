@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clippan_lite.backbones.common import Fusion, conv, silence
+from clippan_lite.physics.back_projection import check_rounds
 
 #: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
 REGISTRY: dict[str, str | type[Fusion]] = {
@@ -115,8 +116,7 @@ def create(
             f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
         )
     rounds = options.pop("rounds", network.rounds)
-    if not isinstance(rounds, int) or rounds < 0:
-        raise ValueError(f"rounds of back-projection: expected 0 or more, found {rounds!r}")
+    rounds = check_rounds(rounds)
     made = network(bands, ratio, convention, **options)
     made.rounds = rounds
     return made

@@ -14,7 +14,7 @@ LEAST_PIXELS = 256 * 256  # of PAN: with fewer, D_s says little
 MIDDLE = 128  # MS pixels: side of the part by which the share is chosen
 
 
-def project(fused: torch.Tensor, pair: Pair, rounds: int = 3, along: float = 0.0) -> torch.Tensor:
+def project(fused: torch.Tensor, pair: Pair, rounds: int = 1, along: float = 0.0) -> torch.Tensor:
     """Back-project onto the pair's MS, see :func:`clippan_lite.physics.back_projection`.
 
     Args:

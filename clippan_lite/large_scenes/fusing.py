@@ -20,6 +20,7 @@ from clippan_lite.data import grids, registration
 from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_network
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
+from clippan_lite.physics.back_projection import check_rounds
 from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.workers import processes
 
@@ -158,10 +159,10 @@ def check_scene(
     out = Path(out).resolve()
     if network is not None and method is not None:
         raise ValueError("expected a network or a method, found both: give one of the two")
-    if rounds < 0 or (rounds and method is None):
+    check_rounds(rounds)
+    if rounds and method is None:
         raise ValueError(
-            f"rounds of back-projection: expected 0 or more after a method, found {rounds}; a "
-            "network has its own"
+            f"{rounds} rounds of back-projection without a method: give one, a network has its own"
         )
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
