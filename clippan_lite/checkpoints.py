@@ -106,7 +106,7 @@ def was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
     if other:
         raise ValueError(
             f"{path} was trained with other settings ({', '.join(other)}): give the same, or "
-            "another folder"
+            "another folder; or remove it, if it is no longer needed"
         )
     return True
 

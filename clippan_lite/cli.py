@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -171,6 +172,7 @@ def _measure_options(measure: ArgumentParser) -> None:
     measure.add_argument("--sensor", required=True, metavar="NAME", help=SENSOR_HELP)
     _text(measure, "--truth", "FILE", "GeoTIFF of the true image, where it is known")
     measure.add_argument("--convention", default="benchmark", help="benchmark or geo (benchmark)")
+    measure.add_argument("--register", action="store_true", help="as it was fused")
     forms = ("table", "json", "csv")
     measure.add_argument("--format", default="table", choices=forms, help="(table)")
 
@@ -267,11 +269,13 @@ def _fuse(arguments: Namespace) -> int:
 
 
 def _measure(arguments: Namespace) -> int:
-    from clippan_lite.experiments import product
+    from clippan_lite.large_scenes import measuring
 
     pair = (arguments.pan, arguments.ms, arguments.sensor)
-    rows = product.measure(arguments.fused, *pair, arguments.truth, arguments.convention)
-    print(product.written(rows, arguments.format))
+    how = (arguments.truth, arguments.convention, True, arguments.register)
+    with contextlib.redirect_stdout(sys.stderr):  # notes; figures alone go to other programs
+        rows = measuring.measure(arguments.fused, *pair, *how)
+    print(measuring.written(rows, arguments.format))
     return 0
 
 

@@ -7,9 +7,12 @@ import torch
 from clippan_lite import backbones, checkpoints, classical
 from clippan_lite.backbones.tiles import TILE, in_tiles
 from clippan_lite.data import Pair, without_holes
+from clippan_lite.metrics.inputs import check_unit
 from clippan_lite.physics.windows import fill
+from clippan_lite.runtime.settings import expect
 
 TRAINED_RATIOS = (2, 4)  # of the network on board
+TAKE_FIRST = "cl.train returns (network, history), so write network, _ = cl.train(pair)"
 INSTEAD, INSTEAD_ROUNDS = "BDSD-PC", 2  # for other ratios
 
 
@@ -48,6 +51,9 @@ def fuse(
     Raises:
         ValueError: the network takes other bands, another ratio or convention.
     """
+    expect("the pair", pair, Pair, "cl.read_pair reads files")
+    expect("the network", network, backbones.Fusion, TAKE_FIRST, optional=True)
+    check_unit("pan", pair.pan, pair.ms)
     network = network or best_network(pair.bands, pair.ratio, pair.convention)
     if network is None:
         return classical.fuse(INSTEAD, pair, rounds=INSTEAD_ROUNDS)[

@@ -230,6 +230,9 @@ def check_training(
         ]
         raise ValueError(f"one network cannot take these scenes together: {'; '.join(kinds_found)}")
     config.check_active()
+    relations = [name for name in ("qnr", "ds") if config.weight(name) and pairs[0].bands == 1]
+    if relations:
+        raise ValueError(f"the term {relations[0]} compares bands, found one: set {relations[0]}=0")
     without_truth = [pair.name for pair in pairs if pair.truth is None]
     for name in config.active():
         need = losses.TERMS[name].needs

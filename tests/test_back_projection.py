@@ -186,7 +186,12 @@ def test_a_brighter_scene_gives_a_brighter_result(small_pair):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rounds": -1}, "expected a whole number from 0 to 20"),
+        ({"rounds": -1}, "expected a whole number of 0 or more"),
+        ({"rounds": "2"}, "expected a whole number of 0 or more, found '2'"),
+        (
+            {"valid": torch.zeros(96, 96, dtype=torch.bool)},
+            "expected some valid pixels, found none",
+        ),
         ({"along": 1.5}, "along: expected a share between 0 and 1"),
         ({"along": 0.5}, r"pan: expected \(..., 1, 96, 96\) to follow, found None"),
         ({"ms": torch.rand(4, 12, 12)}, r"ms: expected \(4, 24, 24\), IKONOS's ratio 4"),

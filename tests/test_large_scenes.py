@@ -216,11 +216,12 @@ def test_the_percentile_is_that_of_all_pixels(pair, scene, network):
         ),
         ({"rounds": 3}, "3 rounds of back-projection without a method: give one"),
         ({"rounds": -1, "method": "GSA"}, "rounds of back-projection: expected a whole number"),
-        ({"rounds": 200, "method": "GSA"}, "a whole number from 0 to 20, found 200"),
+        ({"rounds": 200, "method": "GSA"}, "expected at most 20, found 200"),
         ({"method": "GSA", "window": 8}, "expected a window of 64 PAN pixels or more"),
         ({"method": "GSA", "workers": 0}, "1 worker or more"),
         ({"method": "best"}, "unknown method 'best': expected one of EXP, Brovey"),
         ({"method": ""}, "unknown method '': expected one of EXP, Brovey"),
+        ({"dtype": "uint8"}, "dtype uint8 cannot hold 11 bit, up to 2047"),
         ({"dtype": "half"}, "dtype: expected one of uint8, .*, found 'half'"),
         ({"network": backbones.create("pnn", 4)}, "the network takes 4 bands"),
         (

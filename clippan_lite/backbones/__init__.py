@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from clippan_lite.backbones.common import Fusion, conv, silence
-from clippan_lite.physics.back_projection import check_rounds
+from clippan_lite.physics.resample import check_whole
 
 #: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
 REGISTRY: dict[str, str | type[Fusion]] = {
@@ -115,8 +115,8 @@ def create(
         raise ValueError(
             f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
         )
-    rounds = options.pop("rounds", network.rounds)
-    rounds = check_rounds(rounds)
+    rounds: Any = options.pop("rounds", network.rounds)
+    check_whole("rounds of back-projection", rounds, 0)
     made = network(bands, ratio, convention, **options)
-    made.rounds = rounds
+    made.rounds = int(rounds)
     return made

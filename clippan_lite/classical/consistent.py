@@ -46,11 +46,10 @@ def share_along_pan(fused: torch.Tensor, pair: Pair, rounds: int) -> float:
         pair: images in DN.
         rounds: of back-projection.
     """
-    height, width = (side // pair.ratio for side in fused.shape[-2:])
-    if height * width * pair.ratio**2 < LEAST_PIXELS:
-        return 0.0
-    rows, cols = middle_of(height), middle_of(width)
+    rows, cols = (middle_of(side) for side in pair.ms.shape[-2:])
     part = crop(pair, rows, cols)
+    if part.pan.numel() < LEAST_PIXELS:
+        return 0.0
     fused = fused[:, *(slice(m.start * pair.ratio, m.stop * pair.ratio) for m in (rows, cols))]
     plain = project(fused, part, rounds)
     followed = project(fused, part, rounds, along=1.0)

@@ -115,6 +115,9 @@ def inspect(
                 "PAN and MS do not cover the same area: what they have in common is used, "
                 f"PAN {grid.height} x {grid.width} from row {top}, column {left}."
             )
+    if "mtf" in grid.sensor.assumed:
+        gains = ", ".join(f"{gain:.2g}" for gain in sorted(set(sensor.mtf_ms)))
+        print(f"Note: {sensor.name} has no published MTF: gains of {gains} are assumed")
     if grid.sensor.bits != with_bits.bits:
         print(
             f"The files are uint8, {sensor.name} gives {with_bits.bits} bit: using it with 8 bits."

@@ -151,6 +151,12 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
             "PAN and MS have no pixel in common that is not nodata: give files of another area"
         )
     peak = 2**sensor.bits - 1
+    pan_high, ms_high = float(found.pan.high.max()), float(found.ms.high.max())
+    if 0 < 4 * pan_high < ms_high or 0 < 4 * ms_high < pan_high:
+        print(
+            f"Note: PAN reaches {pan_high:.6g} and MS {ms_high:.6g}; if these are not the same "
+            "digital numbers, D_s, HQNR and networks go wrong: scale one to the other first"
+        )
     images = (("PAN", "MS", found.pan, 1), ("MS", "PAN", found.ms, sensor.ratio**2))
     for what, other, image, per_pixel in images:
         if image.dark > max(100, found.valid // per_pixel // 1000):  # single ones may be shadow

@@ -10,6 +10,7 @@ from clippan_lite.adapter import Supervisor
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
+from clippan_lite.physics import sensors
 from clippan_lite.runtime import files
 
 
@@ -56,7 +57,8 @@ def train_on_files(
     pairs = geotiff.read_parts(pan, ms, sensor, convention=convention, register=register)
     path, state = folder / "network.safetensors", folder / "state.safetensors"
     images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
-    made_from = {"config": asdict(config), "sensor": pairs[0].sensor.name, "images": images}
+    camera = {"sensor": sensors.to_table(pairs[0].sensor), "convention": pairs[0].convention}
+    made_from = {"config": asdict(config), **camera, "images": images}
     if checkpoints.was_made_from(path, made_from):
         print(f"trained before, with the same settings: {path}")
         return path

@@ -14,16 +14,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from clippan_lite import backbones, classical
 from clippan_lite.backbones.tiles import FAR, halo_of
 from clippan_lite.data import grids, registration
 from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_network
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
-from clippan_lite.physics.back_projection import check_rounds
+from clippan_lite.physics.resample import check_whole
 from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.workers import processes
 
+MOST_ROUNDS = 20  # of back-projection: each looks 36 PAN pixels further at ratio 4
 GRID = 64  # PAN pixels: windows begin at multiples of it, so that holes up to it are filled alike
 
 
@@ -159,7 +162,11 @@ def check_scene(
     out = Path(out).resolve()
     if network is not None and method is not None:
         raise ValueError("expected a network or a method, found both: give one of the two")
-    check_rounds(rounds)
+    check_whole("rounds of back-projection", rounds, 0)
+    if rounds > MOST_ROUNDS:
+        raise ValueError(
+            f"rounds of back-projection: expected at most {MOST_ROUNDS}, found {rounds}"
+        )
     if rounds and method is None:
         raise ValueError(
             f"{rounds} rounds of back-projection without a method: give one, a network has its own"
@@ -176,6 +183,11 @@ def check_scene(
     known = ", ".join(mosaic.GDAL_TYPES)
     if dtype is not None and dtype not in mosaic.GDAL_TYPES:
         raise ValueError(f"dtype: expected one of {known}, found {dtype!r}")
+    kind, peak = np.dtype(dtype or grid.dtype), 2**grid.sensor.bits - 1
+    if dtype is not None and kind.kind in "iu" and np.iinfo(kind).max < peak:
+        raise ValueError(
+            f"dtype {dtype} cannot hold {grid.sensor.bits} bit, up to {peak}: take another"
+        )
     if dtype is None and grid.dtype not in mosaic.GDAL_TYPES:
         raise ValueError(f"MS holds {grid.dtype}, expected one of {known}: convert it")
     if out in (grid.pan_path, grid.ms_path):

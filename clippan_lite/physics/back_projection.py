@@ -12,6 +12,7 @@ from clippan_lite.physics.resample import (
     check_choice,
     check_image,
     check_mask,
+    check_whole,
     interpolate,
 )
 from clippan_lite.physics.windows import all_valid, any_valid, box_mean, fill
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
 
 WINDOW = 3  # MS pixels: side of the windows in which the residual is fitted to PAN
-MOST_ROUNDS = 20
 FLAT = 0.03  # a window counts as flat when PAN deviates by a smaller share of its mean
 
 
@@ -50,7 +50,7 @@ def back_project(
         ms: ``(..., C, H / ratio, W / ratio)``, same unit.
         sensor: gives ratio and MTF gains.
         convention: ``"benchmark"`` or ``"geo"``.
-        rounds: how often the step is taken, 0 to 20.
+        rounds: how often the step is taken, 0 or more.
         pan: ``(..., 1, H, W)``, same unit. It is needed when ``along`` is above 0.
         along: share of the correction that follows PAN, 0 to 1.
         valid: ``(H, W)`` bool, True where the images are valid. Holes are filled before a filter
@@ -68,6 +68,8 @@ def back_project(
     """
     _check(fused, ms, sensor, convention, rounds, pan, along, valid)
     if valid is not None and not valid.all():
+        if not valid.any():
+            raise ValueError("valid: expected some valid pixels, found none")
         fused, ms = fill(fused, valid), fill(ms, any_valid(valid, sensor.ratio))
         pan = None if pan is None else fill(pan, valid)
         trusted = all_valid(valid, sensor.ratio)
@@ -106,16 +108,6 @@ def _along_pan(
     return slope * pan + offset
 
 
-def check_rounds(rounds: object) -> int:
-    """The number of rounds; refuse one that cannot be, or only sharpens noise (ValueError)."""
-    if not isinstance(rounds, int) or not 0 <= rounds <= MOST_ROUNDS:
-        raise ValueError(
-            f"rounds of back-projection: expected a whole number from 0 to {MOST_ROUNDS}, "
-            f"found {rounds!r}"
-        )
-    return rounds
-
-
 def _check(
     fused: torch.Tensor,
     ms: torch.Tensor,
@@ -137,7 +129,7 @@ def _check(
             f"ms: expected {expected}, {sensor.name}'s ratio {sensor.ratio} smaller than the "
             f"fused image {tuple(fused.shape)}, found {tuple(ms.shape)}"
         )
-    check_rounds(rounds)
+    check_whole("rounds of back-projection", rounds, 0)
     if not 0 <= along <= 1:
         raise ValueError(f"along: expected a share between 0 and 1, found {along}")
     if along and (pan is None or pan.shape[-3:] != (1, height, width)):

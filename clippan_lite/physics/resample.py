@@ -90,7 +90,7 @@ def check_choice(name: str, value: str, known: Sequence[str]) -> None:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, known))}, found {value!r}")
 
 
-def check_whole(name: str, value: int, least: int = 2) -> None:
+def check_whole(name: str, value: object, least: int = 2) -> None:
     """Refuse anything but whole numbers of ``least`` or more.
 
     Raises:

@@ -7,11 +7,12 @@ import functools
 import io
 import itertools
 import json
+import math
 import operator
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-import rasterio
 import torch
 from rasterio.windows import Window
 from tqdm.auto import tqdm
@@ -44,6 +45,7 @@ def measure(
     truth: str | Path | None = None,
     convention: str = "benchmark",
     beside: bool = True,
+    register: bool = False,
 ) -> Rows:
     """Figures of a fused GeoTIFF, and of the rows `BESIDE` on the same pair.
 
@@ -57,6 +59,8 @@ def measure(
         beside: whether the rows to compare with are made, which takes a second per megapixel. Of a
             scene of more than 4096 PAN pixels each way they pass through a temporary file.
 
+        register: shift PAN onto MS first, as `fuse_scene` did for the image.
+
     Returns:
         Row -> figure -> value, the image's row first, named after its file.
 
@@ -64,28 +68,41 @@ def measure(
         ValueError: images that do not fit each other.
     """
     grid = grids.inspect(Path(pan), Path(ms), sensors.get(sensor), convention)
+    name = Path(fused).name + (" (file)" if Path(fused).name in BESIDE else "")
     if max(grid.height, grid.width) > LARGE:
-        return _measure_large(Path(fused), grid, None if truth is None else Path(truth), beside)
-    pair = geotiff.read_pair(pan, ms, sensor, convention=convention)
-    image = read_like(fused, grid)
+        if register:
+            raise ValueError(
+                f"register: expected at most {LARGE} PAN pixels each way, found {grid.height} x "
+                f"{grid.width}: measure a part"
+            )
+        true_file = None if truth is None else Path(truth)
+        return _measure_large(name, Path(fused), grid, sensor, true_file, beside)
+    pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register)
+    grid = replace(grid, georef=pair.georef)
+    image, valid = read_like(fused, grid)
     if truth is not None:
-        pair.truth = read_like(truth, grid)
-    rows = {Path(fused).name: evaluation.evaluate(image, pair)}
+        pair.truth, known = read_like(truth, grid)
+        valid &= known
+    if not valid.all():
+        pair.valid = pair.valid_pixels & valid
+    rows = {name: evaluation.evaluate(image, pair)}
     for name, (method, rounds) in BESIDE.items() if beside else ():
         rows[name] = evaluation.evaluate(classical.fuse(method, pair, rounds), pair)
     return rows
 
 
-def _measure_large(fused: Path, grid: grids.Grid, truth: Path | None, beside: bool) -> Rows:
+def _measure_large(
+    name: str, fused: Path, grid: grids.Grid, sensor: str, truth: Path | None, beside: bool
+) -> Rows:
     """The rows of a scene that is handled in windows. Rows to compare with are fused on disk."""
-    rows = {fused.name: in_windows(fused, grid, truth)}
+    rows = {name: in_windows(fused, grid, truth)}
     scene = (grid.pan_path, grid.ms_path)
     with tempfile.TemporaryDirectory() as folder:
         for name, (method, rounds) in BESIDE.items() if beside else ():
             out = fuse_scene(
                 *scene,
                 Path(folder) / "row.tif",
-                grid.sensor.name,
+                sensor,
                 method=method,
                 convention=grid.convention,
                 rounds=rounds,
@@ -121,16 +138,16 @@ def in_windows(
         pair, _, _ = grids.read_window(grid, (tall.start, tall.stop), (wide.start, wide.stop))
         if grid.offset is not None:
             pair = registration.correct(pair, grid.offset)
-        image, inside = (
-            read_like(fused, grid, (tall, wide)),
-            (_within(rows, tall), _within(cols, wide)),
-        )
-        found.append(
-            of_scene(image, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask, inside)
-        )
+        image, valid = read_like(fused, grid, (tall, wide))
         if truth is not None:
-            true_image = read_like(truth, grid, (tall, wide))
-            errors.append(of_errors(image, true_image, pair.mask, inside))
+            true_image, known = read_like(truth, grid, (tall, wide))
+            valid &= known
+        valid &= pair.valid_pixels
+        inside = (_within(rows, tall), _within(cols, wide))
+        scene = (image, pair.ms, pair.pan, pair.sensor, pair.convention)
+        found.append(of_scene(*scene, valid, inside))
+        if truth is not None:
+            errors.append(of_errors(image, true_image, valid, inside))
     figures = functools.reduce(operator.add, found).figures(grid.sensor.ratio)
     figures = {key: figures[key] for key in evaluation.FULL}
     if errors:
@@ -157,8 +174,8 @@ def _within(part: slice, around: slice) -> slice:
 
 def read_like(
     path: str | Path, grid: grids.Grid, part: tuple[slice, slice] | None = None
-) -> torch.Tensor:
-    """An image on a pair's PAN grid, DN: ``(C, H, W)`` float32.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image on a pair's PAN grid, DN: ``(C, H, W)`` float32, and ``(H, W)`` bool, True if valid.
 
     Args:
         path: of the GeoTIFF.
@@ -168,7 +185,7 @@ def read_like(
     Raises:
         ValueError: another size, other bands, or another place.
     """
-    with rasterio.open(path) as file:
+    with grids.opened(Path(path), "the image to be measured") as file:
         found = (file.count, file.height, file.width)
         expected = (len(grid.sensor.bands), grid.height, grid.width)
         if found != expected:
@@ -177,14 +194,22 @@ def read_like(
                 f"pixels, MS's bands on the grid that PAN and MS share, found {found[0]} of "
                 f"{found[1]} x {found[2]}: fuse or crop it to that grid"
             )
-        here = grid.georef.get("transform")
-        if file.crs and here and not file.transform.almost_equals(here, 0.5 * abs(here.a)):
+        here, crs = grid.georef.get("transform"), grid.georef.get("crs")
+        if file.crs and crs and file.crs != crs:
+            raise ValueError(
+                f"{Path(path).name} has the CRS {file.crs}, PAN has {crs}: warp one to the other"
+            )
+        placed = here is not None and not file.transform.is_identity
+        if here and placed and not file.transform.almost_equals(here, 0.5 * abs(here.a)):
             raise ValueError(
                 f"{Path(path).name} lies elsewhere than PAN: its transform is "
-                f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}"
+                f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}: crop it to PAN's grid, "
+                "or give --register if it was fused so"
             )
         window = None if part is None else Window.from_slices(*part)
-        return torch.from_numpy(file.read(window=window).astype("float32"))
+        image = torch.from_numpy(file.read(window=window).astype("float32"))
+        valid = torch.from_numpy((file.read_masks(window=window) > 0).any(0))
+        return torch.where(valid, image, 0.0), valid
 
 
 def written(rows: Rows, form: str = "table") -> str:
@@ -196,7 +221,11 @@ def written(rows: Rows, form: str = "table") -> str:
     """
     names = list(next(iter(rows.values())))
     if form == "json":
-        return json.dumps(rows, indent=1)
+        finite = {
+            row: {name: value if math.isfinite(value) else None for name, value in figures.items()}
+            for row, figures in rows.items()
+        }
+        return json.dumps(finite, indent=1)
     if form == "csv":
         text = io.StringIO()
         writer = csv.DictWriter(text, ["image", *names])
