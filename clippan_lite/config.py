@@ -109,7 +109,7 @@ class AdaptConfig(StageSettings):
     weights: dict[str, float] = field(
         default_factory=lambda: {"inter": 1.0, "intra": 0.3, "fusion": 1.0, "direction": 10.0}
     )
-    steps: int = setting(80, "Stage I optimiser steps; 0: CLIP as it is", least=0)
+    steps: int = setting(80, "Stage I optimiser steps", least=0)
     batch: int = setting(12, "places per step, each seen as MS, PAN and HRMS", least=2)
     lr: float = setting(2e-3, "Adam's learning rate", least=1e-12)
     temperature: float = setting(0.07, "divides the cosines of both contrastive losses", least=1e-3)

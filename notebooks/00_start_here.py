@@ -81,7 +81,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** Roads and shores are as sharp as in PAN, in the colours of MS. **What it does not show:** whether the colours of fine details are true. Nobody knows them at this
+# **What you see.** Roads and shores are as sharp as in PAN, with pixels of 15 m, in the colours of MS. **What it does not show:** whether the colours of fine details are true. Nobody knows them at this
 # scale, and that is what this course is about.
 #
 # ## Is everything there?

@@ -62,7 +62,10 @@ def test_unknown_names_are_refused_or_left_aside():
         ({"method": "magic"}, "unknown method 'magic'"),
         ({"backbone": "magic"}, "magic"),
         ({"backbone": "resnet"}, "unknown backbone 'resnet'"),
-        ({"recipe": "fast"}, "unknown recipe 'fast': expected one of course, quick, paper, best"),
+        (
+            {"recipe": "fast"},
+            "unknown recipe 'fast': expected one of scratch, course, quick, paper, best",
+        ),
         ({"adapt_recipe": "magic"}, "Stage I: unknown recipe 'magic': expected one of ours"),
         ({"prompt": "magic"}, "unknown prompt 'magic'"),
         ({"swap": "magic"}, "unknown prompt 'magic'"),

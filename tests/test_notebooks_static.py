@@ -26,7 +26,7 @@ COURSE = [
 ]
 HEADINGS = ("What you will learn", "Prerequisites", "Questions", "Summary")
 ABSOLUTE = re.compile(r"(?<![\w.~/:])/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\?Users")
-LARGEST = 600_000  # bytes: code-hosting sites stop showing larger notebooks well
+LARGEST = 800_000  # bytes: code-hosting sites stop showing larger notebooks well
 every = pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
 chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 

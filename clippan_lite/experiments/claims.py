@@ -198,14 +198,16 @@ def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
     for arm, other in claim.pairs:
         compared = {**facts, "against": {arm: other}}
         found = tables.effects(rows, compared, by=("scene", "backbone"))
-        cells += [cell for cell in found if cell["metric"] == claim.metric and cell["t95"]]
+        cells += [cell for cell in found if cell["metric"] == claim.metric and cell["n"] > 1]
     if not cells:
         raise ValueError(
             f"{path.name} holds no {claim.metric} for {claim.says!r}: expected arms {claim.pairs}"
         )
     said = verdict(cells, claim.rises)
     if said.startswith("reproduced") and claim.size is not None:
-        reached = any(low <= claim.size <= high for low, high in (cell["t95"] for cell in cells))
+        reached = any(
+            low <= claim.size <= high for low, high in (c["t95"] for c in cells if c["t95"])
+        )
         said += "" if reached else " in sign, not in size"
     finished, total = facts["points"]["finished"], sum(facts["points"].values())
     measured = f"{finished} of {total} points of the study measured"
@@ -242,8 +244,8 @@ def figure(cells: Cells, metric: str) -> str:
     for cell in cells:
         against = f"against {cell['against']}" if several else ""
         where = ", ".join(filter(None, [cell.get("scene"), cell.get("backbone"), against]))
-        change, low, high = (f"{v:+.{digits}f}" for v in (cell["difference"], *cell["t95"]))
-        parts.append(f"{where} {change} [{low}, {high}]")
+        change, *ends = (f"{v:+.{digits}f}" for v in (cell["difference"], *(cell["t95"] or ())))
+        parts.append(f"{where} {change} [{', '.join(ends) or 'no spread'}]")
     return f"{'; '.join(parts)}{unit} ({n})"
 
 
