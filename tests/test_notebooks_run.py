@@ -13,7 +13,6 @@ from clippan_lite.runtime import notebooks
 
 REPO = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((REPO / "notebooks").glob(notebooks.PATTERN))
-ALL = [*CHAPTERS, *sorted((REPO / "notebooks" / "solutions").glob("*.py"))]
 FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
 METHODS = {"EXP", "GSA", "BDSD", "network without L_d", "network with L_d"}
@@ -49,7 +48,8 @@ def test_each_notebook_runs_and_prints_what_it_printed_before(tmp_path):
         "--nbval-current-env",
         "--nbval-cell-timeout=900",
     ]
-    command += ["-p", "no:cacheprovider", *(str(path.with_suffix(".ipynb")) for path in ALL)]
+    # 07 runs in the chains below, and solutions when they are built; their stamps are tested.
+    command += ["-p", "no:cacheprovider", *(str(p.with_suffix(".ipynb")) for p in CHAPTERS[:-1])]
     done = subprocess.run(
         command, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True
     )
