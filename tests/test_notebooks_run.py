@@ -48,8 +48,9 @@ def test_each_notebook_runs_and_prints_what_it_printed_before(tmp_path):
         "--nbval-current-env",
         "--nbval-cell-timeout=900",
     ]
-    # 07 runs in the chains below, and solutions when they are built; their stamps are tested.
-    command += ["-p", "no:cacheprovider", *(str(p.with_suffix(".ipynb")) for p in CHAPTERS[:-1])]
+    # 05 and 07 run in both chains below, and solutions when they are built; stamps are tested.
+    chosen = [path for path in CHAPTERS if path.stem[:2] not in ("05", "07")]
+    command += ["-p", "no:cacheprovider", *(str(path.with_suffix(".ipynb")) for path in chosen)]
     done = subprocess.run(
         command, cwd=REPO, env=environment(tmp_path), capture_output=True, text=True
     )
