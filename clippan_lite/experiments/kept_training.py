@@ -64,7 +64,7 @@ def train_on_files(
         return path
     supervisor = None
     if config.needs("supervisor"):
-        supervisor = _kept_supervisor(pairs, adapt or AdaptConfig(), folder, device)
+        supervisor = _kept_supervisor(pairs, images, adapt or AdaptConfig(), folder, device)
     network, history = training.train(
         pairs, config, supervisor, device=device, checkpoint=state, every=25
     )
@@ -75,14 +75,13 @@ def train_on_files(
 
 
 def _kept_supervisor(
-    pairs: list[Pair], config: AdaptConfig, folder: Path, device: str
+    pairs: list[Pair], images: str, config: AdaptConfig, folder: Path, device: str
 ) -> Supervisor:
     """The adapted CLIP of a training, kept so that an interrupted one goes on with the same.
 
     On a GPU, adapting again would not give the same.
     """
     model = load_clip(device=device)
-    images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
     path = folder / f"supervisor-{digest(images, asdict(config))}.safetensors"
 
     def make() -> Supervisor:
