@@ -1,12 +1,15 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch: as clippan_lite sets it, see there
+# Before torch: as clippan_lite sets it, see there. Tests run in several processes (pytest-xdist),
+# which share the cores with what they start.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
 import pytest
 import torch
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,7 @@ def test_stage_one_runs_one_scale_down_on_true_ms(random_clip):
     assert len(history) == 2 and not supervisor.training
 
 
+@pytest.mark.slow
 def test_adapt_lowers_its_losses_and_survives_saving(random_clip, small_pair, tmp_path):
     config = AdaptConfig(steps=15, batch=4)
     supervisor, history = adaptation.adapt(small_pair, random_clip, None, config, progress=False)

@@ -166,6 +166,7 @@ def test_the_method_stays_light():
     assert heavy == "[]" and int(lines) <= 3500
 
 
+@pytest.mark.slow
 def test_only_pictures_and_notebooks_load_what_they_need():
     code = (
         "import sys, pkgutil, importlib, clippan_lite\n"

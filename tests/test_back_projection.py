@@ -150,6 +150,7 @@ def test_back_projection_improves_every_method(method, small_pair):
         assert after[name] < before[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sensor", ["WV2", "IKONOS", "LANDSAT7"])
 def test_the_instant_result_beats_every_classical_one(sensor):
     """Against the truth by at least 1 dB, back-projected or not, on a scene it has not seen."""
@@ -222,6 +223,7 @@ def gains(method, pair, rounds):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "sensor"), [(0, "WV2"), (1, "IKONOS"), (4, "QB")])
 def test_one_round_never_ends_below_the_start_and_two_not_after_bdsd_pc(seed, sensor):
     """The inverse crime undone: MS made by another operator than the one processing believes in."""

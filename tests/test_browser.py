@@ -171,6 +171,7 @@ def opened(name, lab, browser):
     return page
 
 
+@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("name", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")))
 def test_a_product_can_be_read(name, lab, browser):
     page = opened(name, lab, browser)
@@ -178,6 +179,7 @@ def test_a_product_can_be_read(name, lab, browser):
     page.close()
 
 
+@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_in_the_browser(name, lab, browser):
     page = opened(name, lab, browser)

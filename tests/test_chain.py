@@ -67,6 +67,7 @@ def run(folder, out, parameters=None, **options):
     return chain.run_chain(out, parameters or {}, folder=folder, **options)
 
 
+@pytest.mark.slow
 def test_runs_in_order_with_parameters(folder, tmp_path, capsys):
     out = run(
         folder,
@@ -138,6 +139,7 @@ def test_missing_pair_leaves_nothing_behind(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_default_folder_names_scene_and_time(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = run(folder, None)
@@ -161,6 +163,7 @@ def test_occupied_folders_are_refused(folder, tmp_path):
         run(folder, out / "thesis.docx")
 
 
+@pytest.mark.slow
 def test_resume(folder, tmp_path):
     out = tmp_path / "out"
     (folder / "02_second.py").write_text(HEADER + FAILING)
@@ -186,6 +189,7 @@ def test_resume(folder, tmp_path):
     ).exists()  # what follows runs again too
 
 
+@pytest.mark.slow
 def test_a_sensor_file_is_found_from_any_folder_and_may_not_change(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = sensors.to_toml(sensors.get("WV2")).replace("[WV2]", "[MINE]")
@@ -218,6 +222,7 @@ def test_register_reaches_the_pair_and_the_notebooks(folder, tmp_path, monkeypat
         run(folder, tmp_path / "out", parameters | {"register": "yes"})
 
 
+@pytest.mark.slow
 def test_resume_without_a_run_starts_one(folder, tmp_path, capsys):
     assert (run(folder, tmp_path / "new", resume=True) / "second.txt").exists()
     assert "Nothing to resume" in capsys.readouterr().out

@@ -209,6 +209,7 @@ def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_fuse_adapts_to_the_scene_and_goes_on_after_a_stop(capsys, files, tmp_path, monkeypatch):
     from clippan_lite import config
 

@@ -22,6 +22,7 @@ def bundled():
     return {"trained": load_clip()}
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("scene", clip_zero_shot.SCENES)
 def test_faults_in_real_crops_are_seen(scene, real_data, bundled):
@@ -33,6 +34,7 @@ def test_faults_in_real_crops_are_seen(scene, real_data, bundled):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_content_of_landsat_crops_is_told_at_two_and_a_half_times_chance(real_data, bundled):
     figures = clip_zero_shot.content_on_landsat(bundled, real_data)["trained"]

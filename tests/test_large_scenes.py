@@ -155,6 +155,7 @@ fusing.fuse_scene(*files, out, "WV2", method="GSA", window=256, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, capsys):
     out = tmp_path / "f.tif"
     done = subprocess.run(
@@ -187,6 +188,7 @@ def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, mon
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_workers_give_the_same(scene, network, tmp_path):
     pytest.importorskip("distributed")
     alone, *_ = fused(scene, tmp_path / "f.tif", network=network, window=320)

@@ -37,6 +37,7 @@ def test_a_network_with_language_has_figures_of_stage_one_and_the_same_twice():
     assert measure(**few, seed=1)["PSNR"] != pytest.approx(first["PSNR"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_every_language_setting_changes_the_result():
     settings = [
         {},
@@ -166,6 +167,7 @@ against = "best"
 """
 
 
+@pytest.mark.slow
 def test_the_recipe_best_can_be_ablated(tmp_path):
     (tmp_path / "best.toml").write_text(BEST)
     read = study.read(tmp_path / "best.toml")

@@ -101,6 +101,7 @@ def test_rounds_without_a_method_are_refused(files, capsys):
     assert "3 rounds of back-projection without a method" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["benchmark", "geo"])
 def test_windows_give_the_figures_of_the_whole(tmp_path, monkeypatch, convention):
     pair = synthetic.make_scene(5, 576, "IKONOS", convention)

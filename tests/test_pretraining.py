@@ -31,6 +31,7 @@ def value(slot, name):
     return captions.VALUES[slot].index(name)
 
 
+@pytest.mark.slow
 def test_pretraining_runs_saves_and_loads(tmp_path, monkeypatch):
     model, config, provenance = pretrain_clip.train(steps=2, batch=8, grounds=4)
     pretrain_clip.save(model, config, provenance, tmp_path)
@@ -142,6 +143,7 @@ def test_regions_hold_roads_thinner_than_their_middle_line():
     assert road.any() and (line & ~road).any() and line[road].all()
 
 
+@pytest.mark.slow
 def test_training_can_be_stopped_and_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     settings = {"steps": 4, "batch": 8, "grounds": 4}
     monkeypatch.setattr(pretrain_clip, "held_out_figures", lambda *_: {})

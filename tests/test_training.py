@@ -49,6 +49,7 @@ def test_training_beats_interpolation_against_the_truth(small_pair):
     assert ours["PSNR"] > exp["PSNR"] + 0.3
 
 
+@pytest.mark.slow
 def test_recipe_best_beats_the_quick_one_against_the_truth(small_pair):
     """Forty steps of each: local correlation brings details in without costing colour."""
     ergas = {}

@@ -1,7 +1,7 @@
 """Speed and memory of metrics and classical methods, as ratios in one run; the targets are
 asserted.
 
-Run alone on an idle machine, about two minutes: pytest tests/benchmarks/bench_measuring.py
+Run alone on an idle machine, about two minutes: pytest -n 0 tests/benchmarks/bench_measuring.py
 The size is that of the test scene wv2_urban; the content is synthetic and does not change the work
 done.
 """

@@ -1,6 +1,6 @@
 """What a training step costs, as ratios in one run; the targets are asserted.
 
-Run alone on an idle machine, about three minutes: pytest -s tests/benchmarks/bench_training.py
+Run alone on an idle machine, about three minutes: pytest -n 0 -s tests/benchmarks/bench_training.py
 Ratios are those of the embedded scene, seconds those of one as large as the test scene wv2_urban;
 the content is synthetic and does not change the work done.
 """
