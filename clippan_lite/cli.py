@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from clippan_lite.runtime.package import VERSION
 if TYPE_CHECKING:
     from clippan_lite.config import AdaptConfig, TrainConfig
 
-SENSOR_HELP = "a name or a TOML file: clippan-lite sensors"
+SENSOR_HELP = "a camera that clippan-lite sensors lists, or a TOML file"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,32 +58,48 @@ def _one_line(error: object) -> str:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="clippan-lite",
-        description="Unsupervised pansharpening supervised by CLIP and a sentence.",
+        description="Pansharpening: fuse a sharp grey satellite image (PAN) with a coarse colour "
+        "one (MS), and test whether CLIP and a sentence can teach a network to do it.",
+        epilog="clippan-lite COMMAND --help says more about each.",
     )
     parser.add_argument("--version", action="version", version=f"clippan-lite {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function: object, text: str) -> ArgumentParser:
-        made = commands.add_parser(name, help=text)
+    def command(name: str, function: object, text: str, example: str) -> ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"example: clippan-lite {name} {example}".rstrip(),
+            formatter_class=RawDescriptionHelpFormatter,
+        )
         made.set_defaults(command=function)
         return made
 
-    chain = command("chain", _chain, "run all notebooks in order, and make the report")
+    scene = "pan.tif ms.tif {} --sensor WV2"
+    chain = command("chain", _chain, "run all notebooks, and write a report", "-p scene rotterdam")
     _chain_options(chain)
-    train = command("train", _train, "train a fusion network on a pair of GeoTIFFs, without truth")
+    text = "train a fusion network on two GeoTIFFs, without a true image"
+    train = command("train", _train, text, scene.format("runs/net"))
     _pair_options(train, "folder to write")
     _train_options(train)
-    fuse = command("fuse", _fuse, "fuse a pair of GeoTIFFs of any size into one GeoTIFF (COG)")
-    _pair_options(fuse, "GeoTIFF to write")
+    text = "fuse two GeoTIFFs of any size into one GeoTIFF"
+    fuse = command("fuse", _fuse, text, scene.format("fused.tif"))
+    _pair_options(fuse, "GeoTIFF to write (cloud-optimised)")
     _fuse_options(fuse)
-    measure = command("measure", _measure, "every figure of a fused image, whoever made it")
+    text = "print the quality figures of a fused image, whichever program made it"
+    example = "fused.tif --pan pan.tif --ms ms.tif --sensor WV2"
+    measure = command("measure", _measure, text, example)
     _measure_options(measure)
-    sweep = command("sweep", _sweep, "measure the missing points of a study, and write its table")
+    text = "run a study, or what is missing of it, and write its table"
+    sweep = command("sweep", _sweep, text, "A_losses")
     _sweep_options(sweep)
-    command("check", _check, "versions, device, weights, folders, and what is wrong")
-    sensors = command("sensors", _sensors, "the sensor table, or one entry to copy")
-    _text(sensors, "file", "FILE", "a sensor file of your own (default: the built-in ones)", "?")
-    _text(sensors, "--show", "NAME", "print one sensor as TOML, with its sources")
+    text = "say what is installed, what is wrong, and what to do about it"
+    command("check", _check, text, "")
+    text = "list the cameras, or print one to copy"
+    sensors = command("sensors", _sensors, text, "--show WV2")
+    _text(sensors, "file", "FILE", "a TOML file with cameras of your own", "?")
+    _text(sensors, "--show", "NAME", "print this camera as TOML, with its sources")
     return parser
 
 
@@ -103,13 +119,11 @@ def _number(
 
 
 def _chain_options(chain: ArgumentParser) -> None:
-    _text(chain, "--pan", "FILE", "panchromatic GeoTIFF (default: the embedded synthetic scene)")
+    _text(chain, "--pan", "FILE", "panchromatic GeoTIFF (default: a synthetic scene)")
     _text(chain, "--ms", "FILE", "multispectral GeoTIFF of the same area")
-    _text(chain, "--sensor", "NAME", f"sensor of the pair, {SENSOR_HELP}")
+    _text(chain, "--sensor", "NAME", SENSOR_HELP)
     _text(chain, "--out", "DIR", "run folder, empty or new (default: runs/SCENE-TIME)")
-    chain.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out, same parameters"
-    )
+    chain.add_argument("--resume", action="store_true", help="go on with the run in --out")
     chain.add_argument(
         "-p",
         dest="parameters",
@@ -117,7 +131,7 @@ def _chain_options(chain: ArgumentParser) -> None:
         metavar=("NAME", "VALUE"),
         action="append",
         default=[],
-        help="set a parameter of the notebooks, may be repeated",
+        help="set a parameter of the notebooks; give -p once for each",
     )
 
 
@@ -129,9 +143,11 @@ def _pair_options(command: ArgumentParser, out: str) -> None:
     command.add_argument(
         "--convention",
         default="benchmark",
-        help="benchmark or geo: where MS sits on PAN's grid (benchmark)",
+        help="where MS lies on PAN's grid: benchmark (default, as toolboxes do) or geo (as maps do)",
     )
-    command.add_argument("--register", action="store_true", help="shift PAN onto MS first")
+    command.add_argument(
+        "--register", action="store_true", help="first shift PAN so that it lies on MS"
+    )
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
 
 
@@ -139,29 +155,31 @@ def _train_options(train: ArgumentParser) -> None:
     known = "course, scratch, quick, paper or best (best)"
     train.add_argument("--recipe", default="best", metavar="NAME", help=known)
     _text(train, "--backbone", "NAME", "fusion network (default: the recipe's)")
-    _number(train, "--steps", None, "optimiser steps (default: the recipe's)")
-    _number(train, "--seed", 0, "seed of weights and patches")
-    _text(train, "--start", "FILE", 'network to begin with, or its run folder; "bundled" is ours')
+    _number(train, "--steps", None, "steps of training (default: the recipe's)")
+    _number(train, "--seed", 0, "seed of all random choices")
+    _text(
+        train, "--start", "FILE", 'network to begin with, or its run folder; "bundled" is on board'
+    )
 
 
 def _fuse_options(fuse: ArgumentParser) -> None:
     how = fuse.add_mutually_exclusive_group()
     how.add_argument(
-        "--checkpoint", metavar="RUN", help="a network's .safetensors, or a run folder with one"
+        "--checkpoint", metavar="RUN", help="a network that train or a chain made: file or folder"
     )
     how.add_argument(
         "--method",
         metavar="NAME",
-        help="a classical method, such as gsa (default: the best way without training)",
+        help="a classical method, such as gsa (default: the network on board)",
     )
     how.add_argument(
         "--adapt",
         action="store_true",
-        help="train the network on board on the scene first (recipe best); kept in OUT.adapted",
+        help="first train the network on board on the scene, and keep it in OUT.adapted",
     )
     _text(fuse, "--dtype", "NAME", "data type of OUT, such as float32 (default: that of MS)")
-    _number(fuse, "--rounds", 0, "of back-projection onto MS after --method; 1 or 2 are safe")
-    _number(fuse, "--window", 2048, "PAN pixels worked on at once")
+    _number(fuse, "--rounds", 0, "rounds of back-projection after --method; 1 is safe")
+    _number(fuse, "--window", 2048, "side of a window in PAN pixels")
     _worker_options(fuse)
 
 
@@ -171,10 +189,14 @@ def _measure_options(measure: ArgumentParser) -> None:
         measure.add_argument(name, metavar="FILE", required=True, help=text)
     measure.add_argument("--sensor", required=True, metavar="NAME", help=SENSOR_HELP)
     _text(measure, "--truth", "FILE", "GeoTIFF of the true image, where it is known")
-    measure.add_argument("--convention", default="benchmark", help="benchmark or geo (benchmark)")
-    measure.add_argument("--register", action="store_true", help="as it was fused")
+    measure.add_argument(
+        "--convention", default="benchmark", help="as it was fused: benchmark or geo"
+    )
+    measure.add_argument(
+        "--register", action="store_true", help="give it if the image was fused with it"
+    )
     forms = ("table", "json", "csv")
-    measure.add_argument("--format", default="table", choices=forms, help="(table)")
+    measure.add_argument("--format", default="table", choices=forms, help="table by default")
 
 
 def _worker_options(command: ArgumentParser) -> None:
@@ -183,17 +205,19 @@ def _worker_options(command: ArgumentParser) -> None:
 
 
 def _sweep_options(sweep: ArgumentParser) -> None:
-    _text(sweep, "study", "STUDY", "TOML file, or the name of one of our studies: A_losses")
+    _text(sweep, "study", "STUDY", "a TOML file, or the name of a study on board, such as A_losses")
     sweep.add_argument(
-        "--full", action="store_true", help="the study's full form instead of the quick one"
+        "--full", action="store_true", help="the full form (hours) instead of the quick one"
     )
-    _text(sweep, "--out", "DIR", "folder, new or of this study (default: runs/sweep-STUDY-FORM)")
+    _text(sweep, "--out", "DIR", "folder to write or to go on in (default: runs/sweep-STUDY-FORM)")
     _worker_options(sweep)
     sweep.add_argument(
-        "--direct", action="store_true", help="no kernel and no executed notebook for each point"
+        "--direct",
+        action="store_true",
+        help="run points in this process, without a notebook for each",
     )
     _text(sweep, "--device", "NAME", "auto, cpu or cuda (default: the study's, else auto)")
-    _number(sweep, "--minutes", None, "begin no point after so many minutes", float)
+    _number(sweep, "--minutes", None, "begin no new point after so many minutes", float)
 
 
 def _chain(arguments: Namespace) -> int:
