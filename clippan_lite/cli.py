@@ -143,7 +143,7 @@ def _pair_options(command: ArgumentParser, out: str) -> None:
     command.add_argument(
         "--convention",
         default="benchmark",
-        help="where MS lies on PAN's grid: benchmark (default, as toolboxes do) or geo (as maps do)",
+        help="where MS lies on PAN's grid: benchmark (default, as toolboxes) or geo (as maps)",
     )
     command.add_argument(
         "--register", action="store_true", help="first shift PAN so that it lies on MS"
