@@ -12,29 +12,34 @@ RESULTS = claims.results_folder()
 STUDIES = RESULTS.parent
 
 
-def cell(difference, clear):
-    return {
-        "difference": difference,
-        "clear": clear,
-        "n": 5,
-        "t95": [difference - 1, difference + 1],
-    }
+def cell(says, n=5):
+    """A cell that says one thing beyond doubt."""
+    p, p_equal = {"up": (1e-9, 1), "down": (1e-9, 1), "same": (0.5, 1e-9), "open": (0.5, 0.5)}[says]
+    return {"difference": -1 if says == "down" else 1, "n": n, "p": p, "p_equal": p_equal}
 
 
 @pytest.mark.parametrize(
-    ("cells", "rises", "said"),
+    ("says", "rises", "said"),
     [
-        ([cell(1, True), cell(2, True)], True, "reproduced (2 of 2)"),
-        ([cell(1, True)], True, "reproduced"),
-        ([cell(-1, True), cell(-2, True)], False, "reproduced (2 of 2)"),
-        ([cell(1, True), cell(2, False)], True, "partly (1 of 2 clear)"),
-        ([cell(1, True), cell(-2, True)], True, "partly (1 of 2 clear, 1 the other way)"),
-        ([cell(1, False), cell(2, False)], True, "not shown (0 of 2 clear)"),
-        ([cell(-1, True), cell(2, False)], True, "not (0 of 2 clear, 1 the other way)"),
+        (["up", "up"], True, "reproduced (2 of 2)"),
+        (["up"], True, "reproduced"),
+        (["down", "down"], False, "reproduced (2 of 2)"),
+        (["up", "open"], True, "partly (1 of 2, 1 open)"),
+        (["up", "down", "same"], True, "partly (1 of 3, 1 the other way, 1 equal within 0.1 dB)"),
+        (["open", "open"], True, "open (2 of 2)"),
+        (["down", "open"], True, "not (0 of 2, 1 the other way, 1 open)"),
+        (["same", "same"], True, "equal within 0.1 dB (2 of 2)"),
+        (["same", "open"], True, "open (0 of 2, 1 equal within 0.1 dB, 1 open)"),
     ],
 )
-def test_verdicts_follow_from_the_cells(cells, rises, said):
-    assert claims.verdict(cells, rises) == said
+def test_verdicts_follow_from_the_cells(says, rises, said):
+    assert claims.verdict([cell(one) for one in says], rises) == said
+
+
+def test_no_verdict_from_fewer_than_five_pairs():
+    few = [cell("up", n=4), cell("up", n=2)]
+    assert claims.verdict(few, True) == "open (fewer than 5 pairs)"
+    assert claims.verdict([cell("up"), *few], True) == "partly (1 of 3, 2 with fewer than 5 pairs)"
 
 
 @pytest.mark.parametrize("claim", claims.CLAIMS, ids=lambda c: c.says)
@@ -74,8 +79,9 @@ def made_up(folder, change):
 
 def test_a_table_is_judged(tmp_path):
     assert made_up(tmp_path, -0.05)["verdict"] == "reproduced"
-    assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1 clear, 1 the other way)"
-    assert made_up(tmp_path, 0.0)["verdict"] == "not shown (0 of 1 clear)"
+    assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1, 1 the other way)"
+    assert made_up(tmp_path, -0.002)["verdict"] == "equal within 0.005"
+    assert made_up(tmp_path, 0.0)["verdict"] == "open"  # no spread, so nothing can be tested
 
 
 def test_no_claim_is_without_a_verdict_and_size_counts():

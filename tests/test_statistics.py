@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from clippan_lite.experiments import statistics
@@ -49,3 +50,24 @@ def test_agreement_is_the_rank_correlation_with_the_truth():
     assert statistics.agreement(without, truth, "PSNR") == pytest.approx({"QNR": 1.0, "D_s": -0.5})
     with pytest.raises(ValueError, match="three methods or more, found 1"):
         statistics.agreement({"a": without["a"]}, truth)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.09, 0.2])
+def test_equality_is_a_90_percent_interval_within_the_margin(shift):
+    """Two one-sided tests at 5 % (Schuirmann), here by their interval; t(0.95, 4) from a table."""
+    change = np.array([-0.06, -0.02, 0.0, 0.03, 0.05]) + shift
+    half = 2.1318 * change.std(ddof=1) / np.sqrt(5)
+    within = change.mean() - half > -0.1 and change.mean() + half < 0.1
+    found = statistics.effect(change, "PSNR")
+    assert (found["p_equal"] < 0.05) == within
+    assert statistics.effect(change, "D_rho")["p_equal"] is None  # no margin was set
+
+
+def test_many_comparisons_are_corrected():
+    """Holm: the smallest of n must be below 0.05 / n, the next below 0.05 / (n - 1) ..."""
+    cells = [{"difference": 1, "n": 5, "p": p, "p_equal": 1.0} for p in (0.03, 0.001, 0.02, 0.04)]
+    assert statistics.outcomes(cells, rises=True) == ["open", "helps", "open", "open"]
+    cells[2]["p"] = 0.016
+    assert statistics.outcomes(cells, rises=True) == ["open", "helps", "helps", "open"]
+    assert statistics.outcomes([cells[0]], rises=False) == ["harms"]
+    assert statistics.outcomes([{**cells[0], "n": 4}], rises=True) == ["too few"]

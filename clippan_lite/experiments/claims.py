@@ -1,8 +1,8 @@
 """The paper's claims beside what the recorded studies found; verdicts follow from the figures.
 
 Figures of the paper are quoted from public notes on arXiv 2511.10896. Ours are differences paired
-by seed, with Student's 95 % interval. A difference counts only where the bootstrap's interval
-leaves out 0 as well.
+by seed, with Student's 95 % interval. `statistics.outcomes` decides what counts: a difference, or
+equality within a margin, with five pairs or more, corrected for the number of cells.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
         raise ValueError(
             f"{path.name} holds no {claim.metric} for {claim.says!r}: expected arms {claim.pairs}"
         )
-    said = verdict(cells, claim.rises)
+    said = verdict(cells, claim.rises, claim.metric)
     if said.startswith("reproduced") and claim.size is not None:
         reached = any(
             low <= claim.size <= high for low, high in (c["t95"] for c in cells if c["t95"])
@@ -214,18 +214,36 @@ def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
     return {"cells": cells, "measured": measured if finished < total else "", "verdict": said}
 
 
-def verdict(cells: Cells, rises: bool) -> str:
-    """``reproduced``, ``partly``, ``not`` or ``not shown``.
+def verdict(cells: Cells, rises: bool, metric: str = "PSNR") -> str:
+    """One line: how many cells bear the claim out, and what the others say.
 
-    It counts how many cells are clear of 0, and on which side.
+    ``reproduced`` needs all cells, ``partly`` some. Without any, ``equal`` means that all cells are
+    equal within the margin, ``not`` that at least one goes the other way, and ``open`` that
+    nothing is shown either way.
     """
-    clear = [(cell["difference"] > 0) == rises for cell in cells if cell["clear"]]
-    helped, harmed, n = clear.count(True), clear.count(False), len(cells)
-    if helped == n:
-        return "reproduced" if n == 1 else f"reproduced ({n} of {n})"
-    word = "partly" if helped else "not" if harmed else "not shown"
-    other_way = f", {harmed} the other way" if harmed else ""
-    return f"{word} ({helped} of {n} clear{other_way})"
+    found = statistics.outcomes(cells, rises)
+    count = {name: found.count(name) for name in ("helps", "harms", "equal", "open", "too few")}
+    total, few = len(cells), statistics.FEWEST
+    if count["too few"] == total:
+        return f"open (fewer than {few} pairs)"
+    digits, unit = SHOWN[metric]
+    margin = f"{statistics.MARGINS.get(metric, 0):.{digits}f}".rstrip("0") + unit
+    words = {
+        "harms": "the other way",
+        "equal": f"equal within {margin}",
+        "open": "open",
+        "too few": f"with fewer than {few} pairs",
+    }
+    others = [f"{count[name]} {text}" for name, text in words.items() if count[name]]
+    helped = count["helps"]
+    if helped == total:
+        return "reproduced" if total == 1 else f"reproduced ({total} of {total})"
+    if count["equal"] == total:
+        return f"equal within {margin}" + ("" if total == 1 else f" ({total} of {total})")
+    if count["open"] == total:
+        return "open" if total == 1 else f"open ({total} of {total})"
+    word = "partly" if helped else "not" if count["harms"] else "open"
+    return f"{word} ({', '.join([f'{helped} of {total}', *others])})"
 
 
 def figure(cells: Cells, metric: str) -> str:
@@ -261,6 +279,6 @@ def table(folder: Path | None = None) -> list[tuple[str, str, str, str]]:
 
 
 def markdown(folder: Path | None = None) -> str:
-    """The table of claims as in the README and chapter 07; the report has the same rows."""
+    """The table of claims, as on the page of studies and in the chapters."""
     rows = [(*cells, f"**{said}**") for *cells, said in table(folder)]
     return statistics.markdown(HEAD, rows)

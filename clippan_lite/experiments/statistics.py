@@ -12,6 +12,11 @@ from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
 
 Figures = Mapping[str, float]  # figure by name
 
+#: Differences up to this size do not matter. Chosen before any test for equality was made.
+MARGINS = {"PSNR": 0.1, "SAM": 0.1, "Q2n": 0.005, "QNR": 0.005, "HQNR": 0.005, "D_lambda": 0.005}
+FEWEST = 5  # pairs for a verdict
+LEVEL = 0.05
+
 
 def over_seeds(tables: Sequence[Figures]) -> tuple[dict[str, float], dict[str, float | None]]:
     """Mean and standard deviation (n - 1) of tables with the same names.
@@ -36,7 +41,9 @@ def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
 
     Returns:
         ``difference`` (the mean), ``bootstrap95`` and ``t95`` (``[low, high]``), ``n`` pairs,
-        ``better`` (the mean is an improvement) and ``clear`` (both intervals leave out 0). One pair
+        ``better`` (the mean is an improvement) and ``clear`` (both intervals leave out 0). ``p`` is
+        that of Student's test for a difference. ``p_equal`` is that of two one-sided tests for a
+        difference within :data:`MARGINS` (Schuirmann 1987; None where no margin is set). One pair
         has no interval (None), and neither have pairs that all say the same: they show no spread.
     """
     change, n = np.array(differences), len(differences)
@@ -44,7 +51,8 @@ def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
     better = mean > 0 if metric in LARGER_IS_BETTER else mean < 0
     found: dict[str, Any] = {"difference": mean, "n": n, "better": better}  # Any: also intervals
     if n == 1 or np.ptp(change) <= 1e-9 * np.abs(change).max():
-        return {**found, "bootstrap95": None, "t95": None, "clear": False}
+        nothing = dict.fromkeys(("bootstrap95", "t95", "p", "p_equal"))
+        return {**found, **nothing, "clear": False}
     half = float(stats.t.ppf(0.975, n - 1) * stats.sem(change))
     student = [mean - half, mean + half]
     resampled = stats.bootstrap(
@@ -56,7 +64,57 @@ def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
     )
     bootstrap = [float(end) for end in resampled.confidence_interval]
     clear = all(low > 0 or high < 0 for low, high in (bootstrap, student))
-    return {**found, "bootstrap95": bootstrap, "t95": student, "clear": clear}
+    different = float(stats.ttest_1samp(change, 0.0).pvalue)
+    tests = {"p": different, "p_equal": _equal(change, MARGINS.get(metric))}
+    return {**found, "bootstrap95": bootstrap, "t95": student, **tests, "clear": clear}
+
+
+def _equal(change: np.ndarray, margin: float | None) -> float | None:
+    """The larger p of two one-sided tests: is the mean above -margin, and is it below margin?"""
+    if margin is None:
+        return None
+    above = stats.ttest_1samp(change, -margin, alternative="greater").pvalue
+    below = stats.ttest_1samp(change, margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def outcomes(cells: Sequence[Mapping[str, Any]], rises: bool) -> list[str]:
+    """What each of several differences says, at 5 % over all of them together.
+
+    Args:
+        cells: from :func:`effect`, all of one metric.
+        rises: whether a rise counts as help.
+
+    Returns:
+        For each cell ``"helps"``, ``"harms"``, ``"equal"`` (within :data:`MARGINS`), ``"open"``
+        (neither a difference nor equality is shown), or ``"too few"`` (fewer than five pairs). The
+        tests are corrected for their number by Holm's method. A difference that is clear and yet
+        within the margin counts as equal: it is too small to matter.
+    """
+    judged = [index for index, cell in enumerate(cells) if cell["n"] >= FEWEST]
+    different = _holm([cells[index]["p"] for index in judged])
+    equal = _holm([cells[index]["p_equal"] for index in judged])
+    said = ["too few"] * len(cells)
+    for place, index in enumerate(judged):
+        helps = (cells[index]["difference"] > 0) == rises
+        if equal[place]:
+            said[index] = "equal"
+        elif different[place]:
+            said[index] = "helps" if helps else "harms"
+        else:
+            said[index] = "open"
+    return said
+
+
+def _holm(values: Sequence[float | None]) -> list[bool]:
+    """Which of several tests hold at 5 % together (Holm 1979); None never does."""
+    known = [1.0 if value is None else value for value in values]
+    holds, left = [False] * len(known), len(known)
+    for index in np.argsort(known, kind="stable"):
+        if known[index] * left > LEVEL:
+            break
+        holds[index], left = True, left - 1
+    return holds
 
 
 def paired_effects(with_it: Sequence[Figures], without: Sequence[Figures]) -> dict[str, dict]:
