@@ -7,12 +7,9 @@ when a CLIP is loaded.
 """
 
 import difflib
-import functools
 import json
 import logging
-import re
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +18,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from clippan_lite.runtime import clip_catalogue
 from clippan_lite.runtime.weights import load_weights, short_hash
+from clippan_lite.runtime.words import WordTokenizer, strict
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled_clip.safetensors"
+PLACES = ("hf-hub:", "local-dir:")  # names that say where open_clip finds all it needs
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
@@ -138,75 +138,6 @@ class Clip:
         return (images - self.mean) / self.std
 
 
-class WordTokenizer:
-    """Words to rows of the bundled CLIP's token table.
-
-    Row 0 pads, row 1 stands for any unknown word, row 2 starts a text and the last row ends it.
-    open_clip reads a text's feature at the position of the largest id, so the end has to be last.
-    """
-
-    def __init__(self, words: Sequence[str], context: int):
-        self.rows = {word: i + 3 for i, word in enumerate(words)}
-        self.context, self.end = context, len(words) + 3
-
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """Texts to ids ``(N, context)`` int64; one warning names all unknown words.
-
-        Raises:
-            ValueError: a text without a known word, or one that is too long.
-        """
-        ids = torch.zeros(len(texts), self.context, dtype=torch.long)
-        unknown: set[str] = set()
-        for row, text in zip(ids, texts, strict=True):
-            words = split_words(text)
-            unknown.update(set(words) - self.rows.keys())
-            if unknown.issuperset(words):
-                found = f"it knows none of {', '.join(words)}" if words else "found no word"
-                raise ValueError(
-                    f"prompt {text!r} is empty to the bundled CLIP: expected an English word that "
-                    f"it knows, {found}"
-                )
-            room = self.context - 2  # a start and an end token
-            if len(words) > room:
-                raise ValueError(
-                    f"prompt too long: expected at most {room} words, found {len(words)}; "
-                    "shorten it"
-                )
-            tokens = [2, *(self.rows.get(word, 1) for word in words), self.end]
-            row[: len(tokens)] = torch.tensor(tokens)
-        if unknown:
-            names = ", ".join(sorted(unknown))
-            warnings.warn(f"the bundled CLIP does not know: {names}", stacklevel=2)
-        return ids
-
-
-def split_words(text: str) -> list[str]:
-    """Lower-case words of a text; punctuation and the possessive 's are dropped."""
-    return re.findall(r"[^\W_]+", text.lower().replace("\u2019", "'").replace("'s", ""))
-
-
-def _strict(tokenizer: Any) -> Tokenizer:  # Any: open_clip ships no types
-    """An open_clip tokenizer that refuses empty texts, and those that open_clip would cut."""
-    encode = getattr(tokenizer, "encode", None)
-    if encode is None:  # open_clip's wrappers of transformers' tokenizers
-        encode = functools.partial(tokenizer.tokenizer.encode, add_special_tokens=False)
-
-    room = tokenizer.context_length - 2  # a start and an end token
-
-    def tokenize(texts: Sequence[str]) -> torch.Tensor:
-        for text in texts:
-            found = len(encode(text))
-            if not found:
-                raise ValueError(f"prompt {text!r} is empty: expected at least one word")
-            if found > room:
-                raise ValueError(
-                    f"prompt too long: expected at most {room} tokens, found {found}; shorten it"
-                )
-        return tokenizer(texts)
-
-    return tokenize
-
-
 # How it is found and loaded
 
 
@@ -224,7 +155,9 @@ def load_clip(
     retrieval script on top of OpenAI's tag: try both.
 
     Args:
-        clip: ``"bundled"``, or an open_clip architecture such as ``"ViT-B-32"``.
+        clip: ``"bundled"``, an open_clip architecture such as ``"ViT-B-32"``, a name of
+            :mod:`clippan_lite.runtime.clip_catalogue` such as ``"remoteclip-vit-b-32"``, or what
+            open_clip itself finds: ``"hf-hub:ORGANISATION/NAME"``, ``"local-dir:FOLDER"``.
         pretrained: open_clip tag such as ``"openai"`` (downloads once), or a local file with the
             tensors of a ``state_dict``: safetensors, else what ``torch.load(weights_only=True)``
             reads, in any float type. ``"bundled"`` takes a file of its architecture only.
@@ -250,6 +183,7 @@ def load_clip(
         raise ValueError(
             f"device {device!r} cannot be used here: expected 'cpu' or, with a GPU, 'cuda'"
         ) from error
+    clip, pretrained = clip_catalogue.resolve(clip, pretrained, fetch=not random_weights)
     file = local_file(pretrained)
     if file and not file.is_file():
         found = f"the folder {file}" if file.is_dir() else f"nothing at {file}"
@@ -312,14 +246,19 @@ def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) 
     """A CLIP of open_clip with the weights of a file, those of a tag, or random ones."""
     import open_clip
 
-    if clip not in open_clip.list_models():
-        close = difflib.get_close_matches(str(clip), open_clip.list_models(), 4, 0.4)
+    placed = str(clip).startswith(PLACES)
+    if not placed and clip not in open_clip.list_models():
+        known = [*open_clip.list_models(), *clip_catalogue.entries()]
+        close = difflib.get_close_matches(str(clip), known, 4, 0.4)
         names = ", ".join(close or ["ViT-B-32", "ViT-B-16", "RN50"])
         raise ValueError(
             f"unknown CLIP {clip!r}: expected 'bundled' or an open_clip name such as {names}"
         )
-    origin = file.name if file else tag or "random weights"
-    if not file and not random_weights:
+    if placed and (file or tag):
+        raise ValueError(f"{clip} brings its own weights, found {file or tag} too: leave one out")
+    own = placed and not random_weights
+    origin = file.name if file else tag or ("its own weights" if own else "random weights")
+    if not (file or placed or random_weights):
         tags = open_clip.list_pretrained_tags_by_model(clip)
         expected = " or ".join([*tags, "a local weights file"])
         if not tag:
@@ -330,9 +269,12 @@ def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) 
             clip, origin = f"{clip}-quickgelu", f"{tag}, trained with the quick GELU"
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # open_clip warns of random weights even if a file will follow
+    options = {"pretrained": tag or None, "require_pretrained": bool(tag or own)}
     try:
-        model = open_clip.create_model(clip, pretrained=tag or None, require_pretrained=bool(tag))
-        tokenizer = _strict(open_clip.get_tokenizer(clip))
+        if placed and random_weights:
+            options["load_weights"] = False
+        model = open_clip.create_model(clip, **options)
+        tokenizer = strict(open_clip.get_tokenizer(clip))
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise RuntimeError(

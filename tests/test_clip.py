@@ -9,6 +9,7 @@ from scipy import ndimage
 from clippan_lite import clip, prompts
 from clippan_lite.data import synthetic
 from clippan_lite.physics import sensors
+from clippan_lite.runtime import words
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 #: Real open_clip architectures, but quick to make.
@@ -223,7 +224,7 @@ def test_transformers_tokenizers_are_checked_too():
         def __call__(self, texts):
             return torch.zeros(len(texts), 6, dtype=torch.long)
 
-    tokenize = clip._strict(Wrapper())
+    tokenize = words.strict(Wrapper())
     assert tokenize(["one two three four"]).shape == (1, 6)
     with pytest.raises(ValueError, match="at most 4 tokens, found 5"):
         tokenize(["one two three four five"])
@@ -460,7 +461,7 @@ def test_texts_that_are_no_list_of_texts_are_refused(bundled, texts):
 def test_unknown_words_alone_are_named(bundled):
     with pytest.raises(ValueError, match="it knows none of qwertz, asdfgh"):
         bundled.encode_text(["Qwertz asdfgh"])
-    assert clip.split_words("Wald\u2019s caf\u00e9, Wald's") == ["wald", "caf\u00e9", "wald"]
+    assert words.split_words("Wald\u2019s caf\u00e9, Wald's") == ["wald", "caf\u00e9", "wald"]
 
 
 @pytest.mark.parametrize(

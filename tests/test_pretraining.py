@@ -16,6 +16,7 @@ from clippan_lite.physics import sensors
 from clippan_lite.pretraining import captions, crops, ground
 from clippan_lite.pretraining import clip as pretrain_clip
 from clippan_lite.runtime.state import TrainingState
+from clippan_lite.runtime.words import split_words
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_captions_are_true_of_their_images(pool):
     assert (truth == 0).any(1).all() and (truth == -1).any(), (
         "some pairs are false, some cannot be told"
     )
-    assert {word for text in texts for word in clip.split_words(text)} <= set(captions.vocabulary())
+    assert {word for text in texts for word in split_words(text)} <= set(captions.vocabulary())
 
 
 def test_truth_of_captions_by_hand(monkeypatch, pool):
@@ -201,7 +202,7 @@ def test_every_word_can_be_said():
         attributes[
             rng.random(len(attributes)) < 0.85
         ] = -1  # few known slots: those seldom stated are stated too
-        said.update(clip.split_words(captions.caption(attributes, rng)[0]))
+        said.update(split_words(captions.caption(attributes, rng)[0]))
     assert said <= set(words)
     assert len(said) > 0.97 * len(words)  # the rarest fillers need more than this many captions
 
@@ -209,7 +210,7 @@ def test_every_word_can_be_said():
 def test_slot_texts_name_each_value_once():
     texts = pretrain_clip.slot_texts(np.random.default_rng(0))
     assert len(texts) == sum(len(captions.VALUES[slot]) for slot in pretrain_clip.NAMED)
-    assert all(len(clip.split_words(text)) >= 1 for text in texts)
+    assert all(len(split_words(text)) >= 1 for text in texts)
 
 
 def test_contrast_is_0_for_perfect_and_ln_n_for_blind_features():

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clippan_lite import clip, prompts
+from clippan_lite import prompts
+from clippan_lite.runtime.words import split_words
 
 MOST_WORDS = 34  # the bundled tokenizer takes 38; some room is left for openings that users add
 _DRAWS = 96  # random numbers drawn at once: faster than one by one, and enough for a caption
@@ -52,7 +53,7 @@ def vocabulary() -> list[str]:
     texts += chain.from_iterable(FILLERS.values())
     for prompt in prompts.PROMPTS.values():
         texts += [prompt.ms, prompt.pan, prompt.hrms]
-    return sorted(set(clip.split_words(" ".join(texts))))
+    return sorted(set(split_words(" ".join(texts))))
 
 
 def _any(wordings: list[str], u: float) -> str:
