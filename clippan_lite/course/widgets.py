@@ -275,7 +275,7 @@ def _picture(image: np.ndarray, text: str, width: int) -> str:
     buffer = io.BytesIO()
     picture = PIL.Image.fromarray((image * 255).round().astype(np.uint8))
     picture.save(buffer, "jpeg", quality=88)
-    return figures.image_tag(buffer.getvalue(), "jpeg", text, width)
+    return figures.image_tag(buffer.getvalue(), text, width)
 
 
 def _curves(rows: list[dict[str, float]]) -> str:
@@ -291,4 +291,4 @@ def _curves(rows: list[dict[str, float]]) -> str:
     figure.savefig(buffer, format="png", dpi="figure")
     last = ", ".join(f"{name} {rows[-1][name]:.3g}" for name in names)
     text = f"terms of the loss by step, at the end {last}"
-    return figures.image_tag(buffer.getvalue(), "png", text, 640)
+    return figures.image_tag(buffer.getvalue(), text, 640)
