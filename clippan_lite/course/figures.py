@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import jinja2
 import PIL.Image  # matplotlib brings it
 from cycler import cycler
 from IPython.display import display
@@ -18,9 +19,10 @@ from clippan_lite.runtime import files
 
 #: Okabe and Ito's palette: colour-blind readers and grey prints tell these apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 150
 STYLE = {
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
     "figure.facecolor": "white",
     "font.size": 11,
     "axes.titlesize": 11,
@@ -124,6 +126,16 @@ def image_tag(content: bytes, text: str, width: int) -> str:
     return (
         f'<img alt="{html.escape(text)}" style="width: {width}px; max-width: 100%" '
         f'src="{data_uri(content)}">'
+    )
+
+
+def templates() -> jinja2.Environment:
+    """The pages' templates, which lie beside this file."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # everything but the template itself comes from outside
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

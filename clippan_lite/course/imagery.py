@@ -17,12 +17,14 @@ from torch import nn
 
 from clippan_lite import fusion
 from clippan_lite.backbones import Fusion
+from clippan_lite.course import figures
 from clippan_lite.data import Pair
 from clippan_lite.data.pair import crop
 from clippan_lite.physics import degrade
 from clippan_lite.runtime import files
 
 Limits = tuple[np.ndarray, np.ndarray]
+SWIPE_HEIGHT = 480  # pixels of a laptop's screen that a swipe may be enlarged to
 HEADROOM = 0.06  # of the range, on both sides of the display limits
 
 
@@ -100,6 +102,83 @@ def panels(
             rows, cols = (slice(round(start), round(start + size)) for start in (top, left))
             axes[2 * line + 1, column].imshow(image[rows, cols])
     return figure
+
+
+def composite(left: np.ndarray, right: np.ndarray, share: float) -> np.ndarray:
+    """Two pictures of one place in one, with a line at the border between them.
+
+    Args:
+        left: ``(H, W, 3)`` in [0, 1].
+        right: the same size.
+        share: of the width that shows the left picture, in [0, 1].
+
+    Raises:
+        ValueError: pictures of different sizes.
+    """
+    if left.shape != right.shape:
+        raise ValueError(
+            f"a swipe needs pictures of one size, found {left.shape} and {right.shape}: "
+            "give two pictures of the same window"
+        )
+    border = round(share * left.shape[1])
+    both = np.concatenate([left[:, :border], right[:, border:]], 1)
+    both[:, max(border - 1, 0) : border + 1] = np.array([230, 159, 0]) / 255
+    return both
+
+
+def swipe(pictures: dict[str, np.ndarray], caption: str = "", width: int = 640) -> None:
+    """Show two of several pictures of one place, with a border between them that can be dragged.
+
+    It needs no kernel: the border follows the mouse, a finger or the arrow keys in any browser that
+    runs a notebook's scripts. Other viewers show the first two pictures side by side.
+
+    Args:
+        pictures: title -> ``(H, W, 3)`` in [0, 1], all of one size; the first two are shown first.
+        caption: one sentence, also the alternative text of the still picture.
+        width: widest on the screen. A pixel of the pictures becomes one of the screen, or a whole
+            number of them where there is room.
+
+    Raises:
+        ValueError: fewer than two pictures, or of different sizes.
+    """
+    names = list(pictures)
+    caption = caption or f"{' and '.join(names[:2])} of one place, beside a border that moves."
+    page = swipe_page(pictures, caption, width)
+    still = composite(pictures[names[0]], pictures[names[1]], 0.5)
+    figures.publish(page, as_image(still), caption)
+
+
+def swipe_page(
+    pictures: dict[str, np.ndarray], caption: str, width: int = 640, most: int = 50_000
+) -> str:
+    """What :func:`swipe` shows, as HTML with its script, for a page of one's own.
+
+    Args:
+        pictures: as there, as are the next two.
+        caption: below the pictures.
+        width: widest on the screen.
+        most: bytes per picture.
+
+    Raises:
+        ValueError: as there.
+    """
+    if len(pictures) < 2:
+        raise ValueError(f"a swipe needs two pictures, found {len(pictures)}: give another one")
+    first = next(iter(pictures.values()))
+    for other in pictures.values():
+        composite(first, other, 0.5)  # refuses other sizes
+    times = max(1, min(width // first.shape[1], SWIPE_HEIGHT // first.shape[0]))
+    uris = {
+        title: figures.data_uri(figures.encoded(as_image(view), "webp", most))
+        for title, view in pictures.items()
+    }
+    template = figures.templates().get_template("swipe.html.j2")
+    return template.render(pictures=uris, caption=caption, width=times * first.shape[1])
+
+
+def as_image(view: np.ndarray) -> PIL.Image.Image:
+    """A picture ``(H, W, 3)`` in [0, 1] as an image file's content."""
+    return PIL.Image.fromarray((view * 255).round().astype(np.uint8))
 
 
 def busiest(
@@ -206,8 +285,7 @@ def previews(
         if (step + 1) % every:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        image = PIL.Image.fromarray((draw(network) * 255).astype(np.uint8))
         with files.replacing(folder / f"step{step + 1:05d}.png") as part:
-            image.save(part, "png")
+            as_image(draw(network)).save(part, "png")
 
     return keep
