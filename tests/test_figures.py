@@ -76,3 +76,32 @@ def test_a_window_shows_edges_and_colours_and_nothing_blown_out():
     assert imagery.busiest(pan, 32)[0] >= 48  # grey or coloured
     row, column, side = imagery.busiest(pan, 32, ms)
     assert row >= 56 and column >= 56 and side == 32
+
+
+@pytest.fixture
+def squares():
+    white = np.ones((60, 60, 3))
+    return {"red": white * (1, 0, 0), "<i>green": white * (0, 1, 0), "white": white}
+
+
+def test_a_swipe_holds_every_picture_and_a_still_one(shown, squares):
+    imagery.swipe(squares, "Three <squares>.")
+    ((bundle, _),) = shown
+    page = bundle["text/html"]
+    titles = re.findall(r'<img alt="([^"]+)"', page)
+    assert titles == ["red", "&lt;i&gt;green", "white"] and "Three &lt;squares&gt;." in page
+    assert "width: 480px" in page  # eight screen pixels for each
+    still = np.asarray(pixels(bundle["image/jpeg"]).convert("RGB"), dtype=int)
+    assert still[30, 10].argmax() == 0 and still[30, 50].argmax() == 1
+
+
+def test_a_composite_has_its_border_where_it_is_asked(squares):
+    both = imagery.composite(squares["red"], squares["white"], 0.25)
+    assert (both[:, :14] == (1, 0, 0)).all() and (both[:, 16:] == 1).all()
+
+
+def test_what_cannot_be_swiped_is_refused(squares):
+    with pytest.raises(ValueError, match="needs two pictures, found 1"):
+        imagery.swipe({"red": squares["red"]})
+    with pytest.raises(ValueError, match="pictures of one size"):
+        imagery.swipe({"red": squares["red"], "small": np.ones((5, 5, 3))})
