@@ -6,6 +6,7 @@ Screenshots go to CLIPPAN_BROWSER_SHOTS, if set.
 """
 
 import contextlib
+import io
 import os
 import shutil
 import socket
@@ -14,8 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 
+from clippan_lite.course import imagery
 from clippan_lite.runtime import notebooks
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -88,7 +92,8 @@ CONTRASTS = """() => {
         return [255, 255, 255];
     };
     const found = [];
-    for (const node of document.querySelectorAll('.jupyter-widgets, .jupyter-widgets *')) {
+    for (const node of document.querySelectorAll(
+        '.jupyter-widgets, .jupyter-widgets *, figure[data-swipe] *')) {
         const own = [...node.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
         if (!own && !node.matches('input, select')) continue;
         if (node.disabled || node.closest('[disabled]')) continue;
@@ -172,6 +177,37 @@ def opened(name, lab, browser):
 
 
 @pytest.mark.xdist_group("browser")
+def test_a_swipe_works_from_a_file(tmp_path, browser):
+    """Without a server: mouse, keys and the choice of pictures; without scripts two pictures."""
+    white = np.ones((40, 60, 3))
+    pictures = {"red": white * (1, 0, 0), "a & b <i>": white * (0, 1, 0), "white": white}
+    path = tmp_path / "swipe.html"
+    path.write_text(f"<body>{imagery.swipe_page(pictures, 'Three squares.')}</body>")
+    page = browser.new_page(viewport={"width": 700, "height": 600})
+    page.goto(path.as_uri())
+    assert use_swipe(page) < 5
+    assert page.locator("select").first.locator("option").all_inner_texts() == list(pictures)
+
+    def colours():
+        screen = PIL.Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        box = page.locator("[role=slider]").bounding_box()
+        y = int(box["y"] + box["height"] / 2)
+        return [screen.getpixel((int(box["x"] + box["width"] * x), y)) for x in (0.1, 0.6)]
+
+    assert [colour.index(max(colour)) for colour in colours()] == [0, 1]
+    page.locator("select").nth(1).select_option("white")
+    assert min(colours()[1]) > 240
+    page.locator("[role=slider]").focus()
+    page.keyboard.press("End")
+    assert max(colours()[1][1:]) < 60  # red everywhere
+    page.close()
+    still = browser.new_context(java_script_enabled=False).new_page()
+    still.goto(path.as_uri())
+    seen = [image.bounding_box() for image in still.locator("img").all()]
+    assert seen[0]["y"] == seen[1]["y"] and seen[2] is None
+
+
+@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("name", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")))
 def test_a_product_can_be_read(name, lab, browser):
     page = opened(name, lab, browser)
@@ -201,8 +237,8 @@ def test_a_chapter_runs_in_the_browser(name, lab, browser):
     assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
     shot(page, f"{name}-end")
     for widget in (w for w, chapter in WIDGETS.items() if chapter == name):
-        assert page.evaluate(SHOW, f"widgets.{widget}(") > 0
-        page.wait_for_selector(".jupyter-widgets", timeout=30_000)
+        assert page.evaluate(SHOW, f".{widget}(") > 0
+        page.wait_for_selector(".jupyter-widgets, figure[data-ready]", timeout=30_000)
         time.sleep(2)
         shot(page, f"{name}-{widget}")
         assert page.locator("text=javascript error").count() == 0
@@ -240,10 +276,18 @@ def changed(page, read, act):
 
 
 def use_swipe(page):
-    handle = page.locator(".jupyter-widgets .noUi-handle").first
-    handle.focus()  # keys alone
-    image = "() => document.querySelector('.widget-html img').src"
-    return changed(page, image, lambda: page.keyboard.press("ArrowRight"))
+    stage = page.locator("figure[data-ready] [role=slider]").first
+    stage.focus()  # keys alone
+    border = "() => document.querySelector('figure[data-ready] [role=slider]').ariaValueNow"
+    answer = changed(page, border, lambda: page.keyboard.press("ArrowRight"))
+    box = stage.bounding_box()
+    assert box["width"] >= 200 and box["height"] <= 560, "a laptop's screen of 768 holds it"
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 60)
+    page.mouse.up()
+    assert page.evaluate(border) == "20"
+    return answer
 
 
 def use_playground(page):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import rasterio
 
+from clippan_lite import classical
 from clippan_lite.course import report
+from clippan_lite.data import geotiff, pair
 
 VOID = {"meta", "link", "img", "br", "hr"}
 
@@ -27,7 +29,7 @@ class Checker(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        assert self.open.pop() == tag, tag
 
 
 def values(shift=0.0):
@@ -165,8 +167,61 @@ def test_effect_reads_intervals_honestly(run_dir):
 def test_pictures_and_failures(run_dir):
     html, checker = checked(run_dir)
     assert [image["alt"] for image in checker.images] == ['loss "fell"', "wrong prompt"]
+    assert "Missing: the comparison of the fused image with others" in html  # fused.tif is empty
     assert "Missing: gone.png" in html
     assert html.index("Where it fails") < html.index('alt="wrong prompt"')
+
+
+def with_scene(run_dir, pair):
+    """The run folder with a scene, and a fused image of it."""
+    geotiff.write_pair(run_dir / "scene-1", pair, source="synthetic")
+    geotiff.write_fused(run_dir / "fused.tif", classical.fuse("GSA", pair), pair)
+
+
+def test_the_page_begins_with_the_result_beside_others(run_dir, small_pair):
+    with_scene(run_dir, small_pair)
+    html, checker = checked(run_dir)
+    compared = [image["alt"] for image in checker.images][:5]
+    assert compared == ["EXP", "fused.tif", "GSA", "truth", "PAN"]
+    assert "GSA has the lowest ERGAS" in html  # the only classical method in the results
+    assert html.index("data-swipe") < html.index("<h2>")
+    assert 0 < html.index("<h2>Full resolution") < html.index("<h2>Pictures")
+    assert "<li><b>HQNR</b>: as QNR" in html
+
+
+def test_a_fused_image_of_another_scene_is_not_compared(run_dir, small_pair):
+    with_scene(run_dir, small_pair)
+    smaller = pair.crop(small_pair, slice(0, 8), slice(0, 8))
+    geotiff.write_fused(run_dir / "fused.tif", classical.fuse("EXP", smaller), smaller)
+    html, checker = checked(run_dir)
+    assert "fused.tif is not of the run" in html and len(checker.images) == 2
+
+
+def test_names_and_prompts_are_escaped(run_dir):
+    evil = "<script>alert(1)</script>"
+    results = json.loads((run_dir / "results.json").read_text())
+    results["provenance"]["prompt"] = evil
+    results["methods"][evil] = results["methods"]["GSA"]
+    (run_dir / "results.json").write_text(json.dumps(results))
+    (run_dir / "figures" / "a.png").rename(run_dir / "figures" / "<i>x&y.png")
+    (run_dir / "figures" / "b.jpg").write_bytes(b"no picture")
+    html, checker = checked(run_dir)
+    assert evil not in html and html.count("&lt;script&gt;alert(1)") >= 2
+    assert "<i>" not in html and "<i>x&y" in [image["alt"] for image in checker.images]
+    assert "b.jpg" not in html
+
+
+def test_the_best_classical_method_is_found_by_its_name():
+    methods = {
+        "EXP": {"reduced": {"ERGAS": 1.0}},
+        "BDSD-PC + 3 rounds": {"reduced": {"ERGAS": 2.0}},
+        "GSA": {"reduced": {"ERGAS": 3.0}},
+        "BDSD": {"reduced": {"ERGAS": float("nan")}},
+        "network + 3 rounds": {"reduced": {"ERGAS": 0.5}},
+        "Brovey": {"full": {}},
+    }
+    assert report.best_classical(methods) == ("BDSD-PC", 3)
+    assert report.best_classical({}) is None
 
 
 def test_missing_parts_are_named(tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import jinja2
 import PIL.Image  # matplotlib brings it
 from cycler import cycler
 from IPython.display import display
@@ -18,9 +19,10 @@ from clippan_lite.runtime import files
 
 #: Okabe and Ito's palette: colour-blind readers and grey prints tell these apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DPI = 150
 STYLE = {
-    "figure.dpi": 100,
-    "savefig.dpi": 100,
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
     "figure.facecolor": "white",
     "font.size": 11,
     "axes.titlesize": 11,
@@ -31,8 +33,14 @@ STYLE = {
     "grid.alpha": 0.25,
     "axes.prop_cycle": cycler(color=COLOURS),
     "legend.frameon": False,
-    "image.interpolation": "nearest",
+    "image.interpolation": "auto",  # sharp pixels when enlarged, no moiré when reduced
 }
+#: A notebook shows an inch of a figure this wide, so that text has one size in all of them.
+PIXELS_PER_INCH = 100
+#: Largest file of a picture: in the run folder, on a notebook's page, and as the stand-in for
+#: viewers that take pictures out of HTML.
+KEPT, SHOWN, STAND_IN = 250_000, 70_000, 22_000
+STAND_IN_WIDTH = 640  # pixels
 
 
 def use_style() -> None:
@@ -48,44 +56,90 @@ def show(figure: Figure, run: Path, name: str, caption: str, photo: bool = False
         run: run folder; the file goes to ``figures/``.
         name: file name without suffix.
         caption: one sentence, also the alternative text.
-        photo: True for pictures (JPEG, a quarter of the size), False for plots (PNG).
+        photo: True for pictures (JPEG), False for plots (PNG).
     """
-    drawn, encoded = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
+    width = round(figure.get_figwidth() * PIXELS_PER_INCH)
     plt.close(figure)
     image = PIL.Image.open(drawn).convert("RGB")
-    if photo:
-        kind, suffix = "jpeg", "jpg"
-        image.save(encoded, kind, quality=80)
-    else:
-        kind = suffix = "png"
-        # 256 colours are plenty for a plot and halve the file.
-        plot = image.quantize(256, dither=PIL.Image.Dither.NONE)
-        plot.save(encoded, kind, optimize=True)
+    kind, suffix = ("jpeg", "jpg") if photo else ("png", "png")
     folder = Path(run) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / f"{name}.{suffix}") as part:
-        part.write_bytes(encoded.getvalue())
+        part.write_bytes(encoded(image, kind, KEPT if photo else None))
     path = folder / "captions.json"
     captions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     files.write_json(path, {**captions, f"{name}.{suffix}": caption})
-    # HTML, because JupyterLab shows an image output without its alternative text. A terminal prints
-    # the text form.
-    tag = image_tag(encoded.getvalue(), kind, caption)
+    tag = image_tag(encoded(image, "webp", SHOWN if photo else None), caption, width)
     below = f"<figcaption>{html.escape(caption)}</figcaption>"
-    page = f"<figure style='margin: 0'>{tag}{below}</figure>"
-    display({"text/html": page, "text/plain": caption}, raw=True)
+    publish(f"<figure style='margin: 0'>{tag}{below}</figure>", image, caption)
 
 
-def image_tag(content: bytes, kind: str, text: str, width: int | None = None) -> str:
+def publish(page: str, image: PIL.Image.Image, caption: str) -> None:
+    """Display HTML in a notebook, with a small still picture for viewers that take HTML apart.
+
+    The picture alone does not do, because JupyterLab shows it without its alternative text.
+
+    Args:
+        page: HTML.
+        image: the still picture, RGB.
+        caption: its alternative text; terminals print it.
+    """
+    small = image.copy()
+    small.thumbnail((STAND_IN_WIDTH, image.height), PIL.Image.Resampling.LANCZOS)
+    still = base64.b64encode(encoded(small, "jpeg", STAND_IN)).decode()
+    bundle = {"text/html": page, "image/jpeg": still, "text/plain": caption}
+    display(bundle, metadata={"image/jpeg": {"alt": caption}}, raw=True)
+
+
+def encoded(image: PIL.Image.Image, kind: str, most: int | None) -> bytes:
+    """An image as a file's content.
+
+    Args:
+        image: RGB.
+        kind: ``"png"``, ``"jpeg"`` or ``"webp"``.
+        most: bytes that a photograph may have; its quality is the best that fits, but never less
+            than 10 of 100. None for plots, which are kept without loss in 256 colours.
+    """
+    if most is None:
+        buffer = io.BytesIO()
+        few = image.quantize(256, dither=PIL.Image.Dither.NONE)
+        few.save(buffer, kind, optimize=True, lossless=True)
+        return buffer.getvalue()
+    for quality in range(90, 0, -10):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, quality=quality)
+        if buffer.tell() <= most:
+            break
+    return buffer.getvalue()
+
+
+def image_tag(content: bytes, text: str, width: int) -> str:
     """An encoded picture as HTML.
 
     Args:
-        content: the file's content.
-        kind: ``"png"`` or ``"jpeg"``.
+        content: a PNG, JPEG or WebP file's content.
         text: alternative text.
-        width: on the screen, pixels; None shows the picture as wide as it is, if there is room.
+        width: on the screen, pixels, if there is room.
     """
-    size = 'style="max-width: 100%"' if width is None else f'width="{width}"'
-    data = base64.b64encode(content).decode()
-    return f'<img alt="{html.escape(text)}" {size} src="data:image/{kind};base64,{data}">'
+    return (
+        f'<img alt="{html.escape(text)}" style="width: {width}px; max-width: 100%" '
+        f'src="{data_uri(content)}">'
+    )
+
+
+def templates() -> jinja2.Environment:
+    """The pages' templates, which lie beside this file."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # everything but the template itself comes from outside
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def data_uri(content: bytes) -> str:
+    """An encoded picture as text that can stand in a page."""
+    kind = PIL.Image.open(io.BytesIO(content)).get_format_mimetype()
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

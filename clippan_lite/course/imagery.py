@@ -17,16 +17,22 @@ from torch import nn
 
 from clippan_lite import fusion
 from clippan_lite.backbones import Fusion
+from clippan_lite.course import figures
 from clippan_lite.data import Pair
 from clippan_lite.data.pair import crop
 from clippan_lite.physics import degrade
 from clippan_lite.runtime import files
 
 Limits = tuple[np.ndarray, np.ndarray]
+SWIPE_HEIGHT = 480  # pixels of a laptop's screen that a swipe may be enlarged to
+HEADROOM = 0.06  # of the range, on both sides of the display limits
 
 
 def limits(image: torch.Tensor, bands: Sequence[int], valid: torch.Tensor | None = None) -> Limits:
-    """Display limits per band, 1st and 99th percentile; give all panels to compare the same ones.
+    """Display limits per band; give all panels to compare the same ones.
+
+    Fewer than 1 % of the pixels lie beyond them in any band shown. There is some room on both
+    sides, because a fused image reaches further than the MS image whose limits it is shown with.
 
     Args:
         image: ``(C, H, W)``.
@@ -34,9 +40,12 @@ def limits(image: torch.Tensor, bands: Sequence[int], valid: torch.Tensor | None
         valid: ``(H, W)`` bool, pixels that count.
     """
     shown = image[list(bands)]
-    values = shown.flatten(1) if valid is None else shown[:, valid]
-    low, high = np.percentile(values.double().numpy(), (1, 99), axis=1)
-    return low, high
+    values = (shown.flatten(1) if valid is None else shown[:, valid]).double().numpy()
+    percent = 0.45 / len(values)  # of each band, on each side
+    low = np.percentile(values, percent, axis=1, method="lower")
+    high = np.percentile(values, 100 - percent, axis=1, method="higher")
+    room = HEADROOM * (high - low)
+    return low - room, high + room
 
 
 def picture(image: torch.Tensor, bands: Sequence[int], bounds: Limits) -> np.ndarray:
@@ -95,15 +104,121 @@ def panels(
     return figure
 
 
-def busiest(image: torch.Tensor, side: int) -> tuple[int, int, int]:
-    """(row, column, side) of the window with the most detail of an image ``(1, H, W)``."""
+def composite(left: np.ndarray, right: np.ndarray, share: float) -> np.ndarray:
+    """Two pictures of one place in one, with a line at the border between them.
+
+    Args:
+        left: ``(H, W, 3)`` in [0, 1].
+        right: the same size.
+        share: of the width that shows the left picture, in [0, 1].
+
+    Raises:
+        ValueError: pictures of different sizes.
+    """
+    if left.shape != right.shape:
+        raise ValueError(
+            f"a swipe needs pictures of one size, found {left.shape} and {right.shape}: "
+            "give two pictures of the same window"
+        )
+    border = round(share * left.shape[1])
+    both = np.concatenate([left[:, :border], right[:, border:]], 1)
+    both[:, max(border - 1, 0) : border + 1] = np.array([230, 159, 0]) / 255
+    return both
+
+
+def swipe(pictures: dict[str, np.ndarray], caption: str = "", width: int = 640) -> None:
+    """Show two of several pictures of one place, with a border between them that can be dragged.
+
+    It needs no kernel: the border follows the mouse, a finger or the arrow keys in any browser that
+    runs a notebook's scripts. Other viewers show the first two pictures side by side.
+
+    Args:
+        pictures: title -> ``(H, W, 3)`` in [0, 1], all of one size; the first two are shown first.
+        caption: one sentence, also the alternative text of the still picture.
+        width: widest on the screen. A pixel of the pictures becomes one of the screen, or a whole
+            number of them where there is room.
+
+    Raises:
+        ValueError: fewer than two pictures, or of different sizes.
+    """
+    names = list(pictures)
+    caption = caption or f"{' and '.join(names[:2])} of one place, beside a border that moves."
+    page = swipe_page(pictures, caption, width)
+    still = composite(pictures[names[0]], pictures[names[1]], 0.5)
+    figures.publish(page, as_image(still), caption)
+
+
+def swipe_page(
+    pictures: dict[str, np.ndarray], caption: str, width: int = 640, most: int = 50_000
+) -> str:
+    """What :func:`swipe` shows, as HTML with its script, for a page of one's own.
+
+    Args:
+        pictures: as there, as are the next two.
+        caption: below the pictures.
+        width: widest on the screen.
+        most: bytes per picture.
+
+    Raises:
+        ValueError: as there.
+    """
+    if len(pictures) < 2:
+        raise ValueError(f"a swipe needs two pictures, found {len(pictures)}: give another one")
+    first = next(iter(pictures.values()))
+    for other in pictures.values():
+        composite(first, other, 0.5)  # refuses other sizes
+    times = max(1, min(width // first.shape[1], SWIPE_HEIGHT // first.shape[0]))
+    uris = {
+        title: figures.data_uri(figures.encoded(as_image(view), "webp", most))
+        for title, view in pictures.items()
+    }
+    template = figures.templates().get_template("swipe.html.j2")
+    return template.render(pictures=uris, caption=caption, width=times * first.shape[1])
+
+
+def as_image(view: np.ndarray) -> PIL.Image.Image:
+    """A picture ``(H, W, 3)`` in [0, 1] as an image file's content."""
+    return PIL.Image.fromarray((view * 255).round().astype(np.uint8))
+
+
+def busiest(
+    image: torch.Tensor, side: int, colours: torch.Tensor | None = None
+) -> tuple[int, int, int]:
+    """(row, column, side) of the window with most edges, most colours and no blown-out places.
+
+    Args:
+        image: PAN, ``(1, H, W)``.
+        side: of the window, pixels.
+        colours: MS of the same place, ``(C, h, w)``, also on a coarser grid; None: edges alone.
+    """
     side = min(side, *image.shape[-2:])
     step = max(1, side // 4)
+    image = image.float()
     # Without count_include_pad the zeros around the image would make its border the busiest place.
-    smooth = nn.functional.avg_pool2d(image[None].float(), 3, 1, 1, count_include_pad=False)
-    energy = nn.functional.avg_pool2d((smooth - image) ** 2, side, step)[0, 0]
-    row, column = divmod(int(energy.argmax()), energy.shape[1])
+    smooth = nn.functional.avg_pool2d(image[None], 3, 1, 1, count_include_pad=False)[0]
+    detail = (image - smooth).abs()
+    usual, bright = np.percentile(detail.numpy(), 90), np.percentile(image.numpy(), 99)
+    # A few hard edges shall not outweigh a window full of soft ones.
+    edges = detail.clamp(max=float(usual))
+    blown = (image >= float(bright)).float()
+    found = nn.functional.avg_pool2d(torch.stack([edges[0], blown[0]])[None], side, step)[0]
+    score = found[0] * (1 - found[1]) ** 8
+    if colours is not None:
+        score = score * _colourfulness(colours, image.shape[-2:], side, step)
+    row, column = divmod(int(score.argmax()), score.shape[1])
     return row * step, column * step, side
+
+
+def _colourfulness(
+    colours: torch.Tensor, size: Sequence[int], side: int, step: int
+) -> torch.Tensor:
+    """How far the mix of bands varies within each window; brightness does not count."""
+    shares = colours.float() / colours.float().mean((1, 2), keepdim=True).clamp(min=1e-9)
+    mix = shares / shares.sum(0, keepdim=True).clamp(min=1e-9)
+    fine = nn.functional.interpolate(mix[None], tuple(size), mode="nearest")
+    mean = nn.functional.avg_pool2d(fine, side, step)
+    square = nn.functional.avg_pool2d(fine**2, side, step)
+    return (square - mean**2).clamp(min=0).sum(1)[0].sqrt()
 
 
 def detailed_part(pair: Pair, side: int) -> tuple[Pair, tuple[slice, slice]]:
@@ -117,7 +232,7 @@ def detailed_part(pair: Pair, side: int) -> tuple[Pair, tuple[slice, slice]]:
         The part, and its rows and columns in PAN's grid.
     """
     ratio = pair.ratio
-    row, column, side = (value // ratio for value in busiest(pair.pan, side))
+    row, column, side = (value // ratio for value in busiest(pair.pan, side, pair.ms))
     part = crop(pair, slice(row, row + side), slice(column, column + side))
     rows = slice(row * ratio, (row + side) * ratio)
     columns = slice(column * ratio, (column + side) * ratio)
@@ -170,8 +285,7 @@ def previews(
         if (step + 1) % every:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        image = PIL.Image.fromarray((draw(network) * 255).astype(np.uint8))
         with files.replacing(folder / f"step{step + 1:05d}.png") as part:
-            image.save(part, "png")
+            as_image(draw(network)).save(part, "png")
 
     return keep

@@ -46,7 +46,14 @@ def curves(
     smooth: int = 5,
     across: str = "step",
 ) -> Figure:
-    """One plot per term, one line per history, running mean over ``smooth`` steps."""
+    """One plot per term, one line per history, running mean over ``smooth`` steps.
+
+    Args:
+        histories: title -> rows of a training's history.
+        terms: names of what is plotted; with their units they are the labels of the y axes.
+        smooth: steps in a mean.
+        across: label of the x axes.
+    """
     size = (2.9, 2.7) if len(terms) > 1 else (5.8, 3.2)
     figure, axes = _axes(len(terms), size, columns=3 if len(terms) > 4 else 4)
     for axis, term in zip(axes, terms, strict=True):
@@ -59,12 +66,15 @@ def curves(
                     np.array(values), width, mode="nearest", origin=(width - 1) // 2
                 )
                 axis.plot(mean, ("-", "--")[i % 2], label=name, color=COLOURS[i % len(COLOURS)])
-        axis.set(title=term, xlabel=across)
-    if len(terms) == 1:
-        axes[0].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    else:
-        axes[0].legend(fontsize=9)
+        axis.set(ylabel=term, xlabel=across)
+    _legend(figure, axes[0])
     return figure
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """The legend of one of the plots above all of them, where it hides nothing."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
 
 
 def bars(
@@ -94,7 +104,7 @@ def bars(
         axis.axvline(0, color="black", linewidth=1)
     axis.set_xlabel(f"{label} ({better})" if better else label)
     axis.grid(axis="y", visible=False)
-    axis.margins(x=0.12)
+    axis.margins(x=0.16)  # room for the numbers
     return figure
 
 
@@ -139,7 +149,7 @@ def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -
     compared = f" against {others.pop()}" if len(others) == 1 else ""
     axis.set(ylim=(-len(rows) + 0.5, 0.5), xlabel=f"{label}{compared} ({better})")
     axis.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper center", ncols=len(groups), fontsize=9.5)
+    _legend(figure, axis)
     return figure
 
 
@@ -211,11 +221,9 @@ def against_truth(
                 label=group or "others",
                 zorder=3 if group else 1,
             )
-        axis.set_title(name)
+        axis.set(xlabel=name, ylabel=label)
         axis.locator_params(nbins=4)
-    for axis in axes[::4]:
-        axis.set_ylabel(label)
-    axes[0].legend(fontsize=8.5)
+    _legend(figure, axes[0])
     return figure
 
 
@@ -249,9 +257,9 @@ def spectra(images: dict[str, torch.Tensor], inner: float, decades: float = 8) -
         axis.add_patch(
             Rectangle((-inner, -inner), side, side, fill=False, edgecolor="white", linewidth=1.5)
         )
-        axis.set(title=title, xlabel="cycles per pixel, across", xticks=ticks, yticks=ticks)
+        axis.set(title=title, xticks=ticks, yticks=ticks)
+        axis.set(xlabel="cycles per pixel, across", ylabel="cycles per pixel, down")
         axis.grid(visible=False)
-    axes[0].set_ylabel("cycles per pixel, down")
     figure.colorbar(drawn, ax=axes, label="share of the largest, log10", shrink=0.9)
     return figure
 
@@ -288,8 +296,8 @@ def scatter_types(maps: dict[str, list[torch.Tensor]], kinds: Sequence[str]) -> 
             )
         for i, text in enumerate(texts[:-1]):
             _arrow(axis, text, texts[-1], COLOURS[i])
-        axis.set(title=title, xlabel="1st axis", ylabel="2nd axis")
-    axes[0].legend(fontsize=9)
+        axis.set(title=title, xlabel="1st axis, no unit", ylabel="2nd axis, no unit")
+    _legend(figure, axes[0])
     return figure
 
 
@@ -321,9 +329,9 @@ def displacements(found: dict[str, dict]) -> Figure:
                 _arrow(axis, start, end, COLOURS[i])
                 _arrow(axis, start, start + wish * (end - start).norm(), COLOURS[i], "--")
         title = f"{name}: cosine {panel['cosine']:.2f}"
-        axis.set(title=title, xlabel="1st axis", ylabel="2nd axis")
+        axis.set(title=title, xlabel="1st axis, no unit", ylabel="2nd axis, no unit")
         axis.tick_params(labelbottom=True, labelleft=True)
-    axes[0].legend(fontsize=9)
+    _legend(figure, axes[0])
     return figure
 
 

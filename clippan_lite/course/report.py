@@ -1,4 +1,4 @@
-"""A run folder as one self-contained page: tables, pictures, failures, parameters and provenance.
+"""A run folder as one self-contained page: the result, tables, pictures, failures, provenance.
 
 Everything the page shows is inside the file, so it can be mailed or opened without a network. The
 page names what a run folder lacks instead of leaving it out. Its text is in ``report.html.j2``.
@@ -6,21 +6,32 @@ page names what a run folder lacks instead of leaving it out. Its text is in ``r
 
 from __future__ import annotations
 
-import base64
+import contextlib
+import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
+import markupsafe  # jinja2 brings it
+import PIL.Image
+import rasterio
+import torch
 
+from clippan_lite import classical, data
+from clippan_lite.course import figures, imagery
+from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import claims
+from clippan_lite.metrics import faults
 from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
 from clippan_lite.runtime import files
 
-IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+IMAGE_TYPES = (".png", ".jpg", ".jpeg")
+SWIPE_SIDE = 640  # PAN pixels of the window that the page begins with
+SWIPE_BYTES = 150_000  # of each of its pictures
 #: part of the results -> title and explanation of its table
 TABLES = {
     "full": (
@@ -35,6 +46,18 @@ TABLES = {
 }
 DIGITS = {"PSNR": 2, "ERGAS": 3, "SAM": 3, "seconds": 1, "minutes": 1}  # else 4
 UNITS = {"PSNR": "dB", "SAM": "degrees"}
+MEANINGS = {
+    "D_lambda": "how far the likeness of the bands to each other has changed since MS; 0 is best",
+    "D_s": "how far the likeness of the bands to PAN has changed since MS; 0 is best",
+    "QNR": "both at once, (1 - D_lambda)(1 - D_s); 1 is best",
+    "D_lambda_K": "how unlike MS the fused image is after the camera's blur; 0 is best",
+    "HQNR": "as QNR, with D_lambda_K in place of D_lambda; 1 is best",
+    "D_rho": "how little the details follow PAN nearby; the truth itself is not at 0",
+    "PSNR": "the error against the brightest value; 3 dB more is half the squared error",
+    "ERGAS": "the error of all bands, each against its own mean; 0 is best",
+    "SAM": "the angle between a pixel's colour and the true one; 0 is the true colour",
+    "Q2n": "likeness of all bands together to the truth, block by block; 1 is best",
+}
 
 # What a JSON file holds may have any type, hence Any here and below.
 Json = dict[str, Any]
@@ -57,12 +80,7 @@ def build(run_dir: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(
             f"{run_dir} is no run folder: give the folder that clippan-lite chain printed"
         )
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # everything but the template itself comes from outside
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = figures.templates()
     templates.filters |= {
         "number": _number,
         "dotted": _dotted,
@@ -82,9 +100,9 @@ def _content(run_dir: Path) -> Json:
     folder = run_dir / "figures"
     captions = _load(folder / "captions.json")
     pictures = {
-        path.name: _data_uri(path)
+        path.name: found
         for path in sorted(folder.glob("*"))
-        if path.suffix.lower() in IMAGE_TYPES
+        if path.suffix.lower() in IMAGE_TYPES and (found := _picture(path))
     }
     failures = results.get("failures") or []
     result_pictures = [name for name in pictures if Path(name).stem == "03_fused"]
@@ -99,7 +117,13 @@ def _content(run_dir: Path) -> Json:
     scenes = [_load(path).get("name") for path in sorted(run_dir.glob("scene*/scene.json"))]
     names = [results.get("scene"), *scenes, run_dir.name]
     seconds = [entry.get("seconds", 0) for entry in run.get("notebooks", {}).values()]
+    try:
+        swipe, reason = _swipe(run_dir, results, parameters), ""
+    except (OSError, ValueError, rasterio.errors.RasterioError) as error:
+        swipe, reason = "", str(error)
     return {
+        "swipe": swipe,
+        "no_swipe": reason,
         "scene": next(name for name in names if name),
         "minutes": sum(seconds) / 60,
         "fused": (run_dir / "fused.tif").is_file(),
@@ -113,6 +137,7 @@ def _content(run_dir: Path) -> Json:
         "titles": {part: title for part, (title, _) in TABLES.items()},
         "explanations": {part: explanation for part, (_, explanation) in TABLES.items()},
         "units": UNITS,
+        "meanings": MEANINGS,
         "larger_is_better": LARGER_IS_BETTER,
         "tables": tables,
         "effects": effects if any(effects.values()) else {},
@@ -135,10 +160,96 @@ def _load(path: Path) -> Json:
     return content if isinstance(content, dict) else {}
 
 
-def _data_uri(path: Path) -> str:
-    """A picture as text that can stand in the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f"data:{IMAGE_TYPES[path.suffix.lower()]};base64,{data}"
+def _picture(path: Path) -> Json:
+    """A picture as text that can stand in the page, and its width there; empty if it is damaged."""
+    content = path.read_bytes()
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            inches = image.width / figures.DPI
+    except PIL.UnidentifiedImageError:
+        return {}
+    width = max(1, round(inches * figures.PIXELS_PER_INCH))
+    return {"uri": figures.data_uri(content), "width": width}
+
+
+def _swipe(run_dir: Path, results: Json, parameters: Json) -> str:
+    """The fused image beside EXP, the best classical method, PAN and the truth if it is known.
+
+    Raises:
+        OSError, ValueError, rasterio.errors.RasterioError: the run lacks what that takes.
+    """
+    with rasterio.open(run_dir / "fused.tif") as file:
+        fused = torch.from_numpy(file.read().astype("float32"))
+    with contextlib.redirect_stdout(io.StringIO()):  # the chapters have told about the pair
+        pair = _pair(run_dir, results, parameters)
+    if fused.shape != (pair.bands, *pair.pan.shape[1:]):
+        raise ValueError("fused.tif is not of the run's scene")
+    images = {"EXP": classical.fuse("EXP", pair), "fused.tif": fused}
+    best = best_classical(results.get("methods") or {})
+    if best:
+        name, rounds = best
+        title = f"{name} + {rounds} rounds" if rounds else name
+        images[title] = classical.fuse(name, pair, rounds=rounds)
+    if pair.truth is not None:
+        images["truth"] = pair.truth
+    _, area = imagery.detailed_part(pair, SWIPE_SIDE)
+    rgb = pair.sensor.rgb
+    bounds = imagery.limits(images["EXP"], rgb, pair.mask)
+    grey = imagery.limits(pair.pan, [0], pair.mask)
+    views = {name: imagery.picture(image[:, *area], rgb, bounds) for name, image in images.items()}
+    views["PAN"] = imagery.picture(pair.pan[:, *area], [0], grey)
+    height, width = views["PAN"].shape[:2]
+    caption = f"{width} x {height} PAN pixels, one stretch for all colours."
+    if best:
+        caption += (
+            f" {title} has the lowest ERGAS of this run's classical methods by Wald's protocol."
+        )
+    page = imagery.swipe_page(views, caption, most=SWIPE_BYTES)
+    return markupsafe.Markup(page)  # its own template has escaped titles and caption
+
+
+def _pair(run_dir: Path, results: Json, parameters: Json) -> Pair:
+    """The run's scene as its chapters saw it, from the run folder or the user's own files.
+
+    Raises:
+        OSError, ValueError: it is not there any more, or cannot be used.
+    """
+    if parameters.get("pan"):
+        pair = geotiff.read_pair(
+            parameters["pan"],
+            parameters["ms"],
+            parameters["sensor"],
+            convention=parameters.get("convention", "benchmark"),
+            register=parameters.get("register", False),
+        )
+    else:
+        kept = sorted(run_dir.glob("scene*/scene.json"))
+        kept.sort(key=lambda path: _load(path).get("name") != results.get("scene"))
+        if not kept:
+            raise FileNotFoundError("the run folder holds no scene")
+        pair = geotiff.read_scene(kept[0].parent)
+    if parameters.get("bands"):
+        pair = data.with_bands(pair, parameters["bands"].split(","))
+    return faults.spoiled(pair, **faults.parse(parameters.get("fault", "")))
+
+
+def best_classical(methods: dict[str, Json]) -> tuple[str, int] | None:
+    """The classical method with the lowest ERGAS by Wald's protocol, EXP aside.
+
+    Args:
+        methods: of ``results.json``, by titles such as ``"GSA"`` or ``"GSA + 3 rounds"``.
+
+    Returns:
+        Its name and its rounds of back-projection; None if there is no such method.
+    """
+    found = []
+    for title, values in methods.items():
+        name, _, rest = title.partition(" + ")
+        rounds = re.fullmatch(r"(\d+) rounds?", rest)
+        error = (values.get("reduced") or {}).get("ERGAS")
+        if name in set(classical.METHODS) - {"EXP"} and _is_finite(error):
+            found.append((error, name, int(rounds[1]) if rounds else 0))
+    return min(found)[1:] if found else None
 
 
 def _figures(failure: Json) -> list[str]:

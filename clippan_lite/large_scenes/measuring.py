@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from rasterio.windows import Window
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from clippan_lite import classical
 from clippan_lite.data import geotiff, grids, registration

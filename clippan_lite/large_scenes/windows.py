@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rasterio.windows import Window
 from torch.nn import functional as F
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from clippan_lite import backbones, classical
 from clippan_lite.classical.common import INSTEAD
