@@ -197,6 +197,23 @@ def test_a_fused_image_of_another_scene_is_not_compared(run_dir, small_pair):
     assert "fused.tif is not of the run" in html and len(checker.images) == 2
 
 
+def test_a_given_pair_is_read_where_it_lies(run_dir, small_pair, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("pair")
+    geotiff.write_pair(elsewhere, small_pair, source="synthetic")
+    geotiff.write_fused(run_dir / "fused.tif", classical.fuse("GSA", small_pair), small_pair)
+    run = json.loads((run_dir / "run.json").read_text())
+    paths = {name: str(elsewhere / f"{name}.tif") for name in ("pan", "ms")}
+    run["parameters"] = {
+        "01_data": {**paths, "sensor": small_pair.sensor.name, "fault": "haze:0.2"}
+    }
+    (run_dir / "run.json").write_text(json.dumps(run))
+    _, checker = checked(run_dir)
+    assert [image["alt"] for image in checker.images][:4] == ["EXP", "fused.tif", "GSA", "PAN"]
+    (elsewhere / "ms.tif").unlink()
+    html, _ = checked(run_dir)
+    assert "Missing: the comparison of the fused image" in html and "ms.tif" in html
+
+
 def test_names_and_prompts_are_escaped(run_dir):
     evil = "<script>alert(1)</script>"
     results = json.loads((run_dir / "results.json").read_text())

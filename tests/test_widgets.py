@@ -158,4 +158,5 @@ def test_readers_without_a_kernel_see_a_still_picture(small_pair, monkeypatch):
     widgets.playground(small_pair, small_pair.truth)._ipython_display_()
     controls, still = shown
     assert "application/vnd.jupyter.widget-view+json" in controls
+    assert controls["text/plain"] == "(controls: they appear when this cell is run)"
     assert "<img alt=" in still["text/html"] and "ERGAS ↓" in still["text/html"]

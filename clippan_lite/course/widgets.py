@@ -47,7 +47,8 @@ class Controls(ipywidgets.VBox):
         self._still = still
 
     def _ipython_display_(self) -> None:
-        display(self._repr_mimebundle_(), raw=True)
+        named = {"text/plain": "(controls: they appear when this cell is run)"}
+        display(self._repr_mimebundle_() | named, raw=True)
         told = "Still picture of these controls, which need a running kernel"
         page = f"<details><summary>{told}</summary>{self._still()}</details>"
         display({"text/html": page, "text/plain": told}, raw=True)
@@ -217,6 +218,7 @@ def dashboard(
         max=0.3,
         step=0.01,
         description="weight of L_d",
+        style={"description_width": "initial"},
     )
     curves, screen = ipywidgets.HTML(), ipywidgets.HTML()
     controls = [ipywidgets.HBox([start, stop, reset, bar, message])]
@@ -351,7 +353,7 @@ def _curves(history: dict[int, dict[str, float]]) -> str:
     for axis in axes[len(names) :]:
         axis.axis("off")
     for axis, name in zip(axes, names, strict=False):
-        axis.plot([step + 1 for step in steps], [row[name] for row in rows], linewidth=1)
+        axis.plot([step + 1 for step in steps], [row[name] for row in rows], ".-", linewidth=1)
         axis.set_xlabel("step", fontsize=8)
         axis.set_ylabel(name, fontsize=9)
         axis.tick_params(labelsize=8)
