@@ -1,7 +1,7 @@
 """Settings of both training stages: each one is declared, explained and checked in one place.
 
-They are checked when they are made (:mod:`clippan_lite.runtime.settings`), and saved as JSON beside
-every checkpoint.
+They are checked when they are made (:mod:`clippan_lite.runtime.settings`), and saved in the header
+of every checkpoint.
 """
 
 from __future__ import annotations
