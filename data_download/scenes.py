@@ -110,8 +110,10 @@ def scratch(out: Path) -> Iterator[Path]:
             if unfinished and path.name.startswith(".") and path.name != ".lock":
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with contextlib.suppress(OSError):  # it is not empty
-            folder.rmdir()
+        # Where some images have come already, the folder stays to tell that they are ours.
+        if not _are_alone(out):
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 def clear(out: Path) -> None:
@@ -277,12 +279,17 @@ def check_folder(out: Path) -> None:
 
     Ours have a ``scene.json``, or a call was killed while it put them there, see :func:`scratch`.
     """
-    ours = (out / "scene.json").is_file() or (out / SCRATCH).is_dir()
-    for name in FILES:
-        if (out / name).exists() and not ours:
-            raise ValueError(
-                f"{out} holds a {name} without scene.json: give another --out, or move it away"
-            )
+    if _are_alone(out) and not (out / SCRATCH).is_dir():
+        name = next(name for name in FILES if (out / name).exists())
+        raise ValueError(
+            f"{out} holds a {name} without scene.json: give another --out, or move it away"
+        )
+
+
+def _are_alone(out: Path) -> bool:
+    """Whether there are images without a ``scene.json``."""
+    has_images = any((out / name).exists() for name in FILES)
+    return has_images and not (out / "scene.json").is_file()
 
 
 def is_whole(out: Path) -> bool:

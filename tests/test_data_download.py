@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import errno
 import functools
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from filelock import FileLock
 
 import data_download
 from data_download import __main__ as command
@@ -566,6 +568,88 @@ def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
             "empty", replace(entry, ms=(f"{running.url}/high.tif",)), tmp_path / "empty"
         )
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_call_killed_while_files_get_their_names_is_mended_by_the_same_call(
+    running, tmp_path, monkeypatch, place
+):
+    """By Ctrl-C, which removes what it can, and by a kill, which removes nothing."""
+    image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
+    image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
+    urls = f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",)
+    entry = registry.Window("WV3", "window", "CC BY-NC", "x", *urls, 14, 0, 0, 256)
+    out, replace_file, seen = tmp_path / "out", os.replace, []
+
+    def killed(*names):
+        seen.append(names)
+        if len(seen) > place:
+            raise KeyboardInterrupt
+        replace_file(*names)
+
+    for is_kill in (False, True):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", killed)
+            if is_kill:
+                patched.setattr(remote, "scratch", without_end)
+            if place < 3:
+                with pytest.raises(KeyboardInterrupt):
+                    command.get_any("city", entry, out)
+            else:
+                command.get_any("city", entry, out)
+        command.get_any("city", entry, out)
+        assert sorted(os.listdir(out)) == ["ms.tif", "pan.tif", "scene.json"]
+        assert remote.is_whole(out)
+        shutil.rmtree(out)
+        seen.clear()
+
+
+@contextlib.contextmanager
+def without_end(out):
+    """The folder as a killed process leaves it: nothing is removed."""
+    (out / remote.SCRATCH).mkdir(parents=True, exist_ok=True)
+    yield out / remote.SCRATCH
+
+
+def test_two_calls_do_not_write_into_one_folder(running, tmp_path):
+    out = tmp_path / "out"
+    wanted = entry(f"{running.url}/image.bin", checksum=hashlib.sha256(CONTENT).hexdigest())
+    (out / ".part").mkdir(parents=True)
+    with (
+        FileLock(out / ".part" / ".lock"),
+        pytest.raises(ValueError, match="another call gets something into"),
+    ):
+        command.get_entry("set", wanted, out)
+    command.get_entry("set", wanted, out)
+    assert os.listdir(out) == ["image.bin"]
+    with pytest.raises(ValueError, match="remove it and get it again"):
+        command.get_entry("set", replace(wanted, checksum="0" * 64), out)
+
+
+def test_archives_that_become_far_larger_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "FREE_SIZE", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1_000_000))
+    tar_with(tmp_path / "a.tar.gz", ("zeros", bytes(1_000_000), tarfile.REGTYPE))
+    image(tmp_path / "a.tif", 1, 512, 0.5)
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", width=9000, height=9000, count=1,
+                       dtype="uint8", sparse_ok=True):  # fmt: skip
+        pass
+    for name in ("a.zip", "a.tar.gz", "a.tif"):
+        with pytest.raises(ValueError, match="becomes more than 50 times as large"):
+            fetch.verify(tmp_path / name)
+        if name != "a.tif":
+            with pytest.raises(ValueError, match="becomes more than 50 times as large"):
+                fetch.unpack(tmp_path / name, tmp_path / "files")
+    assert not (tmp_path / "files").exists()
+
+
+def test_a_listing_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(remote, "MOST_PAGES", 3)
+    page = b"<a><NextContinuationToken>1</NextContinuationToken></a>"
+    monkeypatch.setattr(fetch, "read", lambda *_: page)
+    with pytest.raises(OSError, match="lists more than 3 pages"):
+        list(remote.keys("https://x.example", "a"))
 
 
 def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, capsys, monkeypatch):

@@ -88,7 +88,6 @@ def refused_or_read(kind, *errors):
         ends["read"] += 1
     except (ValueError, OSError, *errors) as error:
         assert "\n" not in str(error), error
-        assert len(str(error)) < 1500
         ends["refused"] += 1
 
 
@@ -316,7 +315,13 @@ def test_states(tmp_path, kind):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             name = sorted(tensors)[which % len(tensors)]
             one = tensors.pop(name)
-            odds = [None, one[..., :0], one.double(), torch.full_like(one, 255), one.new_zeros(9)]
+            odds = [
+                None,
+                one.reshape(-1)[:0],
+                one.double(),
+                torch.full_like(one, 255),
+                one.new_zeros(9),
+            ]
             if odds[odd] is not None:
                 tensors[name] = odds[odd].contiguous()
             save_file(tensors, path, told)
