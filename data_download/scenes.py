@@ -216,7 +216,8 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             try:
                 with rasterio.open(out / file, "w", **profile) as target:
                     target.write(image)
-            except RasterioError as error:
+                fetch.verify(out / file)  # GDAL says nothing if the disk is full at the end
+            except (RasterioError, ValueError) as error:
                 raise OSError(
                     f"{out / file} could not be written ({error}): is the disk full?"
                 ) from None
@@ -319,4 +320,7 @@ def _write_facts(
         "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo",
         "source": urls, "licence": entry.licence, "citation": entry.citation, "chosen": chosen,
     }  # fmt: skip
-    (out / "scene.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    try:
+        (out / "scene.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{out / 'scene.json'} could not be written ({error}): make room") from None

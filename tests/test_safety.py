@@ -1,7 +1,9 @@
 """Files that could harm: too large, pointing elsewhere, or left behind by a killed call."""
 
+import contextlib
 import json
 import os
+import resource
 
 import h5py
 import numpy as np
@@ -225,6 +227,29 @@ def test_a_full_disk_leaves_the_network_before_as_a_whole(tmp_path, monkeypatch)
     with pytest.raises(OSError, match=r"the disk is full: .* the one before it is kept; make room"):
         checkpoints.save_network(path, backbones.create("pnn", 4), TrainConfig(backbone="pnn"))
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["n.safetensors"]
+
+
+@contextlib.contextmanager
+def small_disk(size):
+    """No file becomes larger than so many bytes, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_geotiff_cut_by_a_full_disk_is_not_kept(tmp_path, compress):
+    """GDAL closes a file without an error when the last bytes found no room."""
+    image = 2000 * torch.rand(1, 256, 256, generator=torch.Generator().manual_seed(0))
+    geotiff.write_image(tmp_path / "whole.tif", image, "uint16", compress=compress)
+    size = (tmp_path / "whole.tif").stat().st_size
+    for share in (0.001, 0.3, 0.8, 0.99, 1 - 1 / size):
+        with small_disk(int(share * size)), pytest.raises(OSError, match="is the disk full"):
+            geotiff.write_image(tmp_path / "a.tif", image, "uint16", compress=compress)
+    assert os.listdir(tmp_path) == ["whole.tif"]
 
 
 @pytest.mark.parametrize("at", ["write_history", "save_network", "remove"])

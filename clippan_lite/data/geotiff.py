@@ -339,6 +339,10 @@ def write_image(
                     holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
                     strip = _as_dtype(strip, kind, nodata, holes)
                     target.write(strip, window=Window(0, top, width, strip.shape[1]))
+            with rasterio.open(part, driver="GTiff") as written:
+                # Where the disk becomes full at the end, GDAL closes the file without an error.
+                for _, window in written.block_windows(1):
+                    written.read(window=window)
     except RasterioError as error:
         raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
 
