@@ -61,9 +61,14 @@ CHANGES = st.lists(
     min_size=1,
     max_size=3,
 )
-DAMAGE = st.tuples(
-    st.floats(0, 2),  # where it is cut: whole in half of the cases
-    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+SPOTS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6)
+DAMAGE = (
+    st.sampled_from([(1.0, [])])
+    | st.tuples(st.just(1.0), SPOTS)
+    | st.tuples(
+        st.floats(0, 1),
+        SPOTS,  # cut somewhere, and some bytes changed
+    )
 )
 
 
@@ -120,7 +125,7 @@ def changed(tree, changes):
 def damaged(content, damage):
     """Bytes cut somewhere, with some of them changed."""
     cut, spots = damage
-    content = bytearray(content[: max(1, int(len(content) * cut))])
+    content = bytearray(content[: max(1, int(len(content) * cut))] or b"?")
     for place, value in spots:
         content[int(place * (len(content) - 1))] = value
     return bytes(content)

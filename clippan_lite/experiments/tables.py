@@ -113,6 +113,9 @@ def load(place: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
         found = facts_of.read(path.with_suffix(".json"))
         facts, against = found.values, found.table("against")
         _ = found.table("points"), found.tables("arms"), [against.text(arm) for arm in against]
+        for axis, values in found.table("axes").values.items():
+            if not all(isinstance(value, str | int | float) for value in values):
+                raise ValueError(f"{axis} in axes is no list of texts and numbers")
         with path.open(encoding="utf-8", newline="") as lines:
             rows = [_read_row(texts, facts["axes"]) for texts in csv.DictReader(lines)]
         places = [tuple(row[name] for name in ("arm", *facts["axes"])) for row in rows]
