@@ -308,7 +308,7 @@ def is_whole(out: Path) -> bool:
 def put(made: Path, out: Path) -> None:
     """Move a finished scene into its folder; ``scene.json`` comes last: then it is whole."""
     (out / "scene.json").unlink(missing_ok=True)  # of damaged images
-    for path in sorted(made.glob("*.tif")):
+    for path in sorted(made.glob("[!.]*.tif")):
         os.replace(path, out / path.name)
     os.replace(made / "scene.json", out / "scene.json")
 

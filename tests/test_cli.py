@@ -282,7 +282,7 @@ def test_train_and_fuse_refuse_in_one_line(
     )
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.strip().count("\n") == 0
-    assert not list(tmp_path.glob("o.tif/*"))
+    assert not list(tmp_path.glob("o.tif/[!.]*"))
 
 
 def test_a_damaged_checkpoint_is_one_line(capsys, files, tmp_path):

@@ -671,6 +671,8 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
 
 def test_synthetic_scenes_need_no_network(tmp_path):
     entry = registry.Synthetic("IKONOS", "small", "MIT", "x", size=128, seed=1)
+    (tmp_path / "small" / ".part").mkdir(parents=True)
+    (tmp_path / "small" / ".part" / ".pan-0a1b2c3d.part.tif").touch()  # of a killed call
     folder = command.get_any("small", entry, tmp_path / "small", offline=True)
     assert sorted(p.name for p in folder.iterdir()) == [
         "ms.tif",
