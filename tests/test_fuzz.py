@@ -209,7 +209,9 @@ SOURCES = st.sampled_from(
 @given(name=SOURCES, relative=st.sampled_from("012"), damage=DAMAGE)
 def test_virtual_rasters(whole, name, relative, damage):
     text = (
-        '<VRTDataset rasterXSize="256" rasterYSize="256"><VRTRasterBand dataType="UInt16" band="1">'
+        '<VRTDataset rasterXSize="256" rasterYSize="256"><SRS>EPSG:32631</SRS>'
+        "<GeoTransform>500000, 0.5, 0, 128, 0, -0.5</GeoTransform>"
+        '<VRTRasterBand dataType="UInt16" band="1">'
         f'<SimpleSource><SourceFilename relativeToVRT="{relative}">{name}</SourceFilename>'
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
@@ -398,7 +400,7 @@ def test_sensor_files(tmp_path_factory, changes, damage):
 STUDY = {
     "title": "t",
     "question": "q",
-    "fixed": {"steps": 3, "size": 64},
+    "fixed": {"steps": 3, "size": 256},
     "quick": {"grid": {"seed": [0]}},
     "full": {"grid": {"seed": [0, 1]}},
     "arms": {"a": {"spat": 0.1}, "b": {"spat": 0.2, "against": "a"}},
