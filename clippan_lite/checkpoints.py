@@ -1,4 +1,4 @@
-"""What a training made, in files: safetensors and JSON."""
+"""What a training made, in one safetensors file: weights, and in its header all else as JSON."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from clippan_lite import backbones
 from clippan_lite.callbacks import History
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
-from clippan_lite.runtime.files import replacing, write_json
+from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.runtime import weights as weight_files
+from clippan_lite.runtime.facts import Facts
+from clippan_lite.runtime.files import replacing
 from clippan_lite.runtime.state import differing
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
     from clippan_lite.clip import Clip
 
-BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>.safetensors and .json
+BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>.safetensors
+MOST = 1024  # bands of a network in a file, and each of its options; one with more is damaged
 
 
 def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
-    """Write stems and adapters as safetensors, and a JSON with all that loading needs."""
+    """Write stems and adapters as safetensors, with all that loading needs in its header."""
     facts = {
         "config": asdict(config),
         "sensor": sensor,
@@ -38,31 +40,37 @@ def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sen
         "clip": supervisor.clip.label,
         "prompts": asdict(supervisor.prompts),
     }
-    _save(path, supervisor, facts)
+    weight_files.save(path, supervisor.state_dict(), facts)
 
 
 def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     """Load what :func:`save_supervisor` wrote, around the same CLIP that it was adapted with.
 
     Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: it was adapted around another CLIP.
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged, or was adapted around another CLIP.
     """
     from clippan_lite.adapter import Supervisor
     from clippan_lite.prompts import PromptSet
 
-    weights, facts = _load(path)
-    if facts["clip"] != clip.label:
+    weights, facts = _load(path, "supervisor")
+    if (label := facts.text("clip")) != clip.label:
         raise ValueError(
-            f"{path.name} was adapted around {facts['clip']}, found {clip.label}; load that CLIP"
+            f"{path.name} was adapted around {label[:80]}, found {clip.label}; load that CLIP"
         )
-    config = AdaptConfig(**facts["config"])
-    antonyms = tuple(tuple(words) for words in facts["prompts"]["antonyms"])  # JSON made lists
-    prompts = PromptSet(**{**facts["prompts"], "antonyms": antonyms})
-    rgb = tuple(facts["rgb"])
+    bands = facts.whole("bands", 1, MOST)
+    rgb = tuple(facts.items("rgb", 3, (int,)))
+    facts.need(all(0 <= i < bands for i in rgb), "rgb", f"three band indices below {bands}")
+    said = facts.table("prompts")
+    texts = {name: said.text(name) for name in ("ms", "pan", "hrms", "purpose")}
+    antonyms = tuple(said.pairs("antonyms"))
+    try:
+        config = AdaptConfig(**facts.table("config").values)
+    except TypeError as error:
+        raise ValueError(f"{facts.where}: {error}") from None
     shares = (config.image_share, config.text_share)
-    supervisor = Supervisor(clip, prompts, facts["bands"], rgb, *shares)
-    supervisor.load_state_dict(weights)
+    supervisor = Supervisor(clip, PromptSet(**texts, antonyms=antonyms), bands, rgb, *shares)
+    _fill(supervisor, weights, path)
     return supervisor.eval().requires_grad_(False)
 
 
@@ -72,7 +80,7 @@ def save_network(
     config: TrainConfig,
     made_from: dict[str, Any] | None = None,
 ) -> None:
-    """Write a fusion network as safetensors, and a JSON beside it.
+    """Write a fusion network as one safetensors file, with all that loading needs in its header.
 
     Args:
         path: the ``.safetensors``.
@@ -82,6 +90,7 @@ def save_network(
 
     Raises:
         ValueError: the path is a folder.
+        OSError: the file could not be written; one that was there is kept.
     """
     facts = {
         "made_from": made_from or {},
@@ -90,7 +99,7 @@ def save_network(
         "ratio": network.ratio,
         "convention": network.convention,
     }
-    _save(Path(path), network, facts)
+    weight_files.save(Path(path), network.state_dict(), facts)
 
 
 def was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
@@ -101,7 +110,7 @@ def was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
     """
     if not path.is_file():
         return False
-    found = _load(path)[1].get("made_from", {})
+    found = _load(path)[1].table("made_from", {}).values
     other = differing(found, json.loads(json.dumps(made_from)))
     if other:
         raise ValueError(
@@ -115,8 +124,8 @@ def load_network(path: str | Path) -> backbones.Fusion:
     """Load what :func:`save_network` wrote, in evaluation mode on the CPU.
 
     Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: they are damaged, or do not fit each other.
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged, or its settings do not fit its weights.
     """
     path = Path(path)
     weights, config, shape = _load_network(path)
@@ -155,7 +164,7 @@ def create(config: TrainConfig, bands: int, ratio: int, convention: str) -> back
     """An untrained network (ValueError: its backbone does not take these options)."""
     try:
         return backbones.create(config.backbone, bands, ratio, convention, **config.options)
-    except TypeError as error:
+    except (TypeError, RuntimeError, ArithmeticError, AttributeError, LookupError) as error:
         raise ValueError(
             f"backbone {config.backbone} cannot be made with options {config.options}: {error}"
         ) from error
@@ -200,26 +209,13 @@ def bundled(bands: int, ratio: int, convention: str = "benchmark") -> backbones.
     return start(config, bands, ratio, convention).to(memory_format=torch.channels_last).eval()
 
 
-def _save(path: Path, module: nn.Module, facts: dict[str, Any]) -> None:
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: give a file in it, such as network.safetensors")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path.with_suffix(".json"), facts)
-    state = module.state_dict().items()
-    with replacing(path) as part:
-        save_file({name: value.detach().cpu().contiguous() for name, value in state}, part)
-
-
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    for file in (path, path.with_suffix(".json")):
-        if not file.is_file():
-            raise FileNotFoundError(f"checkpoint {file} does not exist; train first")
+def _load(path: Path, what: str = "fusion network") -> tuple[dict[str, torch.Tensor], Facts]:
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist; train first")
     try:
-        return load_file(path), json.loads(path.with_suffix(".json").read_text())
-    except (SafetensorError, ValueError) as error:
-        raise ValueError(
-            f"checkpoint {path}, or the .json beside it, is damaged ({error}): train again"
-        ) from error
+        return weight_files.load(path, what)
+    except ValueError as error:
+        raise ValueError(f"{error}: remove it and train again") from error
 
 
 def _load_network(
@@ -227,25 +223,37 @@ def _load_network(
 ) -> tuple[dict[str, torch.Tensor], TrainConfig, tuple[int, int, str]]:
     """Weights, settings and (bands, ratio, convention) of a fusion network's file."""
     weights, facts = _load(path)
+    shape = (facts.whole("bands", 1, MOST), facts.whole("ratio", 2, 8))
+    convention, settings = facts.text("convention"), facts.table("config")
+    # A loss of one's own may not be registered where the network is used.
+    terms = settings.table("weights").values
+    known = {name: weight for name, weight in terms.items() if name in TrainConfig.terms}
+    options = settings.table("options", {})
+    for name, value in options.values.items():
+        if isinstance(value, int | float):
+            options.need(abs(value) <= MOST, name, f"at most {MOST}")
     try:
-        shape = (facts["bands"], facts["ratio"], facts["convention"])
-        settings = facts["config"]
-        # A loss of one's own may not be registered where the network is used.
-        known = {name: w for name, w in settings["weights"].items() if name in TrainConfig.terms}
-        return weights, TrainConfig(**{**settings, "weights": known}), shape
-    except (KeyError, TypeError, ValueError) as error:
+        check_choice("convention", convention, CONVENTIONS)
+        config = TrainConfig(**{**settings.values, "weights": known})
+        with torch.device("meta"):  # takes no memory, whatever the file says
+            network = create(config, *shape, convention)
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path.name} holds no fusion network of this version ({error}): train again"
         ) from error
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    if expected != {name: value.shape for name, value in weights.items()}:
+        raise ValueError(
+            f"{path.name} holds weights that do not fit its settings: it is damaged, train again"
+        )
+    return weights, config, (*shape, convention)
 
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path.name} does not fit the .json beside it ({error}): take both from one run"
-        ) from error
+        raise ValueError(f"{path.name} does not fit its settings ({error}): train again") from error
 
 
 def write_history(path: Path, history: History) -> None:

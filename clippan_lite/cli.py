@@ -52,7 +52,10 @@ def _failed(error: object, code: int) -> int:
 
 
 def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return (
+        text if len(text) < 1000 else f"{text[:1000]} ..."
+    )  # a file may hold values of any length
 
 
 def _parser() -> ArgumentParser:

@@ -1,13 +1,14 @@
 """Settings of both training stages: each one is declared, explained and checked in one place.
 
-They are checked when they are made (:mod:`clippan_lite.runtime.settings`), and saved as JSON beside
-every checkpoint.
+They are checked when they are made (:mod:`clippan_lite.runtime.settings`), and saved in the header
+of every checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -90,8 +91,9 @@ class StageSettings(Settings):
                 raise ValueError(f"unknown setting {name!r}: expected one of {known}")
         weights = {name: value for name, value in changes.items() if name in self.terms}
         own = {name: value for name, value in changes.items() if name not in self.terms}
-        if weights:  # beside a whole table of weights they change single ones of it
-            own["weights"] = {**own.get("weights", self.weights), **weights}
+        before = own.get("weights", self.weights)
+        if weights and isinstance(before, Mapping):  # of a whole table they change single ones
+            own["weights"] = {**before, **weights}
         return replace(self, **own)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ def train(
     every: int = 100,
     accelerator: Accelerator | None = None,
     compiled: bool = False,
+    save: Callable[[backbones.Fusion, History], object] | None = None,
 ) -> tuple[backbones.Fusion, History]:
     """Stage II: train a fusion network on the scene to be fused, or on several, without truth.
 
@@ -64,6 +65,8 @@ def train(
             processes that share each batch (``accelerate launch``, ``torchrun``). A lone process
             needs none.
         compiled: let torch.compile translate the network first (a minute, which pays on a GPU).
+        save: called with what is returned before the checkpoint is removed, so that whatever stops
+            the process, one of the two is there.
 
     Returns:
         The network in evaluation mode, on ``device``, and one row per step: the loss, the
@@ -118,8 +121,11 @@ def train(
         schedule.step()
         stop = steps.finish(step, history[-1], network)
         state.finish(step, history, processes.any(stop))
+    network.eval()
+    if save and processes.is_main:
+        save(network, history)
     state.remove()
-    return network.eval(), history
+    return network, history
 
 
 def teach(pair: Pair | Sequence[Pair], config: TrainConfig, **options: Any) -> backbones.Fusion:
@@ -156,18 +162,14 @@ def _make_teacher(
         key = digest(asdict(config), checkpoints.fingerprint(images))
         beside = Path(checkpoint)
         path = beside.with_name(f"{beside.stem}-teacher-{key}.safetensors")
-    is_main = accelerator is None or accelerator.is_main_process
 
     def make() -> backbones.Fusion:
         state = path.with_suffix(".state") if path else None
-        return teach(pairs, config, checkpoint=state, accelerator=accelerator, **options)
-
-    def save(path: Path, teacher: backbones.Fusion) -> None:
-        if is_main:
-            checkpoints.save_network(path, teacher, config)
+        save = (lambda made, _: checkpoints.save_network(path, made, config)) if path else None
+        return teach(pairs, config, checkpoint=state, accelerator=accelerator, save=save, **options)
 
     why = f"none given ({config.steps} steps, one scale down)"
-    made = files.load_or_make(path, "teacher for L_ship", checkpoints.load_network, make, save, why)
+    made = files.load_or_make(path, "teacher for L_ship", checkpoints.load_network, make, why=why)
     return made.to(options["device"])
 
 

@@ -123,33 +123,38 @@ def get_any(
     print(f"{name}: {entry.content}\nlicence: {entry.licence}\ncite: {entry.citation}")
     facts, state = out / "scene.json", "not there"
     if facts.is_file() and scenes.is_whole(out):
-        chosen = json.loads(facts.read_text(encoding="utf-8")).get("chosen", {})
+        chosen = json.loads(facts.read_bytes()).get("chosen", {})
         if options and chosen != options:
             raise ValueError(
                 f"{out} holds another choice ({chosen or 'the default'}): give another --out"
             )
+        scenes.clear(out)
         print(f"there already: {out}")
         return out
     if facts.is_file():
         state = "damaged"  # what is left stays until new files are there
         print(f"{out} is damaged{'' if offline else ': getting it again'}")
     scenes.check_folder(out)
-    if isinstance(entry, Synthetic):
-        from clippan_lite.data import geotiff, synthetic
-
-        pair = synthetic.make_scene(entry.seed, entry.size, entry.sensor)
-        geotiff.write_pair(out, pair, source="clippan_lite.data.synthetic", licence=entry.licence)
-    else:
-        by_hand = _by_hand(entry, out)
-        if offline:
-            raise FileNotFoundError(f"{out} is {state}: get it without --offline, or {by_hand}")
-        with _failing_with(by_hand, out):
-            if isinstance(entry, Chips):
-                scenes.get_chip(name, entry, out, options.get("chip"))
-            else:
-                scenes.get_window(name, entry, out, options)
+    by_hand = "" if isinstance(entry, Synthetic) else _by_hand(entry, out)
+    if by_hand and offline:
+        raise FileNotFoundError(f"{out} is {state}: get it without --offline, or {by_hand}")
+    with _failing_with(by_hand, out), scenes.scratch(out) as made:
+        if isinstance(entry, Synthetic):
+            _make(entry, made)
+        elif isinstance(entry, Chips):
+            scenes.get_chip(name, entry, made, options.get("chip"))
+        else:
+            scenes.get_window(name, entry, made, options)
+        scenes.put(made, out)
     print(f"scene: {out}")
     return out
+
+
+def _make(entry: Synthetic, out: Path) -> None:
+    from clippan_lite.data import geotiff, synthetic
+
+    pair = synthetic.make_scene(entry.seed, entry.size, entry.sensor)
+    geotiff.write_pair(out, pair, source="clippan_lite.data.synthetic", licence=entry.licence)
 
 
 def _check_options(
@@ -180,12 +185,12 @@ def _by_hand(entry: Chips | Window, out: Path) -> str:
 
 @contextlib.contextmanager
 def _failing_with(by_hand: str, out: Path) -> Iterator[None]:
-    """Say how to do it by hand when a download fails, and leave no empty folder."""
+    """Say how to do it by hand, if there is a way, when it fails; and leave no empty folder."""
     existed = out.exists()
     try:
         yield
     except OSError as error:
-        raise OSError(f"{error}; or {by_hand}") from error
+        raise OSError(f"{error}; or {by_hand}" if by_hand else str(error)) from error
     finally:
         if not existed:
             with contextlib.suppress(OSError):  # it is not empty
@@ -219,7 +224,7 @@ def _state(entry: Entry | Chips | Window | Synthetic, folder: Path) -> str:
         _verify(entry, file)
     except ValueError:
         return "DAMAGED: remove it and get it again"
-    return "whole" if entry.md5 else "can be read; no checksum is published"
+    return "whole" if entry.checksum else "can be read; no checksum is published"
 
 
 def _verify(entry: Entry, file: Path) -> None:
@@ -228,16 +233,17 @@ def _verify(entry: Entry, file: Path) -> None:
     Raises:
         ValueError: another checksum, or a file that cannot be read to its end.
     """
-    if entry.md5 is None:
+    if entry.checksum is None:
         try:
             fetch.verify(file)
         except ValueError as error:
             raise ValueError(f"{error}: remove {file} and get it again") from None
         return
-    found = fetch.md5_of(file)
-    if found != entry.md5:
+    found = fetch.hash_of(file, entry.checksum)
+    if found != entry.checksum:
         raise ValueError(
-            f"{file} has MD5 {found}, expected {entry.md5}: remove it and get it again"
+            f"{file} has the checksum {found}, expected {entry.checksum}: remove it and get it "
+            "again"
         )
 
 
@@ -262,6 +268,7 @@ def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path
     target, folder = out / entry.filename, out / "files"
     if target.is_file():
         _verify(entry, target)
+        scenes.clear(out)
         print(f"there already: {target}")
     elif offline:
         raise FileNotFoundError(
@@ -269,13 +276,17 @@ def get_entry(name: str, entry: Entry, out: Path, offline: bool = False) -> Path
             f"or put {entry.url} there"
         )
     else:
-        with _failing_with(f"put {entry.url} at {target} by hand", out):
-            fetch.download(entry.url, target, entry.md5)
-        print(f"downloaded: {target}{'' if entry.md5 else ' (no checksum is published for it)'}")
+        by_hand = f"put {entry.url} at {target} by hand"
+        with _failing_with(by_hand, out), scenes.scratch(out) as made:
+            os.replace(fetch.download(entry.url, made / target.name, entry.checksum), target)
+        print(
+            f"downloaded: {target}{'' if entry.checksum else ' (no checksum is published for it)'}"
+        )
     if not entry.unpack:
         return target
     if not folder.exists():
-        fetch.unpack(target, folder)
+        with scenes.scratch(out) as made:
+            os.replace(fetch.unpack(target, made / "files"), folder)
     print(f"unpacked: {folder}")
     return folder
 

@@ -22,12 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import pooch
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from tqdm import tqdm
 
 CHUNK = 1 << 20
+MOST_TIMES = 50  # an archive's size: what it may hold, unpacked; images rarely shrink to a fifth
+FREE_SIZE = 1 << 30  # bytes that any archive may hold
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 DAMAGED: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
@@ -65,7 +67,7 @@ def check_url(url: str) -> None:
 
 
 def download(
-    url: str, target: Path, md5: str | None = None, timeout: float = 60.0, tries: int = 3
+    url: str, target: Path, checksum: str | None = None, timeout: float = 60.0, tries: int = 3
 ) -> Path:
     """Download to ``target``, which appears only when it is complete and its checksum fits.
 
@@ -76,7 +78,7 @@ def download(
     Args:
         url: https address.
         target: file to write.
-        md5: expected hex digest; None reads the file to its end instead.
+        checksum: expected MD5 or SHA-256 in hex digits; None reads the file to its end instead.
         timeout: seconds to wait for the server's next bytes.
         tries: connections made before giving up.
 
@@ -92,52 +94,50 @@ def download(
     check_url(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
-
-    def receive(address: str, temporary: str, _: object) -> None:
-        for attempt in range(1, tries + 1):
-            try:
-                _receive(address, part, target.name, timeout)
-                break
-            except urllib.error.HTTPError as error:
-                raise OSError(
-                    f"{url} cannot be downloaded ({error}): it may have moved, or try later"
-                ) from None
-            except UNREACHABLE as error:
-                if attempt == tries:
-                    kept = ", what came is kept: the same command goes on" if part.exists() else ""
-                    raise OSError(
-                        f"{url} cannot be downloaded ({error}){kept}; check the network"
-                    ) from None
-        if md5 is None:
-            try:
-                verify(part, target.name)
-            except ValueError:
-                _remove(part)
-                raise
-        os.replace(part, temporary)
-
-    pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(
-            url, f"md5:{md5}" if md5 else None, target.name, target.parent, downloader=receive
-        )
-    except ValueError as error:
-        if "does not match the known hash" not in str(error):  # an error of our own
-            raise
-        raise ValueError(
-            f"{target.name} has another MD5, expected {md5}: damaged or changed, try again"
-        ) from None
+        _receive_whole(url, part, target.name, timeout, tries)
+        _check(part, target.name, checksum)
+        os.replace(part, target)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _remove(part)
-            raise OSError(
-                f"the disk is full: {target.name} was not kept; make room and call again"
-            ) from None
-        raise
-    finally:
-        if not part.exists():
-            _remove(part)
+        if error.errno not in FULL:
+            raise
+        _remove(part)
+        raise OSError(
+            f"the disk is full: {target.name} was not kept; make room and call again"
+        ) from None
+    _remove(part)
     return target
+
+
+def _check(part: Path, name: str, checksum: str | None) -> None:
+    """Refuse what came, and remove it, unless it is what was expected (ValueError)."""
+    try:
+        if checksum is None:
+            verify(part, name)
+        elif hash_of(part, checksum) != checksum:
+            raise ValueError(
+                f"{name} has another checksum, expected {checksum}: damaged or changed, try again"
+            )
+    except ValueError:
+        _remove(part)
+        raise
+
+
+def _receive_whole(url: str, part: Path, name: str, timeout: float, tries: int) -> None:
+    for attempt in range(1, tries + 1):
+        try:
+            _receive(url, part, name, timeout)
+            return
+        except urllib.error.HTTPError as error:
+            raise OSError(
+                f"{url} cannot be downloaded ({error}): it may have moved, or try later"
+            ) from None
+        except UNREACHABLE as error:
+            if attempt == tries:
+                kept = ", what came is kept: the same command goes on" if part.exists() else ""
+                raise OSError(
+                    f"{url} cannot be downloaded ({error}){kept}; check the network"
+                ) from None
 
 
 def read(url: str, timeout: float = 60.0, most: int = 1 << 24) -> bytes:
@@ -197,13 +197,10 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
     If the server still has the same file, this goes on from what ``part`` holds.
     """
     note = part.with_suffix(".json")
-    try:
-        before = json.loads(note.read_text()) if note.is_file() and part.is_file() else {}
-    except ValueError:  # the note is half-written: the call was killed
-        before = {}
+    stamp_before = _stamp_of(note, url) if part.is_file() else None
     headers = {}
-    if before.get("url") == url:
-        headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": before["stamp"]}
+    if stamp_before:
+        headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": stamp_before}
     try:
         answer = _open(url, timeout, **headers)
     except urllib.error.HTTPError as error:
@@ -214,7 +211,7 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
     with answer:
         resumed = answer.status == 206
         stamp = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if resumed and stamp and stamp != before["stamp"]:  # this server ignores If-Range
+        if resumed and stamp and stamp != stamp_before:  # this server ignores If-Range
             _remove(part)
             raise ConnectionError("the file has changed since the download began")
         start = part.stat().st_size if resumed else 0
@@ -242,6 +239,17 @@ def _receive(url: str, part: Path, name: str, timeout: float) -> None:
             raise
 
 
+def _stamp_of(note: Path, url: str) -> str | None:
+    """By what the server knew the file that an earlier call began; None if nothing is known."""
+    try:
+        before = json.loads(note.read_bytes())
+        stamp = before["stamp"] if before["url"] == url else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # none, or half-written
+        return None
+    # It becomes a line of the request.
+    return stamp if isinstance(stamp, str) and stamp.isascii() and stamp.isprintable() else None
+
+
 def verify(path: Path, name: str | None = None) -> None:
     """Read a file to its end, where no checksum is known.
 
@@ -258,8 +266,9 @@ def verify(path: Path, name: str | None = None) -> None:
     name = (name or path.name).lower()
     try:
         if name.endswith((".tif", ".tiff")):
-            with warnings.catch_warnings(), rasterio.open(path) as file:
+            with warnings.catch_warnings(), rasterio.open(path, driver="GTiff") as file:
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                _check_room(path, file.width * file.height * file.count)
                 for _, window in file.block_windows(1):
                     file.read(window=window)
         elif name.endswith((".h5", ".hdf5")):
@@ -268,11 +277,13 @@ def verify(path: Path, name: str | None = None) -> None:
             with h5py.File(path) as file:
                 file.visit(lambda _: None)
         elif name.endswith((".zip", ".tar", ".tgz", ".gz")):
+            size = 0
             for member, _, source in _members(path):
                 _safe_path(member, path)
                 with source as content:
-                    while content is not None and content.read(CHUNK):
-                        pass
+                    while content is not None and (block := content.read(CHUNK)):
+                        size += len(block)
+                        _check_room(path, size)
     except DAMAGED as error:
         reason = " ".join(str(error).replace(str(path), name).split())
         raise ValueError(
@@ -280,10 +291,12 @@ def verify(path: Path, name: str | None = None) -> None:
         ) from None
 
 
-def md5_of(path: Path) -> str:
-    """MD5 of a file, as hex digits."""
+def hash_of(path: Path, like: str) -> str:
+    """MD5 or SHA-256 of a file, as hex digits as many as ``like`` has."""
+    kind = "md5" if len(like) == 32 else "sha256"
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        made = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False))
+    return made.hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -298,8 +311,8 @@ def unpack(archive: Path, folder: Path) -> Path:
 
     Raises:
         FileExistsError: ``folder`` exists.
-        ValueError: no archive, a damaged one, or one with members outside the folder, links or
-            devices.
+        ValueError: no archive, a damaged one, one with members outside the folder, links or
+            devices, or one that becomes more than :data:`MOST_TIMES` times as large.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it first, or choose another --out")
@@ -308,6 +321,7 @@ def unpack(archive: Path, folder: Path) -> Path:
     scratch = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    size = 0
     try:
         for name, is_folder, source in _members(archive):
             place = scratch / _safe_path(name, archive)
@@ -316,10 +330,13 @@ def unpack(archive: Path, folder: Path) -> Path:
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             with source as read, place.open("xb") as write:
-                shutil.copyfileobj(read, write, CHUNK)
+                while block := read.read(CHUNK):
+                    size += len(block)
+                    _check_room(archive, size)
+                    write.write(block)
         os.replace(scratch, folder)
     except DAMAGED as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise OSError(
                 f"the disk is full: {archive} was not unpacked; make room and call again"
             ) from None
@@ -327,6 +344,15 @@ def unpack(archive: Path, folder: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _check_room(path: Path, size: int) -> None:
+    """Refuse a file that becomes far too large (ValueError)."""
+    if size > max(FREE_SIZE, MOST_TIMES * path.stat().st_size):
+        raise ValueError(
+            f"{path.name} becomes more than {MOST_TIMES} times as large unpacked: do not use it, "
+            "or unpack it by hand"
+        )
 
 
 def _members(

@@ -33,12 +33,12 @@ class Entry(_Common):
 
     Attributes:
         url: https address.
-        md5: of the file, if known.
+        checksum: MD5 or SHA-256 of the file in hex digits, if its publisher states one.
         unpack: the archive is unpacked after the download.
     """
 
     url: str
-    md5: str | None = None
+    checksum: str | None = None
     unpack: bool = False
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import urllib.parse
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
+from filelock import FileLock, Timeout
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as Pixels
 
@@ -20,6 +22,8 @@ from data_download import fetch
 from data_download.registry import Chips, Window
 
 FILES = ("pan.tif", "ms.tif")
+SCRATCH = ".part"
+MOST_PAGES = 1000  # of a listing, each of a thousand keys
 REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif,.TIF",
     "GDAL_HTTP_TIMEOUT": "60", "GDAL_HTTP_CONNECTTIMEOUT": "20", "GDAL_HTTP_MAX_RETRY": "3",
@@ -31,17 +35,17 @@ def keys(bucket: str, prefix: str, timeout: float = 60.0) -> Iterator[str]:
     """Keys in a bucket that begin with a prefix (S3's ListObjectsV2, page by page).
 
     Raises:
-        OSError: the server cannot be reached, or its answer is no listing.
+        OSError: the server cannot be reached, or its answer is no listing, or one without end.
     """
     token = None
-    while True:
+    for _ in range(MOST_PAGES):
         query = {"list-type": "2", "prefix": prefix} | (
             {"continuation-token": token} if token else {}
         )
         url = f"{bucket}/?{urllib.parse.urlencode(query)}"
         try:
             page = ElementTree.fromstring(fetch.read(url, timeout))
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, ValueError, LookupError) as error:
             raise OSError(
                 f"{url} did not answer with a listing ({error}): it may have moved"
             ) from None
@@ -51,6 +55,7 @@ def keys(bucket: str, prefix: str, timeout: float = 60.0) -> Iterator[str]:
         token = page.findtext(f"{space}NextContinuationToken")
         if not token:
             return
+    raise OSError(f"{bucket} lists more than {MOST_PAGES} pages of {prefix}: it is no data set")
 
 
 def chips(entry: Chips) -> dict[int, tuple[str, str]]:
@@ -76,13 +81,55 @@ def chips(entry: Chips) -> dict[int, tuple[str, str]]:
     return both
 
 
-def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> Path:
+@contextlib.contextmanager
+def scratch(out: Path) -> Iterator[Path]:
+    """Yield a hidden folder in ``out`` in which new files become complete; one call at a time.
+
+    While it is there, an earlier call did not come to its end: images in ``out`` without a
+    ``scene.json`` are then ours. Hidden files in it are unfinished downloads, from which the next
+    call goes on. What else a failed call leaves is removed.
+
+    Raises:
+        ValueError: another call gets something into ``out``.
+    """
+    folder = out / SCRATCH
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"another call gets something into {out}: wait for it, or give another --out"
+        ) from None
+    unfinished = True
+    try:
+        with lock:
+            yield folder
+            unfinished = False
+    finally:
+        for path in folder.iterdir():
+            if unfinished and path.name.startswith(".") and path.name != ".lock":
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Where some images have come already, the folder stays to tell that they are ours.
+        if not _are_alone(out):
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def clear(out: Path) -> None:
+    """Remove what a call left that was killed when all was done."""
+    if (out / SCRATCH).is_dir():
+        with scratch(out):
+            pass
+
+
+def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> None:
     """Download one chip as a scene folder.
 
     Args:
         name: the entry's name, for ``scene.json``.
         entry: where to look.
-        out: scene folder to make.
+        out: folder to write to, see :func:`scratch`.
         number: of the chip; None takes the first.
 
     Raises:
@@ -97,24 +144,26 @@ def get_chip(name: str, entry: Chips, out: Path, number: int | None = None) -> P
         numbers = ", ".join(str(other) for other in sorted(near))
         raise ValueError(f"{name} has no chip {chip}: of {len(offered)}, the nearest are {numbers}")
     urls = offered[chip]
-    # The chip's number keeps an unfinished download of another chip from being used.
-    hidden = {file: out / f".{chip}-{file}" for file in FILES}
-    for url, file in zip(urls, hidden.values(), strict=True):
-        fetch.download(url, file)
-    with warnings.catch_warnings(), rasterio.open(hidden["ms.tif"]) as image:
+    # The chip's number keeps a download of another chip from being used.
+    files = [out / f".{chip}-{file}" for file in FILES]
+    for url, file in zip(urls, files, strict=True):
+        if not file.is_file():
+            fetch.download(url, file)
+    with warnings.catch_warnings(), rasterio.open(files[1], driver="GTiff") as image:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         _check_bands(name, entry, image.count)
-    _give_names(out, hidden)
-    return _write_facts(out, f"{name}-{chip}", entry, urls, chosen)
+    for name_of_file, file in zip(FILES, files, strict=True):
+        os.replace(file, out / name_of_file)
+    _write_facts(out, f"{name}-{chip}", entry, urls, chosen)
 
 
-def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> Path:
+def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> None:
     """Read a window of PAN, and of MS what lies on the same ground, into a scene folder.
 
     Args:
         name: the entry's name, for ``scene.json``.
         entry: where the images are.
-        out: scene folder to make.
+        out: folder to write to, see :func:`scratch`.
         options: ``row``, ``col`` and ``size`` of the window in PAN pixels. The size is a multiple
             of the ratio. The entry gives what is left out.
 
@@ -132,8 +181,10 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            pan = stack.enter_context(rasterio.open(entry.pan))
-            bands = [stack.enter_context(rasterio.open(url)) for url in entry.ms]
+            pan, *bands = [
+                stack.enter_context(rasterio.open(url, driver="GTiff"))
+                for url in (entry.pan, *entry.ms)
+            ]
             windows = _windows(pan, bands[0], row, col, size)
             images = {
                 "pan.tif": (pan, pan.read(window=windows[0])),
@@ -148,7 +199,6 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
             raise ValueError(
                 f"the window at row {row}, column {col} of {name} holds nodata only: choose another"
             )
-        out.mkdir(parents=True, exist_ok=True)
         for (file, (source, image)), window in zip(images.items(), windows, strict=True):
             profile = {
                 "driver": "GTiff",
@@ -164,16 +214,14 @@ def get_window(name: str, entry: Window, out: Path, options: dict[str, int]) -> 
                 "alpha": "no",
             }
             try:
-                with rasterio.open(out / f".part-{file}", "w", **profile) as target:
+                with rasterio.open(out / file, "w", **profile) as target:
                     target.write(image)
-            except RasterioError as error:
-                for part in FILES:
-                    (out / f".part-{part}").unlink(missing_ok=True)
+                fetch.verify(out / file)  # GDAL says nothing if the disk is full at the end
+            except (RasterioError, ValueError) as error:
                 raise OSError(
                     f"{out / file} could not be written ({error}): is the disk full?"
                 ) from None
-    _give_names(out, {file: out / f".part-{file}" for file in FILES})
-    return _write_facts(out, f"{name}-{row}-{col}", entry, (entry.pan, *entry.ms), options)
+    _write_facts(out, f"{name}-{row}-{col}", entry, (entry.pan, *entry.ms), options)
 
 
 def _check_bands(name: str, entry: Chips | Window, found: int) -> None:
@@ -228,12 +276,21 @@ def _stack(bands: list[rasterio.DatasetReader], window: Pixels) -> np.ndarray:
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder with somebody else's images (ValueError): ours have a ``scene.json``."""
-    for name in FILES:
-        if (out / name).exists() and not (out / "scene.json").is_file():
-            raise ValueError(
-                f"{out} holds a {name} without scene.json: give another --out, or move it away"
-            )
+    """Refuse a folder with somebody else's images (ValueError).
+
+    Ours have a ``scene.json``, or a call was killed while it put them there, see :func:`scratch`.
+    """
+    if _are_alone(out) and not (out / SCRATCH).is_dir():
+        name = next(name for name in FILES if (out / name).exists())
+        raise ValueError(
+            f"{out} holds a {name} without scene.json: give another --out, or move it away"
+        )
+
+
+def _are_alone(out: Path) -> bool:
+    """Whether there are images without a ``scene.json``."""
+    has_images = any((out / name).exists() for name in FILES)
+    return has_images and not (out / "scene.json").is_file()
 
 
 def is_whole(out: Path) -> bool:
@@ -244,26 +301,26 @@ def is_whole(out: Path) -> bool:
         for name in FILES:
             fetch.verify(out / name)
         return isinstance(json.loads((out / "scene.json").read_text(encoding="utf-8")), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
-def _give_names(out: Path, hidden: dict[str, Path]) -> None:
-    """Give finished images their names, one after the other, when all are finished."""
+def put(made: Path, out: Path) -> None:
+    """Move a finished scene into its folder; ``scene.json`` comes last: then it is whole."""
     (out / "scene.json").unlink(missing_ok=True)  # of damaged images
-    for name, file in hidden.items():
-        os.replace(file, out / name)
+    for path in sorted(made.glob("[!.]*.tif")):
+        os.replace(path, out / path.name)
+    os.replace(made / "scene.json", out / "scene.json")
 
 
 def _write_facts(
     out: Path, name: str, entry: Chips | Window, urls: Sequence[str], chosen: dict[str, int]
-) -> Path:
-    """Write ``scene.json`` last: its presence means that the images beside it are complete."""
+) -> None:
     facts = {
         "name": name, "sensor": entry.sensor, "bits": entry.bits, "convention": "geo",
         "source": urls, "licence": entry.licence, "citation": entry.citation, "chosen": chosen,
     }  # fmt: skip
-    part = out / ".scene.json.part"
-    part.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    os.replace(part, out / "scene.json")
-    return out
+    try:
+        (out / "scene.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{out / 'scene.json'} could not be written ({error}): make room") from None

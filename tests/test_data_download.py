@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import errno
 import functools
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from filelock import FileLock
 
 import data_download
 from data_download import __main__ as command
@@ -160,7 +162,7 @@ def entry(url, **more):
 def test_download_checks_and_keeps(server, tmp_path):
     md5 = hashlib.md5(CONTENT).hexdigest()
     target = fetch.download(f"{server}/image.bin", tmp_path / "out" / "image.bin", md5)
-    assert target.read_bytes() == CONTENT and fetch.md5_of(target) == md5
+    assert target.read_bytes() == CONTENT and fetch.hash_of(target, md5) == md5
     assert [p.name for p in target.parent.iterdir()] == ["image.bin"]
 
 
@@ -298,7 +300,9 @@ def test_offline_and_damaged_files(tmp_path):
         command.get_entry("set", entry("https://example.invalid/x.bin"), tmp_path, offline=True)
     (tmp_path / "x.bin").write_bytes(b"other")
     with pytest.raises(ValueError, match="remove it and get it again"):
-        command.get_entry("set", entry("https://example.invalid/x.bin", md5="0" * 32), tmp_path)
+        command.get_entry(
+            "set", entry("https://example.invalid/x.bin", checksum="0" * 32), tmp_path
+        )
 
 
 def tar_with(path, *members):
@@ -370,7 +374,7 @@ def test_registry_is_complete():
         for url in urls:
             fetch.check_url(url)
         if isinstance(one, registry.Entry):
-            assert one.filename and (one.md5 is None or len(one.md5) == 32)
+            assert one.filename and (one.checksum is None or len(one.checksum) in (32, 64))
 
 
 def test_command_line(capsys, tmp_path, monkeypatch):
@@ -395,7 +399,7 @@ def test_needs_no_torch():
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 top = name.split(".")[0]
-                outside = ("tqdm", "pooch", "rasterio", "h5py", "numpy", "data_download")
+                outside = ("tqdm", "filelock", "rasterio", "h5py", "numpy", "data_download")
                 lazily = (
                     top == "clippan_lite" and node.col_offset > 0
                 )  # in the function that makes a synthetic scene
@@ -566,6 +570,88 @@ def test_windows_of_nodata_or_of_other_grids_are_refused(running, tmp_path):
     assert list(tmp_path.glob("o*")) == [] and list(tmp_path.glob("e*")) == []
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_a_call_killed_while_files_get_their_names_is_mended_by_the_same_call(
+    running, tmp_path, monkeypatch, place
+):
+    """By Ctrl-C, which removes what it can, and by a kill, which removes nothing."""
+    image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
+    image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
+    urls = f"{running.url}/a-pan.tif", (f"{running.url}/a-ms.tif",)
+    entry = registry.Window("WV3", "window", "CC BY-NC", "x", *urls, 14, 0, 0, 256)
+    out, replace_file, seen = tmp_path / "out", os.replace, []
+
+    def killed(*names):
+        seen.append(names)
+        if len(seen) > place:
+            raise KeyboardInterrupt
+        replace_file(*names)
+
+    for is_kill in (False, True):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", killed)
+            if is_kill:
+                patched.setattr(remote, "scratch", without_end)
+            if place < 3:
+                with pytest.raises(KeyboardInterrupt):
+                    command.get_any("city", entry, out)
+            else:
+                command.get_any("city", entry, out)
+        command.get_any("city", entry, out)
+        assert sorted(os.listdir(out)) == ["ms.tif", "pan.tif", "scene.json"]
+        assert remote.is_whole(out)
+        shutil.rmtree(out)
+        seen.clear()
+
+
+@contextlib.contextmanager
+def without_end(out):
+    """The folder as a killed process leaves it: nothing is removed."""
+    (out / remote.SCRATCH).mkdir(parents=True, exist_ok=True)
+    yield out / remote.SCRATCH
+
+
+def test_two_calls_do_not_write_into_one_folder(running, tmp_path):
+    out = tmp_path / "out"
+    wanted = entry(f"{running.url}/image.bin", checksum=hashlib.sha256(CONTENT).hexdigest())
+    (out / ".part").mkdir(parents=True)
+    with (
+        FileLock(out / ".part" / ".lock"),
+        pytest.raises(ValueError, match="another call gets something into"),
+    ):
+        command.get_entry("set", wanted, out)
+    command.get_entry("set", wanted, out)
+    assert os.listdir(out) == ["image.bin"]
+    with pytest.raises(ValueError, match="remove it and get it again"):
+        command.get_entry("set", replace(wanted, checksum="0" * 64), out)
+
+
+def test_archives_that_become_far_larger_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "FREE_SIZE", 1000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(1_000_000))
+    tar_with(tmp_path / "a.tar.gz", ("zeros", bytes(1_000_000), tarfile.REGTYPE))
+    image(tmp_path / "a.tif", 1, 512, 0.5)
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", width=9000, height=9000, count=1,
+                       dtype="uint8", sparse_ok=True):  # fmt: skip
+        pass
+    for name in ("a.zip", "a.tar.gz", "a.tif"):
+        with pytest.raises(ValueError, match="becomes more than 50 times as large"):
+            fetch.verify(tmp_path / name)
+        if name != "a.tif":
+            with pytest.raises(ValueError, match="becomes more than 50 times as large"):
+                fetch.unpack(tmp_path / name, tmp_path / "files")
+    assert not (tmp_path / "files").exists()
+
+
+def test_a_listing_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(remote, "MOST_PAGES", 3)
+    page = b"<a><NextContinuationToken>1</NextContinuationToken></a>"
+    monkeypatch.setattr(fetch, "read", lambda *_: page)
+    with pytest.raises(OSError, match="lists more than 3 pages"):
+        list(remote.keys("https://x.example", "a"))
+
+
 def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, capsys, monkeypatch):
     image(running.folder / "a-pan.tif", 1, 1024, 0.5, 1)
     image(running.folder / "a-ms.tif", 8, 256, 2.0, 2)
@@ -585,6 +671,8 @@ def test_choices_lie_beside_each_other_and_check_knows_them(running, tmp_path, c
 
 def test_synthetic_scenes_need_no_network(tmp_path):
     entry = registry.Synthetic("IKONOS", "small", "MIT", "x", size=128, seed=1)
+    (tmp_path / "small" / ".part").mkdir(parents=True)
+    (tmp_path / "small" / ".part" / ".pan-0a1b2c3d.part.tif").touch()  # of a killed call
     folder = command.get_any("small", entry, tmp_path / "small", offline=True)
     assert sorted(p.name for p in folder.iterdir()) == [
         "ms.tif",

@@ -24,7 +24,6 @@ def load(path):
 
 
 def save(path, text):
-    path.with_suffix(".json").write_text("{}")
     path.write_text(text)
 
 
@@ -35,14 +34,6 @@ def test_a_product_is_made_once_and_loaded_afterwards(tmp_path, capsys):
     assert said == "supervisor: none kept for these settings, making it now\n"
     assert files.load_or_make(path, "supervisor", load, lambda: "second", save) == "first"
     assert capsys.readouterr().out == "supervisor: loaded supervisor-1.safetensors\n"
-
-
-def test_a_product_without_its_json_is_made_again(tmp_path, capsys):
-    path = tmp_path / "network.safetensors"
-    path.write_text("old")
-    made = files.load_or_make(path, "network", load, lambda: "new", save, why="none given")
-    assert made == path.read_text() == "new"
-    assert capsys.readouterr().out == "network: none given, making it now\n"
 
 
 def test_a_product_without_a_path_is_not_kept(tmp_path):

@@ -1,13 +1,9 @@
 """Benchmark files of the published layouts, made here, and what happens to damaged ones."""
 
-import shutil
-
 import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from scipy import io
 
 from clippan_lite import data
@@ -159,7 +155,7 @@ def test_messages_name_what_is_wrong(scene, tmp_path):
     with h5py.File(tmp_path / "group.h5", "w") as file:
         file.create_group("ms")
         file["pan"] = scene.pan.numpy()
-    with pytest.raises(ValueError, match="holds ms, pan: expected the arrays ms and pan"):
+    with pytest.raises(ValueError, match="ms is a group, expected an array"):
         readers.read_h5(tmp_path / "group.h5", "WV3")
 
 
@@ -172,50 +168,6 @@ def test_h5_that_does_not_fit(scene, tmp_path):
         file["ms"], file["pan"] = np.zeros((2, 8, 16, 16)), np.zeros((3, 1, 64, 64))
     with pytest.raises(ValueError, match="expected as many samples of each"):
         readers.read_h5(tmp_path / "uneven.h5", "WV3")
-
-
-@pytest.fixture(scope="module")
-def whole(scene, tmp_path_factory):
-    """A folder with one small file of each kind."""
-    folder = tmp_path_factory.mktemp("whole")
-    small = make_scene(seed=2, size=64, sensor="WV3")
-    h5(folder / "a.h5", small, count=1)
-    np.savez(folder / "a.npz", ms=small.ms, pan=small.pan)
-    io.savemat(
-        folder / "a.mat", {"ms": small.ms.numpy(), "pan": small.pan.numpy()}, do_compression=True
-    )
-    return folder  # not the bytes, which hypothesis would print
-
-
-@settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    kind=st.sampled_from(["h5", "npz", "mat"]),
-    cut=st.floats(0, 1),
-    spots=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
-)
-def test_damaged_files_are_one_line_or_pairs(whole, kind, cut, spots):
-    """Cut anywhere, bytes changed anywhere: a ValueError of ours or a pair, never another error."""
-    content = (whole / f"a.{kind}").read_bytes()
-    content = bytearray(content[: max(1, int(len(content) * cut))])
-    for place, value in spots:
-        content[int(place * (len(content) - 1))] = value
-    path = whole / f"damaged.{kind}"
-    path.write_bytes(content)
-    try:
-        if kind == "h5":
-            samples = readers.read_h5(path, "WV3")
-            pairs = [samples[0]] if len(samples) else []
-        else:
-            pairs = [
-                readers.read_npz(path, "WV3")
-                if kind == "npz"
-                else readers.read_mat(path, None, "WV3")
-            ]
-        assert all(pair.ms.shape[0] == 8 for pair in pairs)
-    except ValueError as error:
-        assert "\n" not in str(error)
 
 
 def test_eight_bit_arrays_are_eight_bit_data(scene):
@@ -249,31 +201,3 @@ def test_folders_of_two_sensors_are_not_mixed(scene, tmp_path):
     (tmp_path / "IKONOS" / "PAN_1024" / "1.mat").unlink()
     (pair,) = readers.read_nbu(tmp_path, "WV3")
     assert pair.ms.max() == (scene.ms / 2).floor().max()
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    which=st.sampled_from(["pan.tif", "ms.tif"]),
-    cut=st.floats(0, 1),
-    place=st.floats(0, 1),
-    byte=st.integers(0, 255),
-)
-def test_damaged_geotiffs_are_one_line_or_a_pair(scene, tmp_path, which, cut, place, byte):
-    """Any file cut anywhere, with any byte changed."""
-    folder = tmp_path / "scene"
-    if not folder.is_dir():
-        geotiff.write_pair(folder, scene)
-        shutil.copytree(folder, tmp_path / "whole")
-    content = bytearray((tmp_path / "whole" / which).read_bytes())
-    content[int(place * (len(content) - 1))] = byte
-    content = content[: max(1, int(cut * 2 * len(content)))]  # whole in half of the cases
-    (folder / which).write_bytes(content)
-    try:
-        pair = geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "WV3")
-        assert pair.pan.shape[1] == 4 * pair.ms.shape[1]
-    except (ValueError, OSError) as error:
-        assert "\n" not in str(error)
-    finally:
-        shutil.copy(tmp_path / "whole" / which, folder / which)

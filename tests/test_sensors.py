@@ -117,7 +117,7 @@ def test_with_bits_leaves_the_original():
     eight = sensors.with_bits(ge1, 8)
     assert (eight.bits, ge1.bits) == (8, 11)
     assert dataclasses.replace(eight, bits=11) == ge1
-    with pytest.raises(ValueError, match="bits >= 1"):
+    with pytest.raises(ValueError, match="bits from 1 to 32"):
         sensors.with_bits(ge1, 0)
 
 

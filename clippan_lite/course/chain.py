@@ -6,7 +6,6 @@ stale product cannot be run by mistake.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -14,12 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 from tqdm import tqdm
 
 from clippan_lite.physics import sensors
-from clippan_lite.runtime import devices, files, notebooks
+from clippan_lite.runtime import devices, facts, files, notebooks
 
 # A parameter may be any literal, and JSON may hold any value, hence Any here and below.
 Values = dict[str, Any]
@@ -67,20 +65,8 @@ def run_chain(
         out = Path("runs") / f"{scene}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(out).expanduser().resolve()
     record = _open_record(run_dir, given, resume)
-    try:
-        (run_dir / "notebooks").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{run_dir} cannot be made ({error.strerror}): choose another --out"
-        ) from error
-    try:
-        # The system frees the lock when the process dies, however it dies.
-        lock = FileLock(run_dir / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"another chain is running in {run_dir}: wait for it, or choose another --out"
-        ) from None
-    with lock:
+    with files.only_one(run_dir, "chain", "choose another --out"):
+        (run_dir / "notebooks").mkdir(exist_ok=True)
         print(f"Run folder: {run_dir}")
         _run_all(run_dir, chapters, record)
     from clippan_lite.course import report
@@ -158,7 +144,10 @@ def _open_record(run_dir: Path, given: dict[str, Values], resume: bool) -> Value
     """A fresh record, or that of the run to resume."""
     if run_dir.is_file():
         raise ValueError(f"{run_dir} is a file, expected a folder: choose another --out")
-    occupied = run_dir.is_dir() and any(run_dir.iterdir())
+    # A chain that was killed before its record was written has left no more than these.
+    hidden = run_dir.glob(".*")
+    begun = {run_dir / "notebooks", *hidden}
+    occupied = run_dir.is_dir() and any(path not in begun for path in run_dir.iterdir())
     if occupied and not resume:
         raise ValueError(f"{run_dir} holds another run: choose another --out or pass --resume")
     record = {
@@ -175,11 +164,13 @@ def _open_record(run_dir: Path, given: dict[str, Values], resume: bool) -> Value
             print(f"Nothing to resume in {run_dir}: starting from the first notebook.")
         return record
     try:
-        earlier = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-        before, finished = earlier["parameters"], earlier["notebooks"]
-    except (OSError, ValueError, KeyError):
+        earlier = facts.read(run_dir / "run.json")
+        before = {name: table.values for name, table in earlier.tables("parameters")}
+        started = earlier.text("started", record["started"])
+        finished = {name: _entry(table) for name, table in earlier.tables("notebooks")}
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"{run_dir} holds no run that can be resumed (run.json): choose another --out"
+            f"{run_dir} holds no run that can be resumed ({error}): choose another --out"
         ) from None
     if before != given:
         new, old = _merged(given), _merged(before)
@@ -189,12 +180,18 @@ def _open_record(run_dir: Path, given: dict[str, Values], resume: bool) -> Value
             f"({', '.join(changed) or 'the set of notebooks'}): "
             "give the same, or choose another --out"
         )
-    if earlier.get("sensors", {}) != record["sensors"]:
+    if earlier.table("sensors", {}).values != record["sensors"]:
         raise ValueError(
             f"{', '.join(record['sensors'])} has changed since the run in {run_dir}: "
             "change it back, or choose another --out"
         )
-    return record | {"started": earlier.get("started", record["started"]), "notebooks": finished}
+    return record | {"started": started, "notebooks": finished}
+
+
+def _entry(table: facts.Facts) -> Values:
+    """What the record says about a notebook."""
+    told: Values = {name: table.text(name) for name in ("status", "source_sha256")}
+    return told | {"seconds": table.number("seconds")}
 
 
 def _own_sensors(given: Values) -> dict[str, Values]:

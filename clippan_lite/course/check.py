@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import itertools
-import json
 import os
 import shutil
 import sys
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from clippan_lite.runtime import files, notebooks
+from clippan_lite.runtime import facts, files, notebooks
 from clippan_lite.runtime.package import FOLDER, VERSION
 
 #: extra of the package -> distributions that it needs
@@ -29,7 +28,6 @@ NEEDED = {
         "safetensors",
         "tqdm",
         "accelerate",
-        "pooch",
         "h5py",
         "filelock",
     ),
@@ -110,7 +108,7 @@ def _weights() -> Iterator[str]:
     try:
         from safetensors import safe_open
 
-        expected = json.loads(card.read_text(encoding="utf-8")).get("sha256")
+        expected = facts.read(card).text("sha256", "") or None
         with safe_open(path, framework="numpy") as tensors:
             count = len(tensors.keys())
     except Exception as error:

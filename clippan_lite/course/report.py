@@ -27,7 +27,7 @@ from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import claims
 from clippan_lite.metrics import faults
 from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
-from clippan_lite.runtime import files
+from clippan_lite.runtime import facts, files
 
 IMAGE_TYPES = (".png", ".jpg", ".jpeg")
 SWIPE_SIDE = 640  # PAN pixels of the window that the page begins with
@@ -154,10 +154,9 @@ def _content(run_dir: Path) -> Json:
 def _load(path: Path) -> Json:
     """A JSON object; empty if the run has not written it, or if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return facts.read(path).values
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _picture(path: Path) -> Json:

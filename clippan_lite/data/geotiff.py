@@ -6,7 +6,6 @@ one line: what was expected, what was found and what to do.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -21,6 +20,7 @@ from rasterio.windows import Window
 
 from clippan_lite.data import Pair, grids, pair_checks, registration
 from clippan_lite.physics import sensors
+from clippan_lite.runtime import facts as facts_of
 from clippan_lite.runtime import files
 
 BLOCK = 256  # tile size of written files, and the height of the strips they are written in
@@ -141,20 +141,16 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
             f"{path} does not exist: expected a scene folder as notebook 01 writes it; "
             "read_pair reads plain files"
         )
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if "sensor_definition" in facts:  # not a built-in one
-            sensor = sensors.from_table(facts["sensor"], facts["sensor_definition"], str(path))
-        else:
-            sensor = sensors.get(facts["sensor"])
-        bits = int(facts.get("bits", facts.get("bit_depth", sensor.bits)))
-        down, right = (float(pixels) for pixels in facts.get("pan_shift", (0, 0)))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f'{path} cannot be used ({error!r}): expected an object with "sensor" and "bits"'
-        ) from None
+    facts = facts_of.read(path)
+    if "sensor_definition" in facts:  # not a built-in one
+        definition = facts.table("sensor_definition").values
+        sensor = sensors.from_table(facts.text("sensor"), definition, str(path))
+    else:
+        sensor = sensors.get(facts.text("sensor"))
+    bits = facts.whole("bits", 1, 32, facts.whole("bit_depth", 1, 32, sensor.bits))
+    down, right = facts.items("pan_shift", 2, (int, float), [0, 0])
     sensor = sensors.with_bits(sensor, bits)
-    name, convention = facts.get("name", folder.name), facts.get("convention", "benchmark")
+    name, convention = facts.text("name", folder.name), facts.text("convention", "benchmark")
     grid = grids.inspect(folder / "pan.tif", folder / "ms.tif", sensor, convention)
     pair = grids.read_whole(grid, name)
     pair.pan_shift = (pair.pan_shift[0] + down, pair.pan_shift[1] + right)
@@ -162,7 +158,7 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
     path = folder / "truth.tif"
     if path.is_file():
         pair.truth, _ = grids.read_raster(path, "the truth")
-        pair_checks.full_size(str(path), pair.truth, pair)
+        pair_checks.truth(str(path), pair)
     return pair
 
 
@@ -343,6 +339,10 @@ def write_image(
                     holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
                     strip = _as_dtype(strip, kind, nodata, holes)
                     target.write(strip, window=Window(0, top, width, strip.shape[1]))
+            with rasterio.open(part, driver="GTiff") as written:
+                # Where the disk becomes full at the end, GDAL closes the file without an error.
+                for _, window in written.block_windows(1):
+                    written.read(window=window)
     except RasterioError as error:
         raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
 

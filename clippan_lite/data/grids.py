@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import math
 import operator
@@ -23,9 +22,11 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from clippan_lite.data import Pair, pair_checks, registration
+from clippan_lite.data import Pair, pair_checks, registration, sources
 from clippan_lite.physics import sensors
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.runtime import facts as facts_of
+from clippan_lite.runtime import files
 
 # Our own exceptions report read errors; without this the library would print them to stderr, too.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
@@ -222,10 +223,10 @@ def _with_bits_of_scene(sensor: sensors.Sensor, pan: Path, ms: Path) -> sensors.
     if pan.parent != ms.parent:
         return sensor
     # Here a file that is missing, or not ours, does no harm; `geotiff.read_scene` reports it.
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        facts = json.loads((pan.parent / "scene.json").read_text(encoding="utf-8"))
-        bits = int(facts["bits"])
-        if facts["sensor"] == sensor.name and bits != sensor.bits:
+    with contextlib.suppress(OSError, ValueError):
+        facts = facts_of.read(pan.parent / "scene.json")
+        bits = facts.whole("bits", 1, 32)
+        if facts.text("sensor") == sensor.name and bits != sensor.bits:
             print(
                 f"scene.json beside the files says {bits} bit, {sensor.name} gives "
                 f"{sensor.bits}: using {bits}."
@@ -348,7 +349,9 @@ def opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # `inspect` says it in our words
         warnings.simplefilter("ignore", NodataShadowWarning)  # see `read_raster`
         try:
-            source = rasterio.open(path)
+            source = rasterio.open(path, driver=sources.driver(path))
+        except files.Refused as error:
+            raise ValueError(f"{what}: {error}") from None
         except RasterioError:
             raise ValueError(
                 f"{what}: {path} is not a raster that GDAL can read: give a GeoTIFF"
@@ -372,6 +375,8 @@ def read_raster(
         FileNotFoundError, ValueError: as :func:`opened`; they name the role of the file, ``what``.
     """
     with opened(path, what) as source:
+        height, width = (window.height, window.width) if window else source.shape
+        files.check_size(4 * source.count * height * width, f"{what}: {path}")
         pixels = source.read(out_dtype="float32", window=window)
         has_data = np.ones(pixels.shape[1:], bool)
         # GDAL takes the fourth of four 8-bit bands for transparency. Here it is a band (NIR).

@@ -67,6 +67,21 @@ def full_size(what: str, image: torch.Tensor, pair: Pair) -> None:
         )
 
 
+def truth(what: str, pair: Pair) -> None:
+    """Check a pair's truth: MS's bands on PAN's grid, in finite numbers.
+
+    Raises:
+        ValueError: another shape, or pixels that are NaN or infinite.
+    """
+    assert pair.truth is not None
+    full_size(what, pair.truth, pair)
+    bad = int((~torch.isfinite(pair.truth)).any(0).sum())
+    if bad:
+        raise ValueError(
+            f"{what} has {bad} NaN or infinite pixels, expected digital numbers: get it again"
+        )
+
+
 def numbers(pan: str, ms: str, sensor: sensors.Sensor) -> sensors.Sensor:
     """Check the data types of both images, given by name.
 

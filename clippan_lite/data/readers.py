@@ -1,16 +1,21 @@
 """Benchmark files as pairs: PanCollection's h5, MATLAB files like NBU's, and .npz.
 
 All hold digital numbers; `geotiff` reads GeoTIFFs. Only what is asked for is read: a sample of a
-6 GB file costs the memory of that sample.
+6 GB file costs the memory of that sample. Sizes are checked before memory is taken, and bytes of
+other files are never read, though h5 could point to them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -19,6 +24,10 @@ from clippan_lite.data import pair_checks
 from clippan_lite.data.pair import Pair
 from clippan_lite.physics import sensors
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.runtime import files
+
+if TYPE_CHECKING:
+    import h5py
 
 #: Names that the images go by; the first one that a file holds counts.
 NAMES = {
@@ -26,6 +35,7 @@ NAMES = {
     "pan": ("pan", "imgPAN", "I_PAN"),
     "truth": ("gt", "truth", "I_GT"),
 }
+_COMPRESSED = 15  # how MATLAB numbers a part that zlib compressed
 _ALL_NAMES = {name for names in NAMES.values() for name in names}
 Images = Mapping[str, np.ndarray | None]  # None: an array that is not needed and was not read
 
@@ -69,7 +79,7 @@ def pair_of(
         )
         pair_checks.sizes(pair.pan.shape[1:], pair.ms.shape[1:], camera)
         if pair.truth is not None:
-            pair_checks.full_size("the truth", pair.truth, pair)
+            pair_checks.truth("the truth", pair)
         everywhere = torch.tensor(True)
         pair_checks.values(pair_checks.Values.of(pair, everywhere, everywhere), camera)
     except ValueError as error:
@@ -121,11 +131,55 @@ def _arrays_of_mat(path: Path) -> Images:
     from scipy import io
 
     with _reading(path, "a MATLAB file"):
-        if not h5py.is_hdf5(path):
-            arrays = io.loadmat(path).items()
-            return {name: array for name, array in arrays if isinstance(array, np.ndarray)}
-        with h5py.File(path) as file:
-            return {name: file[name][()].T if name in _ALL_NAMES else None for name in file}
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                wanted = _ALL_NAMES & {*file}
+                return {n: _dataset(file, n)[()].T if n in wanted else None for n in file}
+        if io.matlab.matfile_version(path)[0] == 1:
+            _check_unpacked(path)
+        arrays: dict[str, np.ndarray | None] = dict.fromkeys(name for name, *_ in io.whosmat(path))
+        found = io.loadmat(path, variable_names=sorted(_ALL_NAMES & arrays.keys()))
+        return arrays | {name: found[name] for name in _ALL_NAMES & found.keys()}
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a MATLAB file of version 5 whose compressed parts are too large (ValueError)."""
+    size = 0
+    with path.open("rb") as file:
+        order = "<" if file.read(128)[126:] == b"IM" else ">"
+        while len(head := file.read(8)) == 8:
+            kind, length = struct.unpack(f"{order}II", head)
+            if kind != _COMPRESSED:
+                file.seek(length, os.SEEK_CUR)
+                continue
+            unpack = zlib.decompressobj()
+            packed = file.read(length)
+            while packed and not unpack.eof:
+                size += len(unpack.decompress(packed, 1 << 20))
+                files.check_size(size, "what it holds")
+                packed = unpack.unconsumed_tail
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """An array of an h5 file, of which nothing is read yet.
+
+    Raises:
+        ValueError: it lies in another file, or is too large.
+    """
+    import h5py
+
+    link = file.get(name, getlink=True)
+    array = file[name] if isinstance(link, h5py.HardLink) else None
+    outside = isinstance(array, h5py.Dataset) and (array.external or array.is_virtual)
+    if array is None or outside:
+        raise files.Refused(f"{name} lies in another file, expected it in this one: copy it there")
+    if not isinstance(array, h5py.Dataset):
+        raise ValueError(f"{name} is a group, expected an array")
+    # One sample is read at a time, in whole chunks.
+    sample = math.prod(array.shape[1:] if array.ndim == 4 else array.shape)
+    pixels = max(sample, math.prod(array.chunks or ()))
+    files.check_size(pixels * array.dtype.itemsize, f"an image of {name}")
+    return array
 
 
 def read_nbu(folder: str | os.PathLike[str], sensor: str) -> Samples:
@@ -161,14 +215,34 @@ def read_npz(path: str | os.PathLike[str], sensor: str) -> Pair:
     """
     path = Path(path)
     with _reading(path, "an .npz file"):
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
+        if not zipfile.is_zipfile(path):
             raise ValueError(
-                "it holds one array without names: np.savez(path, ms=..., pan=...) writes both"
+                "it holds one array without names, or something else: "
+                "np.savez(path, ms=..., pan=...) writes both"
             )
-        with file:
-            images = {name: file[name] if name in _ALL_NAMES else None for name in file.files}
+        with np.load(path, allow_pickle=False) as file:
+            wanted = _ALL_NAMES & {*file.files}
+            _check_headers(path, {f"{name}.npy" for name in wanted} | wanted)
+            images = {name: file[name] if name in wanted else None for name in file.files}
     return _pair(images, images, path, sensor, path.stem)
+
+
+def _check_headers(path: Path, names: set[str]) -> None:
+    """Refuse arrays that are too large, or larger than their file (ValueError)."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.filename not in names:
+                continue
+            with archive.open(member) as array:
+                is_first = np.lib.format.read_magic(array) == (1, 0)
+                read = np.lib.format.read_array_header_1_0
+                if not is_first:
+                    read = np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(array)
+            size = math.prod(shape) * dtype.itemsize
+            files.check_size(size, member.filename)
+            if min(shape, default=0) < 0 or size > member.file_size:
+                raise ValueError(f"{member.filename} declares {shape} pixels, there are fewer")
 
 
 def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
@@ -189,8 +263,7 @@ def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
     path = Path(path)
     with _reading(path, "an h5 file"), h5py.File(path) as file:
         found = ", ".join(file) or "nothing"
-        keys = [key for key in ("ms", "pan", "gt") if isinstance(file.get(key), h5py.Dataset)]
-        shapes = {key: file[key].shape for key in keys}
+        shapes = {key: _dataset(file, key).shape for key in ("ms", "pan", "gt") if key in file}
     if not {"ms", "pan"} <= shapes.keys():
         raise ValueError(
             f"{path} holds {found}: expected the arrays ms and pan, like PanCollection's files"
@@ -203,7 +276,7 @@ def read_h5(path: str | os.PathLike[str], sensor: str) -> Samples:
 
     def sample(i: int) -> Pair:
         with _reading(path, "an h5 file"), h5py.File(path) as file:
-            images = {key: file[key][i] for key in shapes}
+            images = {key: _dataset(file, key)[i] for key in shapes}
         return _pair(images, images, path, sensor, f"{path.stem}_{i}")
 
     return Samples(range(*counts), sample)
@@ -255,6 +328,8 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         raise FileNotFoundError(f"{path} {found}: give the path of {what}")
     try:
         yield
+    except files.Refused as error:
+        raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes make these libraries raise almost anything
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} cannot be read as {what} ({reason}): is it whole?") from None

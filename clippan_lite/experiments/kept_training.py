@@ -7,11 +7,15 @@ from pathlib import Path
 
 from clippan_lite import adaptation, checkpoints, training
 from clippan_lite.adapter import Supervisor
+from clippan_lite.backbones import Fusion
+from clippan_lite.callbacks import History
 from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import files
+
+EVERY = 25  # steps between two states kept
 
 
 def train_on_files(
@@ -47,29 +51,42 @@ def train_on_files(
 
     Raises:
         ValueError: files that do not fit together, a folder that cannot be, settings that cannot
-            be, or a folder that holds another network.
+            be, a folder that holds another network, or one in which another call trains.
         FileNotFoundError: a file is missing.
         KeyboardInterrupt: stopped, after the state was kept.
+        OSError: the disk is full; the state is kept.
     """
     folder = Path(out)
     if next(path for path in (folder, *folder.resolve().parents) if path.exists()).is_file():
         raise ValueError(f"{folder} is a file, or lies in one: give a folder")
     pairs = geotiff.read_parts(pan, ms, sensor, convention=convention, register=register)
+    with files.only_one(folder, "training", "choose another folder"):
+        return _trained(pairs, folder, config, adapt, device)
+
+
+def _trained(
+    pairs: list[Pair], folder: Path, config: TrainConfig, adapt: AdaptConfig | None, device: str
+) -> Path:
+    """The network of a folder, trained where it is not there."""
     path, state = folder / "network.safetensors", folder / "state.safetensors"
     images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
     camera = {"sensor": sensors.to_table(pairs[0].sensor), "convention": pairs[0].convention}
     made_from = {"config": asdict(config), **camera, "images": images}
     if checkpoints.was_made_from(path, made_from):
         print(f"trained before, with the same settings: {path}")
+        state.unlink(missing_ok=True)  # of a call that was killed after its network was there
         return path
     supervisor = None
     if config.needs("supervisor"):
         supervisor = _kept_supervisor(pairs, images, adapt or AdaptConfig(), folder, device)
-    network, history = training.train(
-        pairs, config, supervisor, device=device, checkpoint=state, every=25
+
+    def save(network: Fusion, history: History) -> None:
+        checkpoints.write_history(folder / "history.csv", history)
+        checkpoints.save_network(path, network, config, made_from)
+
+    training.train(
+        pairs, config, supervisor, device=device, checkpoint=state, every=EVERY, save=save
     )
-    checkpoints.write_history(folder / "history.csv", history)
-    checkpoints.save_network(path, network, config, made_from)
     print(f"trained: {path}")
     return path
 

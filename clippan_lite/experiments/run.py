@@ -231,9 +231,12 @@ class Run:
         return digest(provenance.source_hash(), {name: flat[name] for name in names}, more)
 
     def _kept(self, what: str, path: Path, load: Callable[[Path], T], make: Callable[[], T]) -> T:
-        """A product from memory or its file, or made now; ``make`` saves what it makes."""
+        """A product from memory or its file, or made now; ``make`` saves what it makes.
+
+        A network is saved with its history, a scene as GeoTIFFs.
+        """
         if self.folder:
-            make = partial(files.load_or_make, path, what, load, make, _saved_already)
+            make = partial(files.load_or_make, path, what, load, make)
         return self._remembered(str(path), make)
 
     def _remembered(self, name: str, make: Callable[[], T]) -> T:
@@ -243,10 +246,6 @@ class Run:
             if len(self._memory) > _MOST_IN_MEMORY:
                 del self._memory[next(iter(self._memory))]
         return self._memory[key]
-
-
-def _saved_already(path: Path, product: object) -> None:
-    """Nothing is left to save: a network was saved with its history, a scene as GeoTIFFs."""
 
 
 def begin(values: Mapping[str, object]) -> Run:

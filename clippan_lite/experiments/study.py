@@ -69,7 +69,7 @@ def read(path: str | os.PathLike[str], full: bool = False) -> Study:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
         quick, whole = (_written_out(path.stem, content, form) for form in FORMS)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path.name}: no TOML: {one_line(error)}") from None
     except ValueError as error:
         raise ValueError(f"{path.name}: {one_line(error)}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from clippan_lite import checkpoints
@@ -28,7 +26,7 @@ from clippan_lite.config import digest
 from clippan_lite.experiments import measurement, provenance, tables
 from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.experiments.study import Flat, Study, label, one_line, shown
-from clippan_lite.runtime import devices, files, notebooks
+from clippan_lite.runtime import devices, facts, files, notebooks
 from clippan_lite.runtime.workers import processes
 
 Measure = Callable[[Experiment], Mapping[str, Any]]  # figures, and perhaps texts
@@ -101,33 +99,24 @@ def run(
     source = None if direct else _source(notebook)
     out = Path(out or Path("runs") / f"sweep-{study.name}-{study.form}").expanduser().resolve()
     _check_folder(out, study)
-    try:
-        (out / "points").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"{out} cannot be made ({error.strerror}): choose another --out"
-        ) from error
     until = time.time() + 60 * minutes if minutes else float("inf")
     measure = (measure or measurement.measure) if direct else None
     job = _Job(out / "points", measure, source, code, Path.cwd(), until)
     failures: dict[str, str] = {}
     write = functools.partial(tables.write, out, study, keys, failures, code, data)
-    try:
-        with FileLock(out / ".lock", timeout=0):  # free again when the process dies
-            write()  # what is there already, and the mark of the folder
-            try:
-                _measure_all(job, study, keys, failures, workers, scheduler)
-            finally:
-                _tell(study, keys, failures)
-                count = write()["points"]
-                print(
-                    f"{count['finished']} of {len(keys)} points finished, {count['failed']} "
-                    f"failed, {count['missing']} missing: {out / 'table.csv'}"
-                )
-    except Timeout:
-        raise ValueError(
-            f"another sweep is running in {out}: wait for it, or choose another --out"
-        ) from None
+    with files.only_one(out, "sweep", "choose another --out"):
+        job.folder.mkdir(exist_ok=True)
+        files.remove_unfinished(job.folder)
+        write()  # what is there already, and the mark of the folder
+        try:
+            _measure_all(job, study, keys, failures, workers, scheduler)
+        finally:
+            _tell(study, keys, failures)
+            count = write()["points"]
+            print(
+                f"{count['finished']} of {len(keys)} points finished, {count['failed']} "
+                f"failed, {count['missing']} missing: {out / 'table.csv'}"
+            )
     return out / "table.csv"
 
 
@@ -189,12 +178,12 @@ def _check_folder(out: Path, study: Study) -> None:
     """Refuse a folder that holds something else."""
     if out.is_file():
         raise ValueError(f"{out} is a file, expected a folder: choose another --out")
-    if not out.is_dir() or {path.name for path in out.iterdir()} <= {"points", ".lock"}:
-        return
+    if not out.is_dir() or all(p.name == "points" or p.name[0] == "." for p in out.iterdir()):
+        return  # a sweep that was killed before its table was written leaves no more
     try:
-        facts = json.loads((out / "table.json").read_text(encoding="utf-8"))
-        found = [str(facts[name]) for name in ("study", "form", "title")]
-    except (OSError, ValueError, KeyError, TypeError):
+        table = facts.read(out / "table.json")
+        found = [table.text(name) for name in ("study", "form", "title")]
+    except (OSError, ValueError):
         raise ValueError(f"{out} holds something else than a sweep: choose another --out") from None
     expected = [study.name, study.form, study.title]
     if found != expected:
@@ -277,4 +266,4 @@ def _by_notebook(job: _Job, key: str, settings: Flat) -> Mapping[str, Any]:
         notebooks.execute(job.notebook, copy, given, "the notebook", cwd=job.cwd)
         if not row.is_file():
             raise RuntimeError("the notebook wrote no row to the file that its parameter out names")
-        return json.loads(row.read_text(encoding="utf-8"))["row"]
+        return facts.read(row).table("row").values

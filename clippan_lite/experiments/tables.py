@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from clippan_lite.experiments import statistics
 from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.experiments.study import Study, shown
 from clippan_lite.runtime import devices, files
+from clippan_lite.runtime import facts as facts_of
 
 Row = dict[str, Any]  # arm, values of the axes, figures: texts and numbers
 
@@ -79,9 +79,12 @@ def write(
 def kept(folder: Path, key: str) -> dict[str, Any] | None:
     """A finished point, or None where there is none or it is damaged."""
     try:
-        found = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
-        return found if found["row"] and found["device"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = facts_of.read(folder / f"{key}.json")
+        row, device = found.table("row").values, found.text("device")
+        is_row = row and all(isinstance(value, str | int | float) for value in row.values())
+        timed = isinstance(row.get("minutes", 0.0), int | float)
+        return found.values if is_row and timed and device else None
+    except (OSError, ValueError):
         return None
 
 
@@ -107,8 +110,12 @@ def load(place: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
                 f"{file} is not there: expected a sweep's table, a CSV with a JSON beside it"
             )
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        _ = facts["against"], facts["points"]
+        found = facts_of.read(path.with_suffix(".json"))
+        facts, against = found.values, found.table("against")
+        _ = found.table("points"), found.tables("arms"), [against.text(arm) for arm in against]
+        for axis, values in found.table("axes").values.items():
+            if not all(isinstance(value, str | int | float) for value in values):
+                raise ValueError(f"{axis} in axes is no list of texts and numbers")
         with path.open(encoding="utf-8", newline="") as lines:
             rows = [_read_row(texts, facts["axes"]) for texts in csv.DictReader(lines)]
         places = [tuple(row[name] for name in ("arm", *facts["axes"])) for row in rows]
@@ -116,7 +123,7 @@ def load(place: str | os.PathLike[str]) -> tuple[list[Row], dict[str, Any]]:
         if twice:
             raise ValueError(f"a point is there twice: {twice[0]}")
         return rows, facts
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise ValueError(
             f"{path} is no table of a sweep, or not that of the JSON beside it ({error!r})"
         ) from None

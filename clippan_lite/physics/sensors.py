@@ -62,7 +62,7 @@ class Sensor:
             ),
             (all(0 < g < 1 for g in gains), "MTF gains between 0 and 1", gains),
             (self.ratio >= 2, "ratio >= 2", self.ratio),
-            (self.bits >= 1, "bits >= 1", self.bits),
+            (1 <= self.bits <= 32, "bits from 1 to 32", self.bits),
             (
                 len(self.rgb) == 3 and all(0 <= i < n for i in self.rgb),
                 f"three band indices below {n} in rgb",
@@ -230,7 +230,7 @@ def _read(path: Path) -> dict[str, Sensor]:
         )
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path} cannot be read as TOML, expected UTF-8 text: {error}: mend the file"
         ) from None
@@ -357,12 +357,12 @@ def with_bits(sensor: Sensor, bits: int) -> Sensor:
 
     Args:
         sensor: sensor to copy.
-        bits: new depth, 1 or more.
+        bits: new depth, 1 to 32.
 
     Returns:
         A new sensor; the given one is left as it is.
 
     Raises:
-        ValueError: fewer than 1 bit.
+        ValueError: fewer or more bits.
     """
     return replace(sensor, bits=int(bits))

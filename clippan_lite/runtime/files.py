@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
+
 T = TypeVar("T")
+DAY = 86400  # seconds
+LARGEST_GIB = 1.0  # of an image: eight bands of 4096 x 4096 pixels in double precision
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Refused(ValueError):
+    """A file that could harm: it takes too much memory, or points to other files."""
 
 
 def home() -> Path:
@@ -18,18 +30,94 @@ def home() -> Path:
     return Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser()
 
 
+def check_size(size: int, what: str) -> None:
+    """Refuse an image before memory is taken for it (:class:`Refused`).
+
+    A small file can declare a huge image. ``CLIPPAN_LARGEST_GIB`` raises the bound.
+
+    Args:
+        size: bytes of the image in memory.
+        what: the image, for the message.
+    """
+    try:
+        most = float(os.environ.get("CLIPPAN_LARGEST_GIB") or LARGEST_GIB)
+    except ValueError:
+        raise ValueError(
+            f"CLIPPAN_LARGEST_GIB must be a number, found {os.environ['CLIPPAN_LARGEST_GIB']!r}"
+        ) from None
+    if not size <= most * 2**30:
+        raise Refused(
+            f"{what} would take {size / 2**30:.3g} GiB, expected at most {most:g}: is it damaged? "
+            "if not, set CLIPPAN_LARGEST_GIB to a larger number"
+        )
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name in the same folder.
 
     The file takes the name ``path`` when the block ends well, and is removed when the block raises.
+    Those of the same name that calls killed a day ago or earlier left are removed, too.
+
+    Raises:
+        OSError: the disk is full.
     """
+    remove_unfinished(path.parent, path.stem, DAY)
     part = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        before = "the one before it is kept" if path.is_file() else "none is kept"
+        raise OSError(f"the disk is full: {path} was not written, {before}; make room") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path, stem: str = "*", age: float = 0) -> None:
+    """Remove what killed calls left half-written in a folder; nobody may be writing there.
+
+    Args:
+        folder: where :func:`replacing` wrote.
+        stem: of the file that was to be written; ``"*"`` are all.
+        age: seconds since the last byte, at least.
+    """
+    name = stem if stem == "*" else glob.escape(stem)
+    for part in folder.glob(f".{name}-????????.part*"):
+        with contextlib.suppress(OSError):  # another call removed it, or it is not ours to remove
+            if time.time() - part.stat().st_mtime >= age:
+                part.unlink()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str, advice: str) -> Iterator[None]:
+    """Keep a folder for one call at a time, and remove what killed ones left half-written there.
+
+    The system frees the lock when the process dies, however it dies.
+
+    Args:
+        folder: made if missing.
+        what: of what there is only one, such as ``"chain"``.
+        advice: what to do else than wait.
+
+    Raises:
+        ValueError: another call works in the folder, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made ({error.strerror}): {advice}") from error
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"another {what} is running in {folder}: wait for it, or {advice}"
+        ) from None
+    with lock:
+        remove_unfinished(folder)
+        yield
 
 
 def write_json(path: Path, content: object) -> None:
@@ -43,29 +131,30 @@ def load_or_make(
     what: str,
     load: Callable[[Path], T],
     make: Callable[[], T],
-    save: Callable[[Path, T], object],
+    save: Callable[[Path, T], object] | None = None,
     why: str = "none kept for these settings",
 ) -> T:
-    """Load a product that is kept as a ``.safetensors`` with a ``.json`` beside it, or make it.
+    """Load a product that is kept in a file, or make it.
 
     One printed line says which of the two happens.
 
     Args:
-        path: the ``.safetensors``. None makes the product and does not keep it.
+        path: the file; where others belong to it, the one that is written last. None makes the
+            product and does not keep it.
         what: name of the product, which begins the printed line.
         load: reads the product.
         make: makes the product.
-        save: writes both files.
+        save: writes the file. None: ``make`` wrote it.
         why: reason why the product must be made, for the printed line.
 
     Returns:
         The product.
     """
-    if path is not None and path.is_file() and path.with_suffix(".json").is_file():
+    if path is not None and path.is_file():
         print(f"{what}: loaded {path.name}")
         return load(path)
     print(f"{what}: {why}, making it now")
     product = make()
-    if path is not None:
+    if path is not None and save is not None:
         save(path, product)
     return product

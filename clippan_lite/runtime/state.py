@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from clippan_lite.runtime.files import replacing
+from clippan_lite.runtime import facts, weights
 
 History = list[dict[str, float]]
+MOST_STEPS = 10**8
 
 
 class TrainingState:
@@ -65,18 +64,11 @@ class TrainingState:
         """
         if self.path is None or not self.writes:
             return
-        facts = {"identity": json.dumps(self.identity, sort_keys=True), "step": str(step)}
-        facts["history"] = json.dumps(history)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        told = {"identity": self.identity, "step": step, "history": history}
         try:
-            with replacing(self.path) as part:
-                save_file(self._tensors(), part, facts)
-        except (OSError, SafetensorError) as error:
-            before = "the one before it is kept" if self.path.is_file() else "none is kept"
-            raise OSError(
-                f"the state after step {step} could not be written to {self.path} ({error}); "
-                f"{before}"
-            ) from error
+            weights.save(self.path, self._tensors(), told)
+        except OSError as error:
+            raise OSError(f"the state after step {step} is not kept: {error}") from error
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors = {}
@@ -103,33 +95,45 @@ class TrainingState:
         if self.path is None or not self.path.is_file():
             return 0, []
         try:
-            with safe_open(self.path, "pt") as file:
-                facts = file.metadata()
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            identity, step = json.loads(facts["identity"]), int(facts["step"])
-            history = json.loads(facts["history"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{self.path} holds no state of a training ({error}); delete it to start anew"
-            ) from error
+            tensors, found = weights.load(self.path, "state of a training")
+            step = found.whole("step", 0, MOST_STEPS)
+            identity = found.table("identity").values
+            history = _rows(found, step)
+        except ValueError as error:
+            raise ValueError(f"{error}; delete it to start anew") from error
         if other := differing(identity, self.identity):
             raise ValueError(
                 f"{self.path} is of other settings ({', '.join(other)}); use those, or delete "
                 "the file"
             )
-        shapes = {name: value.shape for name, value in tensors.items() if name.endswith(".value")}
-        if shapes != {f"{i}.value": p.shape for i, p in enumerate(self.parameters)}:
+        if not self._fits(tensors):
             raise ValueError(
                 f"{self.path} is of a network with other layers; use that network, or delete "
                 "the file"
             )
-        self._put_back(tensors)
+        try:
+            self._put_back(tensors)
+        except RuntimeError as error:  # the generator's state is none
+            raise ValueError(f"{self.path} is damaged ({error}); delete it to start anew") from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the schedule moves on here without the optimiser
             for _ in range(step):
                 self.schedule.step()
         print(f"going on from step {step} of {self.path.name}")
         return step, history
+
+    def _fits(self, tensors: dict[str, torch.Tensor]) -> bool:
+        """Whether there is a value of each parameter, and what else there is has its shape."""
+        expected = {}
+        for i, parameter in enumerate(self.parameters):
+            expected[f"{i}.value"] = parameter.detach()
+            if f"{i}.mean" in tensors:
+                expected[f"{i}.mean"] = expected[f"{i}.square"] = parameter.detach()
+                expected[f"{i}.steps"] = torch.tensor(0.0)
+        if self.generator is not None:
+            expected["generator"] = self.generator.get_state()
+        kinds = [{n: (v.shape, v.dtype) for n, v in each.items()} for each in (tensors, expected)]
+        return kinds[0] == kinds[1]
 
     def _put_back(self, tensors: dict[str, torch.Tensor]) -> None:
         for i, parameter in enumerate(self.parameters):
@@ -162,6 +166,14 @@ class TrainingState:
         if self.path is not None and self.writes:
             for file in (self.path, *self.path.parent.glob(f"{self.path.stem}-teacher-*")):
                 file.unlink(missing_ok=True)
+
+
+def _rows(found: facts.Facts, step: int) -> History:
+    """The history: a row of finite numbers for each step."""
+    rows = found.get("history", list, "a row for each step")
+    found.need(len(rows) == step, "history", f"a row for each of {step} steps")
+    tables = [facts.Facts(row, f"{found.where}, history") for row in rows]
+    return [{name: table.number(name) for name in table} for table in tables]
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

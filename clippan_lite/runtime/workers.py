@@ -88,7 +88,7 @@ def _connect(count: int, scheduler: str | None, threads: int) -> Client:
     settings: dict[str, object] = {
         f"distributed.nanny.pre-spawn-environ.{name}": max(1, threads) for name in notebooks.THREADS
     }
-    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": ":0"}
+    local = {"n_workers": count, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     cluster = {"address": scheduler} if scheduler else local
     try:
         with dask.config.set(settings | ENVIRONMENT):
