@@ -176,8 +176,9 @@ def _wavelength(ms: DatasetReader, number: int, called: str) -> float | None:
     tags = {key.lower(): value for key, value in tags.items()}
     unit = tags.get("wavelength_units", "")
     texts = [f"{tags[key]} {unit} {key}" for key in WAVELENGTHS if key in tags]
-    if re.search(r"\d ?(nm|nano|um|µm|micro)", called.lower()):
-        texts.append(re.sub(r"^.*?(?=[\d.]+ ?(nm|nano|um|µm|micro))", "", called.lower()))
+    in_words = re.search(r"\d+(\.\d+)? ?(nm|nano|um|µm|micro)", called.lower())
+    if in_words:
+        texts.append(in_words[0])
     for text in texts:
         value = re.search(r"\d+(\.\d+)?", text)
         if value:

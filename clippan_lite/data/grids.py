@@ -134,7 +134,8 @@ def inspect(
         grid.georef.update(places.of_pan(pan, top, left))
         carried = [name for name in ("rpcs", "gcps") if name in grid.georef]
         if start is None:
-            result = f"PAN's {' and '.join(carried).upper()}" if carried else "none"
+            words = " and ".join(name.upper().replace("S", "s") for name in carried)
+            result = f"PAN's {words}" if carried else "none"
             print(
                 "Neither file has a georeference: both are taken to cover the same area, "
                 f"the result will have {result}."
@@ -211,7 +212,16 @@ def _start_of_ms(
             f"PAN and MS are mirrored against each other (PAN {p.a:.6g}, {p.e:.6g}, MS {m.a:.6g}, "
             f"{m.e:.6g} per pixel): gdalwarp the south-up one to a north-up grid"
         )
+    start = ((m.f - p.f) / p.e, (m.c - p.c) / p.a)
     drifts = [abs(r / sensor.ratio - 1) * n for r, n in zip(found, pan.shape[::-1], strict=True)]
+    nested = pan.shape == (ms.height * sensor.ratio, ms.width * sensor.ratio)
+    if "NITF" in (pan.driver, ms.driver) and nested and max(*drifts, *map(abs, start)) > MOST_DRIFT:
+        print(
+            "Note: corner coordinates of a NITF are rounded, and these put MS "
+            f"{max(*drifts, *map(abs, start)):.1f} PAN pixels off PAN: the files have the same "
+            "shape and are taken to cover the same area"
+        )
+        return 0.0, 0.0
     if max(drifts) > MOST_DRIFT:
         advice = "check the geotransforms or choose another sensor"
         if all(abs(r / sensor.ratio - 1) < RESAMPLED for r in found):
@@ -223,7 +233,7 @@ def _start_of_ms(
             f"MS pixels are {found[0]:.7g} x {found[1]:.7g} PAN pixels large, expected "
             f"{sensor.ratio} for {sensor.name} (PAN {p.a:.9g}, MS {m.a:.9g} per pixel): {advice}"
         )
-    return (m.f - p.f) / p.e, (m.c - p.c) / p.a
+    return start
 
 
 def _warp_command(pan: rasterio.DatasetReader, ms: rasterio.DatasetReader, ratio: int) -> str:
@@ -513,6 +523,9 @@ def read_raster(
         flags = [MaskFlags.alpha in source.mask_flag_enums[band - 1] for band in bands]
         if not (any(is_alpha) and any(flags)):
             has_data &= source.read_masks(bands, window=window) > 0
+        for band in source.indexes:  # GDAL's masks heed it in files of 2 or 4 bands only
+            if band not in bands and source.colorinterp[band - 1] is ColorInterp.alpha:
+                has_data &= source.read(band, window=window) > 0
     anywhere = has_data.any(0)
     for band, known in zip(pixels, has_data, strict=True):
         if (anywhere & ~known).any():
