@@ -320,7 +320,8 @@ def test_other_formats(files, tmp_path, images, driver):
 
     paths = files()
     options = {"QUALITY": "100", "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {}
-    others = [tmp_path / f"{path.stem}.other" for path in paths]
+    ending = {"NITF": ".ntf", "JP2OpenJPEG": ".jp2", "VRT": ".vrt"}[driver]
+    others = [path.with_suffix(ending) for path in paths]
     for path, other in zip(paths, others, strict=True):
         shutil.copy(path, other, driver=driver, **options)
     pair = read(others)

@@ -167,6 +167,16 @@ def test_a_band_alone_is_left_out_of_figures_and_crops(lake, tmp_path):
     assert rows["f.tif"]["HQNR"] == pytest.approx(expected["HQNR"], abs=0.005)
 
 
+def test_a_dark_ms_pixel_that_pan_cuts_belongs_to_the_hole(pair, tmp_path):
+    """A collar of 0 that nobody declares begins inside an MS pixel."""
+    pan, ms = pair.pan.round().clone(), pair.ms.round().clone()
+    pan[:, :, :98], ms[:, :, :25] = 0, 0
+    dark = dataclasses.replace(pair, pan=pan, ms=ms)
+    scene = scene_of(dark, tmp_path / "scene")
+    read = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", "GE1", convention="geo")
+    assert not read.valid[:, :100].any() and read.valid[:, 100:].all()
+
+
 def test_a_mask_beside_the_file_counts(pair, tmp_path):
     scene = scene_of(pair, tmp_path / "scene")
     mask = np.full((80, 80), 255, "uint8")

@@ -360,15 +360,18 @@ def read_window(
     ms, ms_has_bands = read_raster(grid.ms_path, "MS", coarse, grid.ms_bands)
     pan_has_data, ms_has_data = pan_has_bands[0], ms_has_bands.any(0)
     band_holes = ms_has_data & ~ms_has_bands
-    coarse_masks = torch.stack([ms_has_data, (ms != 0).any(0)])
-    ms_valid, ms_bright = coarse_masks.repeat_interleave(r, 1).repeat_interleave(r, 2)
+    # Where all is 0, both images hold nothing, whatever the files say; the edge of such a hole
+    # may cut an MS pixel.
+    cells = (pan[0] == 0).view(ms.shape[1], r, ms.shape[2], r)
+    nothing = (ms == 0).all(0) & cells.any(3).any(1)
+    ms_valid = (ms_has_data & ~nothing).repeat_interleave(r, 0).repeat_interleave(r, 1)
     pair = Pair(
         ms=ms,
         pan=pan,
         sensor=grid.sensor,
         name=grid.name,
         convention=grid.convention,
-        valid=pan_has_data & ms_valid & ((pan[0] != 0) | ms_bright),
+        valid=pan_has_data & ms_valid,
         dtype=grid.dtype,
         georef=grid.georef,
         band_holes=band_holes if band_holes.any() else None,
