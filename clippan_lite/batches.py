@@ -10,7 +10,7 @@ from torch import nn
 
 from clippan_lite import backbones, losses
 from clippan_lite.config import TrainConfig
-from clippan_lite.data import Pair, Patches, reduced
+from clippan_lite.data import Pair, Patches, reduced, without_holes
 from clippan_lite.losses import Batch, Guide
 from clippan_lite.physics import degrade
 
@@ -190,7 +190,9 @@ def classical_results(pair: Pair, backbone: str) -> dict[str, torch.Tensor]:
 
 def fit_to_pan(pair: Pair) -> nn.Conv2d:
     """Phi of L_spat, fitted where both images are valid: MS explains degraded PAN."""
-    low = degrade.degrade(pair.pan, [pair.sensor.mtf_pan], pair.ratio, pair.convention)
+    low = degrade.degrade(
+        without_holes(pair).pan, [pair.sensor.mtf_pan], pair.ratio, pair.convention
+    )
     ms = pair.ms
     if pair.valid is not None:
         keep = pair.valid[:: pair.ratio, :: pair.ratio]

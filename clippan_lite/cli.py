@@ -151,7 +151,13 @@ def _pair_options(command: ArgumentParser, out: str) -> None:
     command.add_argument(
         "--register", action="store_true", help="first shift PAN so that it lies on MS"
     )
+    _bands_option(command)
     command.add_argument("--device", default="auto", help="auto, cpu or cuda (auto)")
+
+
+def _bands_option(command: ArgumentParser) -> None:
+    text = "MS's bands in the sensor's order (3,2,1,4), or their names in the file's (R,G,B,NIR)"
+    _text(command, "--bands", "LIST", f"{text} (default: what the file says)")
 
 
 def _train_options(train: ArgumentParser) -> None:
@@ -183,6 +189,7 @@ def _fuse_options(fuse: ArgumentParser) -> None:
     _text(fuse, "--dtype", "NAME", "data type of OUT, such as float32 (default: that of MS)")
     _number(fuse, "--rounds", 0, "rounds of back-projection after --method; 1 is safe")
     _number(fuse, "--window", 2048, "side of a window in PAN pixels")
+    fuse.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     _worker_options(fuse)
 
 
@@ -198,6 +205,7 @@ def _measure_options(measure: ArgumentParser) -> None:
     measure.add_argument(
         "--register", action="store_true", help="give it if the image was fused with it"
     )
+    _bands_option(measure)
     forms = ("table", "json", "csv")
     measure.add_argument("--format", default="table", choices=forms, help="table by default")
 
@@ -264,34 +272,40 @@ def _trained(
     from clippan_lite.runtime import devices
 
     pair = (arguments.pan, arguments.ms, arguments.sensor)
-    how = (arguments.convention, arguments.register, devices.pick(arguments.device))
+    device = devices.pick(arguments.device)
+    how = (arguments.convention, arguments.register, device, arguments.bands)
     return train_on_files(*pair, out, config, adapt, *how)
 
 
 def _fuse(arguments: Namespace) -> int:
-    from clippan_lite import checkpoints
+    from clippan_lite import backbones, checkpoints
     from clippan_lite.config import recipe
     from clippan_lite.large_scenes import fusing
     from clippan_lite.runtime import devices
 
     scene = (arguments.pan, arguments.ms, arguments.out, arguments.sensor)
-    checked = ("convention", "window", "method", "rounds", "dtype")
-    options = {
-        name: getattr(arguments, name) for name in (*checked, "register", "workers", "scheduler")
-    }
+    checked = ("convention", "window", "method", "rounds", "dtype", "bands")
+    others = ("register", "workers", "scheduler", "dry_run")
+    options = {name: getattr(arguments, name) for name in (*checked, *others)}
     network, device, path = None, "cpu", None
     tags: dict[str, object] = {}
     if arguments.checkpoint:
         path = checkpoints.find_network(arguments.checkpoint)
         print(f"network: {path}")
     elif arguments.adapt:
-        fusing.check_scene(*scene, **{name: options[name] for name in checked})  # training is slow
+        # Training is slow, so it comes behind all checks.
+        grid = fusing.check_scene(*scene, **{name: options[name] for name in checked})
+        backbones.check_ratio(grid.sensor.ratio)
+        if arguments.dry_run:
+            print(f"the network on board would first be trained, into {arguments.out}.adapted")
+    if arguments.adapt and not arguments.dry_run:
         path = _trained(arguments, f"{arguments.out}.adapted", recipe("best"))
     if path:
         network, tags = checkpoints.load_network(path), {"CHECKPOINT": path.name}
         device = devices.pick(arguments.device)
     fusing.fuse_scene(*scene, network=network, device=device, tags=tags, **options)
-    print(f"fused: {arguments.out}")
+    if not arguments.dry_run:
+        print(f"fused: {arguments.out}")
     return 0
 
 
@@ -299,9 +313,9 @@ def _measure(arguments: Namespace) -> int:
     from clippan_lite.large_scenes import measuring
 
     pair = (arguments.pan, arguments.ms, arguments.sensor)
-    how = (arguments.truth, arguments.convention, True, arguments.register)
+    how = {name: getattr(arguments, name) for name in ("truth", "convention", "register", "bands")}
     with contextlib.redirect_stdout(sys.stderr):  # notes; figures alone go to other programs
-        rows = measuring.measure(arguments.fused, *pair, *how)
+        rows = measuring.measure(arguments.fused, *pair, **how)
     print(measuring.written(rows, arguments.format))
     return 0
 

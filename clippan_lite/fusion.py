@@ -70,8 +70,9 @@ def fuse(
         out = classical.project(out, pair, network.rounds, share)[:, rows, cols]
     else:
         out = before_projection(pair, network, tile, scale, area=(rows, cols))
-    out = out.clamp_(0, pair.peak)
-    return out if pair.valid is None else out.mul_(pair.valid[rows, cols])
+    out = out.clamp_(pair.least, pair.peak)
+    valid = pair.valid_results
+    return out if valid is None else out.masked_fill_(~valid[..., rows, cols], 0.0)
 
 
 @torch.no_grad()

@@ -302,12 +302,9 @@ def test_a_registered_pair_is_read_back_as_it_is(files, tmp_path, capsys):
 def test_pairs_that_do_not_tell_are_not_registered(town, tmp_path):
     grain = torch.randn(town.ms.shape, generator=torch.Generator().manual_seed(0)) * town.ms.std()
     faint = (town.ms + grain).clamp(0, town.peak).round()
-    for ms, message in (
-        (faint, "do not tell their shift"),
-        (town.ms.flip(2), "do not show the same place"),
-    ):
+    for ms in (faint, town.ms.flip(2)):
         folder = geotiff.write_pair(tmp_path / "pair", replace(town, ms=ms))
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="do not tell their shift"):
             geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "IKONOS", register=True)
 
 

@@ -31,6 +31,9 @@ REGISTRY: dict[str, str | type[Fusion]] = {
 }
 
 
+RATIOS = (2, 4, 8)  # PAN pixels per MS pixel that networks take
+
+
 def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
     """Class decorator that makes a network known by name, to :func:`create` and everywhere else.
 
@@ -83,6 +86,16 @@ def check(name: str) -> None:
         raise ValueError(f"unknown backbone {name!r}: expected one of {', '.join(REGISTRY)}")
 
 
+def check_ratio(ratio: int) -> None:
+    """Raise a ValueError that names the way out, unless networks take that ratio."""
+    if ratio not in RATIOS:
+        raise ValueError(
+            f"networks take the ratios 2, 4 and 8, found ratio {ratio}: fuse by a classical method "
+            "(clippan-lite fuse ... --convention geo --method bdsd-pc --rounds 2, in Python "
+            "classical.fuse('BDSD-PC', pair, rounds=2))"
+        )
+
+
 def find(name: str) -> type[Fusion]:
     """The class of that name (ValueError for an unknown one)."""
     check(name)
@@ -111,10 +124,9 @@ def create(
         ValueError: unknown name, no band, or another ratio.
     """
     network = find(name)
-    if bands < 1 or ratio not in (2, 4, 8):
-        raise ValueError(
-            f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}, ratio {ratio}"
-        )
+    if bands < 1:
+        raise ValueError(f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}")
+    check_ratio(ratio)
     rounds: Any = options.pop("rounds", network.rounds)
     check_whole("rounds of back-projection", rounds, 0)
     made = network(bands, ratio, convention, **options)

@@ -32,7 +32,7 @@ from clippan_lite.classical.multiresolution import (
     sfim,
 )
 from clippan_lite.classical.substitution import brovey, gihs, gs, gsa, pca
-from clippan_lite.data import Pair
+from clippan_lite.data import Pair, hide_holes, without_holes
 
 METHODS: dict[str, Method] = {
     "EXP": exp,
@@ -92,7 +92,7 @@ def find(name: str) -> Method:
 
 def results(names: Sequence[str], pair: Pair) -> torch.Tensor:
     """Results of several methods, one after the other along the bands: ``(N * C, H, W)``, DN."""
-    return torch.cat([fuse(name, pair) for name in names])
+    return torch.cat([_fused(name, pair) for name in names])
 
 
 def fuse(name: str, pair: Pair, rounds: int = 0, along: float = 0.0) -> torch.Tensor:
@@ -112,12 +112,17 @@ def fuse(name: str, pair: Pair, rounds: int = 0, along: float = 0.0) -> torch.Te
     Raises:
         ValueError: unknown name, or what the method itself refuses.
     """
-    fused = find(name)(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
-    return projected(fused, pair, rounds, along)
+    return hide_holes(projected(_fused(name, pair), pair, rounds, along), pair)
+
+
+def _fused(name: str, pair: Pair) -> torch.Tensor:
+    """What a method makes of a pair; a band that alone is nodata keeps what was filled in."""
+    return find(name)(pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
 
 
 def projected(fused: torch.Tensor, pair: Pair, rounds: int, along: float = 0.0) -> torch.Tensor:
     """Any fused image after `project`, clipped to what the sensor can give, 0 at nodata."""
     if not rounds:
         return fused
-    return finish(project(fused, pair, rounds, along), pair.ms, pair.sensor, pair.mask)
+    ms = without_holes(pair).ms
+    return finish(project(fused, pair, rounds, along), ms, pair.sensor, pair.mask)

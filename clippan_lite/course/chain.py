@@ -120,8 +120,10 @@ def _check(given: Values) -> str:
     Returns:
         The scene's name; a given pair is read for it.
     """
+    from clippan_lite import backbones
     from clippan_lite.data import geotiff
     from clippan_lite.experiments import run
+    from clippan_lite.physics import sensors
 
     is_pair = given.get("pan") or given.get("ms")
     missing = [name for name in ("pan", "ms", "sensor") if not given.get(name)]
@@ -130,6 +132,7 @@ def _check(given: Values) -> str:
     experiment = run.check_chapter(given, thorough=True)
     if not is_pair:
         return "synthetic"
+    backbones.check_ratio(sensors.get(experiment.sensor).ratio)
     pair = geotiff.read_pair(
         experiment.pan,
         experiment.ms,

@@ -7,7 +7,7 @@ rasterio or h5py, and ``parts`` is loaded when one of its names is used.
 
 from typing import TYPE_CHECKING
 
-from clippan_lite.data.pair import Pair, reduced, without_holes
+from clippan_lite.data.pair import Pair, hide_holes, reduced, without_holes
 from clippan_lite.data.patches import Patches, valid_corners
 from clippan_lite.runtime import lazy
 
@@ -18,6 +18,7 @@ __all__ = [
     "Pair",
     "Patches",
     "choose_bands",
+    "hide_holes",
     "largest_valid",
     "reduced",
     "split_scenes",

@@ -6,8 +6,10 @@ one line: what was expected, what was found and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 import rasterio
 import torch
 from rasterio.dtypes import in_dtype_range
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -23,6 +26,8 @@ from clippan_lite.physics import sensors
 from clippan_lite.runtime import facts as facts_of
 from clippan_lite.runtime import files
 
+#: What GDAL adds to a raster's name for files that describe it.
+SIDECARS = (".aux.xml", ".ovr", ".ovr.aux.xml", ".msk", ".msk.ovr", ".msk.aux.xml")
 BLOCK = 256  # tile size of written files, and the height of the strips they are written in
 
 
@@ -33,6 +38,7 @@ def read_pair(
     name: str | None = None,
     convention: str = "benchmark",
     register: bool = False,
+    bands: str | None = None,
 ) -> Pair:
     """Read and check a PAN / MS pair of GeoTIFFs, and print how far MS lies off PAN.
 
@@ -45,18 +51,23 @@ def read_pair(
         convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
         register: shift PAN onto MS by the estimated fraction, see
             :func:`clippan_lite.data.registration.correct`.
+        bands: which of MS's bands are the sensor's: numbers of the file's bands in the sensor's
+            order, ``"3,2,1,4"``, or names in the file's order, ``"R,G,B,NIR"``. None takes what
+            the file says of its bands, and the sensor's order where it says nothing.
 
     Returns:
-        The pair in float32 DN. Pixels that are nodata in either image are False in ``valid`` (None
-        if there are none) and 0 in the images. Nodata is what the files say it is, and every place
-        where PAN and all bands are 0.
+        The pair in float32 DN. Pixels that are nodata in PAN, or in all bands of MS, are False in
+        ``valid`` (None if there are none) and 0 in the images. Nodata is what the files say it is
+        (nodata values, masks, alpha), NaN, and every place where PAN and all bands are 0. Where
+        single bands are nodata, see ``band_holes``.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable
             values; with ``register``, also images that do not tell their shift.
     """
-    grid = grids.inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
+    sensor = sensors.get(sensor_name)
+    grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     pair = grids.read_whole(grid, name, placed=not register)
     return _aligned([pair], register)[0]
 
@@ -69,6 +80,7 @@ def read_parts(
     register: bool = False,
     side: int = 1024,
     count: int = 3,
+    bands: str | None = None,
 ) -> list[Pair]:
     """A pair as :func:`read_pair` gives it, or parts to train on where it is too large for that.
 
@@ -79,6 +91,7 @@ def read_parts(
         convention: resampling convention.
         register: shift PAN onto MS, by what the most detailed part tells.
         side: of a part, PAN pixels.
+        bands: as in `read_pair`.
         count: parts each way; pairs of at most ``side * count`` PAN pixels each way are read whole.
 
     Returns:
@@ -88,7 +101,8 @@ def read_parts(
     Raises:
         FileNotFoundError, ValueError: as `read_pair`.
     """
-    grid = grids.inspect(Path(pan_path), Path(ms_path), sensors.get(sensor_name), convention)
+    sensor = sensors.get(sensor_name)
+    grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     if max(grid.height, grid.width) <= side * count:
         return _aligned([grids.read_whole(grid, placed=not register)], register)
     pairs, found = grids.parts(grid, side, count)
@@ -197,8 +211,9 @@ def write_pair(
         facts["sensor_definition"] = sensors.to_table(pair.sensor)
     # Its presence means that the images beside it are complete.
     (folder / "scene.json").unlink(missing_ok=True)
+    holes = pair.band_holes
     _write(folder / "pan.tif", pair.pan, pair, transform, valid=pair.valid)
-    _write(folder / "ms.tif", pair.ms, pair, ms_transform)
+    _write(folder / "ms.tif", pair.ms, pair, ms_transform, valid=None if holes is None else ~holes)
     if pair.truth is not None:
         _write(folder / "truth.tif", pair.truth, pair, transform)
     files.write_json(folder / "scene.json", facts)
@@ -227,7 +242,10 @@ def write_fused(
             infinite.
     """
     pair_checks.full_size("fused image", fused, pair)
-    bad = ~torch.isfinite(fused).all(0) & pair.valid_pixels.to(fused.device)
+    bad = ~torch.isfinite(fused)
+    if pair.valid_results is not None:
+        bad &= pair.valid_results.to(fused.device)
+    bad = bad.any(0)
     if bad.any():
         raise ValueError(
             f"fused image has {int(bad.sum())} NaN or infinite pixels: "
@@ -235,7 +253,7 @@ def write_fused(
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid, tags=tags)
+    _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid_results, tags=tags)
     return path
 
 
@@ -256,20 +274,50 @@ def _write(
     tags: dict[str, Any] | None = None,
 ) -> None:
     """Write an image that belongs to a pair."""
-    nodata = fill_value(pair.georef.get("nodata"), pair.dtype, pair.valid is not None)
-    of_ms = len(image) == pair.bands
-    write_image(
-        path,
-        image,
-        pair.dtype,
-        nodata,
-        valid,
-        names=pair.sensor.bands if of_ms else ("PAN",),
-        scaling=pair.georef.get("scaling") if of_ms else None,
-        tags=tags,
-        transform=transform,
-        crs=pair.georef.get("crs"),
-    )
+    has_holes = pair.valid is not None or valid is not None
+    nodata = fill_value(pair.georef.get("nodata"), pair.dtype, has_holes)
+    georef = pair.georef | {"transform": transform}
+    if image.shape[-2:] != pair.pan.shape[-2:]:  # MS itself
+        georef = {name: georef.get(name) for name in ("transform", "crs", "scaling")}
+    sensor = pair.sensor if len(image) == pair.bands else None
+
+    def describe_file(target: rasterio.io.DatasetWriter) -> None:
+        describe(target, sensor, georef, tags or {})
+
+    write_image(path, image, pair.dtype, nodata, valid, describe=describe_file)
+
+
+def describe(
+    target: rasterio.io.DatasetWriter,
+    sensor: sensors.Sensor | None,
+    georef: dict[str, Any],
+    tags: dict[str, Any],
+) -> None:
+    """Write into an open file where it lies, and what its bands are.
+
+    Args:
+        target: the file.
+        sensor: whose bands they are; None for PAN.
+        georef: as in ``Pair.georef``.
+        tags: GeoTIFF tags, written as text.
+    """
+    target.update_tags(**georef.get("tags", {}), **tags)
+    if sensor is None:
+        target.descriptions = ("PAN",)
+    else:
+        colours = [ColorInterp.undefined] * len(sensor.bands)
+        shown = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        for band, colour in zip(sensor.rgb, shown, strict=True):
+            colours[band] = colour
+        target.descriptions, target.colorinterp = sensor.bands, colours
+        if georef.get("scaling"):
+            target.scales, target.offsets = georef["scaling"]
+    if georef.get("transform") is not None:
+        target.transform, target.crs = georef["transform"], georef.get("crs")
+    elif "gcps" in georef:  # GeoTIFF holds one of the two
+        target.gcps = georef["gcps"]
+    if "rpcs" in georef:
+        target.rpcs = georef["rpcs"]
 
 
 def write_image(
@@ -279,10 +327,7 @@ def write_image(
     nodata: float | None = None,
     valid: torch.Tensor | None = None,
     compress: bool = True,
-    names: tuple[str, ...] = (),
-    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
-    tags: dict[str, Any] | None = None,
-    **place: Any,
+    describe: Callable[[rasterio.io.DatasetWriter], None] | None = None,
 ) -> None:
     """Write a GeoTIFF strip by strip, so that only the strip is held a second time in memory.
 
@@ -291,12 +336,9 @@ def write_image(
         image: ``(C, H, W)`` in DN; rounded and clipped to ``dtype``.
         dtype: NumPy's name.
         nodata: what pixels that are not ``valid`` become.
-        valid: ``(H, W)`` bool.
+        valid: ``(H, W)`` bool, or ``(C, H, W)`` for each band.
         compress: with DEFLATE.
-        names: of the bands.
-        scaling: scales and offsets of the bands.
-        tags: GeoTIFF tags, written as text.
-        place: ``transform`` and ``crs``, as rasterio takes them.
+        describe: writes into the open file what its bands are and where it lies.
 
     Raises:
         OSError: it could not be written.
@@ -322,21 +364,20 @@ def write_image(
         "photometric": "minisblack",
         "alpha": "no",
         **packing,
-        **place,
     }
     exact = torch.float32 if kind.itemsize <= 2 else torch.float64
     try:
-        with files.replacing(path) as part, warnings.catch_warnings():
+        with replacing_raster(path) as part, warnings.catch_warnings():
             # Pairs without georeference are allowed.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(part, "w", **profile) as target:
-                target.descriptions = names or (None,) * count
-                if scaling:
-                    target.scales, target.offsets = scaling
-                target.update_tags(**(tags or {}))
+                if describe:
+                    describe(target)
                 for top in range(0, height, BLOCK):
                     strip = image[:, top : top + BLOCK].detach().to("cpu", exact, copy=True).numpy()
-                    holes = None if valid is None else ~valid[top : top + BLOCK].cpu().numpy()
+                    holes = None
+                    if valid is not None:
+                        holes = ~valid[..., top : top + BLOCK, :].cpu().numpy()
                     strip = _as_dtype(strip, kind, nodata, holes)
                     target.write(strip, window=Window(0, top, width, strip.shape[1]))
             with rasterio.open(part, driver="GTiff") as written:
@@ -345,6 +386,23 @@ def write_image(
                     written.read(window=window)
     except RasterioError as error:
         raise OSError(f"{path} could not be written ({error}): is the disk full?") from error
+
+
+@contextlib.contextmanager
+def replacing_raster(path: Path) -> Iterator[Path]:
+    """As :func:`clippan_lite.runtime.files.replacing`; sidecars of a replaced raster go with it.
+
+    They would describe the new one: its statistics, its mask, its overviews, even its place.
+    """
+    with files.replacing(path) as part:
+        yield part
+        remove_sidecars(path)
+
+
+def remove_sidecars(path: Path) -> None:
+    """Remove the files beside a raster in which GDAL keeps what belongs to it."""
+    for ending in SIDECARS:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def _as_dtype(
@@ -360,5 +418,5 @@ def _as_dtype(
     elif nodata is not None:
         strip[strip == nodata] = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
     if holes is not None:
-        strip[:, holes] = 0 if nodata is None else nodata
+        strip[np.broadcast_to(holes, strip.shape)] = 0 if nodata is None else nodata
     return strip.astype(dtype)

@@ -101,6 +101,11 @@ def numbers(pan: str, ms: str, sensor: sensors.Sensor) -> sensors.Sensor:
     return sensors.with_bits(sensor, 8) if ms == "uint8" and sensor.bits > 8 else sensor
 
 
+#: Share of the largest value that measured values lie below 0 at most: reflectance of dark water,
+#: not a fill value.
+DARKEST = 0.125
+
+
 @dataclass(frozen=True)
 class ImageValues:
     """What `values` needs to know about one image, or about one window of it."""
@@ -109,6 +114,7 @@ class ImageValues:
     high: torch.Tensor
     bad: int  # pixels that are NaN or infinite without being nodata
     dark: int  # pixels of 0 where the other image is not 0
+    negative: int = 0  # pixels with a value below 0
 
     @classmethod
     def of(cls, image: torch.Tensor, has_data: torch.Tensor, valid: torch.Tensor) -> ImageValues:
@@ -119,6 +125,7 @@ class ImageValues:
             high=image.where(good, -math.inf).flatten(1).amax(1),
             bad=int((has_data & ~good.all(0)).sum()),
             dark=int(((image == 0).all(0) & valid).sum()),
+            negative=int(((image < 0) & has_data).any(0).sum()),
         )
 
     def __add__(self, other: ImageValues) -> ImageValues:
@@ -127,6 +134,7 @@ class ImageValues:
             torch.maximum(self.high, other.high),
             self.bad + other.bad,
             self.dark + other.dark,
+            self.negative + other.negative,
         )
 
 
@@ -137,6 +145,7 @@ class Values:
     valid: int  # pixels on PAN's grid
     pan: ImageValues
     ms: ImageValues
+    in_some_bands: int = 0  # pixels of MS that are nodata in some bands only
 
     @classmethod
     def of(cls, pair: Pair, pan_has_data: torch.Tensor, ms_has_data: torch.Tensor) -> Values:
@@ -147,10 +156,16 @@ class Values:
             int(valid.sum()),
             ImageValues.of(pair.pan, pan_has_data, valid),
             ImageValues.of(pair.ms, ms_has_data, coarse),
+            0 if pair.band_holes is None else int(pair.band_holes.any(0).sum()),
         )
 
     def __add__(self, other: Values) -> Values:
-        return Values(self.valid + other.valid, self.pan + other.pan, self.ms + other.ms)
+        return Values(
+            self.valid + other.valid,
+            self.pan + other.pan,
+            self.ms + other.ms,
+            self.in_some_bands + other.in_some_bands,
+        )
 
 
 def values(found: Values, sensor: sensors.Sensor) -> None:
@@ -172,6 +187,12 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
             f"Note: PAN reaches {pan_high:.6g} and MS {ms_high:.6g}; if these are not the same "
             "digital numbers, D_s, HQNR and networks go wrong: scale one to the other first"
         )
+    if found.in_some_bands:
+        print(
+            f"Note: {found.in_some_bands} pixels of MS are nodata in some bands only: their other "
+            "bands are fused, and those alone become nodata (if they are measured values, remove "
+            "the nodata value of the file)"
+        )
     images = (("PAN", "MS", found.pan, 1), ("MS", "PAN", found.ms, sensor.ratio**2))
     for what, other, image, per_pixel in images:
         if image.dark > max(100, found.valid // per_pixel // 1000):  # single ones may be shadow
@@ -181,11 +202,18 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
             )
         if image.bad:
             raise ValueError(
-                f"{what} has {image.bad} NaN or infinite pixels that are not nodata: "
-                "mark or fill them"
+                f"{what} has {image.bad} infinite pixels that are not nodata: mark or fill them"
             )
         low, high = float(image.low.min()), float(image.high.max())
-        if low < 0 or high > peak:
+        if low < -DARKEST * high:
+            raise ValueError(
+                f"{what} has values down to {low:.6g} at {image.negative} pixels, and up to "
+                f"{high:.6g}: if {low:.6g} marks holes, declare it (gdal_edit -a_nodata "
+                f"{low:.6g}); expected are negative values of up to {DARKEST:.0%} of the largest"
+            )
+        if low < 0:
+            print(f"Note: {what} is negative at {image.negative} pixels, down to {low:.6g}: kept")
+        if high > peak:
             raise ValueError(
                 f"{what} has values from {low:.6g} to {high:.6g}, {sensor.name} gives 0 to {peak} "
                 f"({sensor.bits} bit): give unscaled digital numbers, set the nodata value of the "

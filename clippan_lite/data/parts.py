@@ -46,9 +46,10 @@ def split_scenes(
 
 def largest_valid(pair: Pair) -> Pair:
     """The largest rectangle of a pair without nodata, in whole MS pixels."""
-    if pair.mask is None:
+    mask = pair.with_all_bands
+    if mask is None:
         return pair
-    good = (F.max_pool2d((~pair.mask)[None].float(), pair.ratio)[0] == 0).numpy()
+    good = (F.max_pool2d((~mask)[None].float(), pair.ratio)[0] == 0).numpy()
     best = (0, 0, 0, 0, 0)  # size, top, bottom, left, right
     # Valid pixels at and above each column; the last entry stays 0 and ends every run.
     heights = np.zeros(good.shape[1] + 1, int)
@@ -64,7 +65,7 @@ def largest_valid(pair: Pair) -> Pair:
             open_runs.append((first, height))
     _, top, bottom, left, right = best
     part = crop(pair, slice(top, bottom), slice(left, right))
-    return replace(part, valid=None, name=f"{pair.name}_valid")
+    return replace(part, valid=None, band_holes=None, name=f"{pair.name}_valid")
 
 
 def choose_bands(sensor: Sensor, names: Sequence[str]) -> list[int]:
@@ -100,4 +101,5 @@ def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
         widths_nm=tuple(sensor.widths_nm[i] for i in chosen),
     )
     truth = None if pair.truth is None else pair.truth[chosen]
-    return replace(pair, ms=pair.ms[chosen], truth=truth, sensor=sensor)
+    holes = None if pair.band_holes is None else pair.band_holes[chosen]
+    return replace(pair, ms=pair.ms[chosen], truth=truth, sensor=sensor, band_holes=holes)

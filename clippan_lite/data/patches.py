@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from clippan_lite.data.pair import Pair
+from clippan_lite.data.pair import Pair, without_holes
 from clippan_lite.physics import degrade
 
 
@@ -22,12 +22,13 @@ def valid_corners(pair: Pair, size: int, area: tuple[slice, slice], stride: int 
         last = (part.stop - size) // pair.ratio * pair.ratio
         axes.append(np.unique([*range(part.start, last, step), last]))
     corners = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-    if pair.mask is None:
+    mask = pair.with_all_bands
+    if mask is None:
         return corners
     from scipy import ndimage  # here, so that training loads it only where there is nodata
 
     # Whether a crop that begins at a pixel, and not around it, holds nodata.
-    holes = ndimage.maximum_filter(~pair.mask.numpy(), size, origin=-(size // 2))
+    holes = ndimage.maximum_filter(~mask.numpy(), size, origin=-(size // 2))
     return corners[~holes[*corners.T]]
 
 
@@ -86,8 +87,9 @@ class Patches:
         if self.size < size:
             print(f"{pair.name} is small: patches cut down from {size} to {self.size} PAN pixels")
         self.pair, self.ratio = pair, ratio
-        exp = degrade.upsample(pair.ms, ratio, pair.convention)
-        images = {"ms": pair.ms, "pan": pair.pan, "exp": exp, **(extra or {})}
+        filled = without_holes(pair)  # EXP of a crop looks beyond it
+        exp = degrade.upsample(filled.ms, ratio, pair.convention)
+        images = {"ms": filled.ms, "pan": filled.pan, "exp": exp, **(extra or {})}
         scale = pair.scale
         self.images = {name: (image / scale).to(device) for name, image in images.items()}
         area = (slice(0, height), slice(-(-first // ratio) * ratio, last))

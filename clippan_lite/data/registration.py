@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from rasterio import Affine
 from scipy import ndimage
 from torch.nn import functional as F
 
-from clippan_lite.data.pair import Pair, crop
+from clippan_lite.data import places
+from clippan_lite.data.pair import Pair, crop, without_holes
 from clippan_lite.physics import degrade
 
 SEARCH = 6  # PAN pixels searched each way
@@ -72,16 +73,9 @@ class Shift:
 def report_shift(pair: Pair, advise: bool = True) -> Shift:
     """Estimate how far MS lies off PAN, and print it as `alignment` words it.
 
-    Raises:
-        ValueError: PAN and MS show different places: their gradients have nothing in common.
+    It informs only: open sea does not correlate either.
     """
     shift = estimate(pair)
-    if pair.ms[0].numel() >= MANY and 0 < shift.correlation < DIFFERENT:
-        raise ValueError(
-            f"PAN and MS of {pair.name} do not show the same place within {SEARCH} PAN pixels "
-            f"(multiple correlation {shift.correlation:.2f}, real pairs have 0.75 and more): "
-            "give files of one place"
-        )
     print(alignment(pair, shift, advise))
     return shift
 
@@ -90,7 +84,10 @@ def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
     """One line that says how far MS lies off PAN and, with ``advise``, what to do about it."""
     correlation = f"multiple correlation {shift.correlation:.2f}"
     if 0 < shift.correlation < DIFFERENT:
-        return f"Registration: PAN and MS hardly agree ({correlation}): DO THEY SHOW ONE PLACE?"
+        return (
+            f"Registration: PAN and MS hardly agree ({correlation}), as in open sea or haze: DO "
+            "THEY SHOW ONE PLACE?"
+        )
     if not shift.reliable:
         return (
             f"Registration: these images do not tell it within {SEARCH} PAN pixels ({correlation})"
@@ -214,15 +211,17 @@ class _Gradients:
 
     def __init__(self, pair: Pair, reach: int):
         r = self.ratio = pair.ratio
+        pair = without_holes(pair)
         ms = pair.ms.double()
         gain = sum(pair.sensor.mtf_ms) / len(pair.sensor.mtf_ms)
         pan = degrade.mtf_filter(pair.pan, gain, r)[0].double()
         m = -(-reach // r)  # MS pixels at each border whose PAN samples can lie outside
         self.rows, self.cols = (slice(m, max(m, size - m - 1)) for size in ms.shape[1:])
         keep = torch.ones(ms.shape[1:], dtype=torch.bool)
-        if pair.mask is not None:
+        mask = pair.with_all_bands
+        if mask is not None:
             near = m + 3  # MS pixels: the blur and the gradient spread holes by 3
-            holes = F.max_pool2d((~pair.mask)[None].float(), r)
+            holes = F.max_pool2d((~mask)[None].float(), r)
             keep = F.max_pool2d(holes, 2 * near + 1, stride=1, padding=near)[0] == 0
         self.keep = keep[self.rows, self.cols]
         steps = [ms[:, 1:, :-1] - ms[:, :-1, :-1], ms[:, :-1, 1:] - ms[:, :-1, :-1]]
@@ -286,10 +285,10 @@ def correct(pair: Pair, shift: Shift) -> Pair:
     valid[*inside] = measured[*inside]
     return replace(
         pair,
-        pan=pan.clamp(0, pair.peak) * measured,
+        pan=pan.clamp(min(0.0, float(pair.pan.min())), pair.peak) * measured,
         valid=None if valid.all() else valid,
         name=f"{pair.name}_registered",
-        georef=pair.georef | ms_place(pair.georef, pair.ratio, pair.convention),
+        georef=moved_georef(pair.georef, pair.ratio, pair.convention, moves),
         pan_shift=(pair.pan_shift[0] + moves[0], pair.pan_shift[1] + moves[1]),
     )
 
@@ -312,6 +311,13 @@ def _move(image: torch.Tensor, pixels: float, axis: int) -> torch.Tensor:
     lines = image.movedim(axis, -1).movedim(0, 1)  # (lines, 1, size)
     lines = F.conv1d(F.pad(lines, (HALF, HALF), mode="replicate"), kernel)
     return lines.movedim(1, 0).movedim(-1, axis)
+
+
+def moved_georef(
+    georef: dict[str, Any], ratio: int, convention: str, moves: Sequence[float]
+) -> dict[str, Any]:
+    """The georeference of a pair whose PAN has moved down and right: results lie where MS does."""
+    return georef | ms_place(georef, ratio, convention) | places.moved(georef, moves[0], moves[1])
 
 
 def ms_place(georef: dict[str, Any], ratio: int, convention: str) -> dict[str, Affine]:

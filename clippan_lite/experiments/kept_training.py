@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from clippan_lite import adaptation, checkpoints, training
+from clippan_lite import adaptation, backbones, checkpoints, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import History
@@ -28,6 +28,7 @@ def train_on_files(
     convention: str = "benchmark",
     register: bool = False,
     device: str = "cpu",
+    bands: str | None = None,
 ) -> Path:
     """Train a fusion network on a pair of GeoTIFFs, without truth, and keep it in a folder.
 
@@ -45,6 +46,7 @@ def train_on_files(
         convention: ``"benchmark"`` or ``"geo"``.
         register: shift PAN onto MS first.
         device: ``"cpu"`` or a CUDA device.
+        bands: which of MS's bands are the sensor's, as in `geotiff.read_pair`.
 
     Returns:
         The network's file, ``out/network.safetensors``.
@@ -59,7 +61,10 @@ def train_on_files(
     folder = Path(out)
     if next(path for path in (folder, *folder.resolve().parents) if path.exists()).is_file():
         raise ValueError(f"{folder} is a file, or lies in one: give a folder")
-    pairs = geotiff.read_parts(pan, ms, sensor, convention=convention, register=register)
+    backbones.check_ratio(sensors.get(sensor).ratio)
+    pairs = geotiff.read_parts(
+        pan, ms, sensor, convention=convention, register=register, bands=bands
+    )
     with files.only_one(folder, "training", "choose another folder"):
         return _trained(pairs, folder, config, adapt, device)
 

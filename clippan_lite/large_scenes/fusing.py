@@ -23,11 +23,11 @@ from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_net
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.physics.resample import check_whole
+from clippan_lite.runtime import locks
 from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.workers import processes
 
 MOST_ROUNDS = 20  # of back-projection: each looks 36 PAN pixels further at ratio 4
-GRID = 64  # PAN pixels: windows begin at multiples of it, so that holes up to it are filled alike
 
 
 def fuse_scene(
@@ -47,6 +47,8 @@ def fuse_scene(
     device: str = "cpu",
     progress: bool = True,
     tags: dict[str, object] | None = None,
+    bands: str | None = None,
+    dry_run: bool = False,
 ) -> Path:
     """Fuse a pair of GeoTIFFs of any size into a Cloud-Optimised GeoTIFF, in constant memory.
 
@@ -73,29 +75,64 @@ def fuse_scene(
         device: ``"cpu"`` or a CUDA device.
         progress: show progress in MPix/s of PAN.
         tags: further tags of the GeoTIFF.
+        bands: which of MS's bands are the sensor's, as in :func:`clippan_lite.data.grids.inspect`.
+        dry_run: check the files' headers and all settings, print what would be done, and stop.
 
     Returns:
         ``out``.
 
     Raises:
-        ValueError: files that do not fit together or the sensor, pixels that cannot be, PAN and MS
-            of different places, both a network and a method, a network of other bands, settings
-            that cannot be.
+        ValueError: files that do not fit together or the sensor, pixels that cannot be, both a
+            network and a method, a network of other bands, settings that cannot be, or another
+            call that writes ``out``.
         FileNotFoundError: a file is missing.
         ImportError: several workers, or a scheduler, without dask.distributed.
         OSError: a window or the result could not be written, or the scheduler does not answer.
     """
     out = Path(out).resolve()  # workers may run in another folder
-    grid = check_scene(pan, ms, out, sensor, network, method, convention, window, rounds, dtype)
-    dtype = dtype or grid.dtype
-    ratio = grid.sensor.ratio
+    scene = (pan, ms, out, sensor, network, method, convention, window, rounds, dtype, bands)
+    grid = check_scene(*scene)
     if network is None and method is None:
-        network = best_network(len(grid.sensor.bands), ratio, grid.convention)
+        network = best_network(len(grid.sensor.bands), grid.sensor.ratio, grid.convention)
         if network is None:
             method, rounds = INSTEAD, INSTEAD_ROUNDS
         else:
             print("method: the network on board, which mends " + ", ".join(network.methods))
-    step, reach = ratio, 0
+    settings = (grid, out, network, method, window, rounds, dtype, device)
+    job = _job(*settings)
+    if dry_run:
+        print("\n".join(_plan(job, out, method, register)))
+        return out
+    with locks.held(out):
+        job = _job(*settings, shift=_shift(grid, register))
+        with processes(workers, scheduler) as run:
+            job = windows.with_share(survey.complete(job, run, progress))
+            job = replace(job, key=mosaic.key(job))
+            mosaic.begin(job)
+            left = [place for place in job.places if not job.part(place).is_file()]
+            finished = len(job.places) - len(left)
+            if finished:
+                print(f"{finished} of {len(job.places)} windows are there, going on")
+            results = run(windows.fuse_window, job, left)
+            for _ in windows.with_bar(results, left, "fusing", progress):
+                pass
+        mosaic.join(job, out, _facts(job, method) | (tags or {}))
+    return out
+
+
+def _job(
+    grid: grids.Grid,
+    out: Path,
+    network: backbones.Fusion | None,
+    method: str | None,
+    window: int,
+    rounds: int,
+    dtype: str | None,
+    device: str,
+    shift: registration.Shift | None = None,
+) -> windows.Job:
+    """What the windows need to know, as far as it is known before the whole scene is read."""
+    ratio, step, reach = grid.sensor.ratio, grid.sensor.ratio, 0
     methods: tuple[str, ...] = () if method is None else (method,)
     if network is not None:
         check_network(network, grid.name, len(grid.sensor.bands), ratio, grid.convention)
@@ -108,37 +145,62 @@ def fuse_scene(
     if methods:
         reach += 20 + 16 * ratio  # MTF filter, interpolation twice, 7 MS pixels
     reach += rounds * (12 + FAR * ratio)  # the MTF filter's outer taps do not matter
-    shift = _shift(grid, register)
     if shift is not None:
         reach += registration.SEARCH + registration.HALF
-        place = registration.ms_place(grid.georef, ratio, grid.convention)
-        grid = replace(grid, georef=grid.georef | place)
-    unit = math.lcm(GRID, step)
+        moves = (shift.down, shift.right)
+        place = registration.moved_georef(grid.georef, ratio, grid.convention, moves)
+        grid = replace(grid, georef=place)
+    unit = math.lcm(windows.GRID, step)
     side, margin = (math.ceil(length / unit) * unit for length in (window, reach))
-    folder = out.with_name(out.name + ".parts")
-    job = windows.Job(
-        grid, folder, network, methods, device, side, margin, shift, dtype, rounds=rounds
+    return windows.Job(
+        grid=grid,
+        folder=out.with_name(out.name + ".parts"),
+        network=network,
+        methods=methods,
+        device=device,
+        side=side,
+        margin=margin,
+        shift=shift,
+        dtype=dtype or grid.dtype,
+        rounds=rounds,
     )
-    with processes(workers, scheduler) as run:
-        job = windows.with_share(survey.complete(job, run, progress))
-        job = replace(job, key=mosaic.key(job))
-        mosaic.begin(job)
-        left = [place for place in job.places if not job.part(place).is_file()]
-        finished = len(job.places) - len(left)
-        if finished:
-            print(f"{finished} of {len(job.places)} windows are there, going on")
-        results = run(windows.fuse_window, job, left)
-        for _ in windows.with_bar(results, left, "fusing", progress):
-            pass
-    facts = {
-        "METHOD": method or type(network).__name__,
-        "BACK_PROJECTION": f"{rounds} rounds, {job.along:.3f} along PAN",
+
+
+def _plan(job: windows.Job, out: Path, method: str | None, register: bool) -> list[str]:
+    """What a call would do, in lines."""
+    grid, count = job.grid, len(job.grid.sensor.bands)
+    size = count * grid.height * grid.width * np.dtype(job.dtype).itemsize / 1e6
+    way = method or type(job.network).__name__
+    place = "shifted onto MS by what the pixels tell" if register else "as the files say"
+    return [
+        f"PAN: {grid.pan_path}, {grid.height} x {grid.width} pixels from {grid.pan_start}",
+        f"MS: {grid.ms_path}, bands {', '.join(map(str, grid.ms_bands))} as "
+        f"{', '.join(grid.sensor.bands)}",
+        f"sensor: {grid.sensor.name}, ratio {grid.sensor.ratio}, {grid.sensor.bits} bit, "
+        f"convention {grid.convention}, {grid.where}",
+        f"method: {way}, {job.rounds} rounds of back-projection; PAN: {place}",
+        f"windows: {len(job.places)} of {job.side} PAN pixels with a margin of {job.margin}, kept "
+        f"in {job.folder.name} until the end",
+        f"would write: {out}, {job.dtype}, {size:.0f} MB before compression"
+        + (", in place of the file there" if out.exists() else ""),
+        "dry run: nothing was read but the headers, nothing was written",
+    ]
+
+
+def _facts(job: windows.Job, method: str | None) -> dict[str, object]:
+    """Tags of the result: how it was made, and from what."""
+    grid = job.grid
+    inputs = zip(("PAN", "MS"), (grid.pan_path, grid.ms_path), job.checksums, strict=True)
+    return {
+        "METHOD": method or type(job.network).__name__,
+        "BACK_PROJECTION": f"{job.rounds} rounds, {job.along:.3f} along PAN",
         "SENSOR": grid.sensor.name,
         "CONVENTION": grid.convention,
+        "REGISTRATION": f"PAN shifted {job.shift} PAN pixels" if job.shift else "none",
+        "INPUTS": ", ".join(f"{what} {path.name} {check:016x}" for what, path, check in inputs),
+        "MS_BANDS": ",".join(map(str, grid.ms_bands)),
         "SOFTWARE": f"clippan-lite {VERSION}",
     }
-    mosaic.join(job, out, facts | (tags or {}))
-    return out
 
 
 def check_scene(
@@ -152,13 +214,15 @@ def check_scene(
     window: int = 2048,
     rounds: int = 0,
     dtype: str | None = None,
+    bands: str | None = None,
 ) -> grids.Grid:
     """Refuse what cannot be, before any pixel is read; arguments and Raises as `fuse_scene`.
 
     Returns:
         What the files' headers say.
     """
-    grid = grids.inspect(Path(pan).resolve(), Path(ms).resolve(), sensors.get(sensor), convention)
+    pan_path, ms_path = (grids.whole_path(path) for path in (pan, ms))
+    grid = grids.inspect(pan_path, ms_path, sensors.get(sensor), convention, bands)
     out = Path(out).resolve()
     if network is not None and method is not None:
         raise ValueError("expected a network or a method, found both: give one of the two")
@@ -178,8 +242,8 @@ def check_scene(
         raise ValueError(
             f"{out} cannot be written: it is a folder, or {parent} is a file or not yours"
         )
-    if window < GRID:
-        raise ValueError(f"expected a window of {GRID} PAN pixels or more, found {window}")
+    if window < windows.GRID:
+        raise ValueError(f"expected a window of {windows.GRID} PAN pixels or more, found {window}")
     known = ", ".join(mosaic.GDAL_TYPES)
     if dtype is not None and dtype not in mosaic.GDAL_TYPES:
         raise ValueError(f"dtype: expected one of {known}, found {dtype!r}")
@@ -190,8 +254,10 @@ def check_scene(
         )
     if dtype is None and grid.dtype not in mosaic.GDAL_TYPES:
         raise ValueError(f"MS holds {grid.dtype}, expected one of {known}: convert it")
-    if out in (grid.pan_path, grid.ms_path):
-        raise ValueError(f"{out} is one of the files to be fused: choose another name")
+    if out in grids.files_behind(grid.pan_path) | grids.files_behind(grid.ms_path):
+        raise ValueError(
+            f"{out} is one of the files to be fused, or behind one: choose another name"
+        )
     return grid
 
 

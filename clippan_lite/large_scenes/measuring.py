@@ -46,6 +46,7 @@ def measure(
     convention: str = "benchmark",
     beside: bool = True,
     register: bool = False,
+    bands: str | None = None,
 ) -> Rows:
     """Figures of a fused GeoTIFF, and of the rows `BESIDE` on the same pair.
 
@@ -60,6 +61,7 @@ def measure(
             scene of more than 4096 PAN pixels each way they pass through a temporary file.
 
         register: shift PAN onto MS first, as `fuse_scene` did for the image.
+        bands: which of MS's bands are the sensor's, as in `geotiff.read_pair`.
 
     Returns:
         Row -> figure -> value, the image's row first, named after its file.
@@ -67,7 +69,7 @@ def measure(
     Raises:
         ValueError: images that do not fit each other.
     """
-    grid = grids.inspect(Path(pan), Path(ms), sensors.get(sensor), convention)
+    grid = grids.inspect(Path(pan), Path(ms), sensors.get(sensor), convention, bands)
     name = Path(fused).name + (" (file)" if Path(fused).name in BESIDE else "")
     if max(grid.height, grid.width) > LARGE:
         if register:
@@ -77,7 +79,7 @@ def measure(
             )
         true_file = None if truth is None else Path(truth)
         return _measure_large(name, Path(fused), grid, sensor, true_file, beside)
-    pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register)
+    pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register, bands=bands)
     grid = replace(grid, georef=pair.georef)
     image, valid = read_like(fused, grid)
     if truth is not None:
@@ -107,6 +109,7 @@ def _measure_large(
                 convention=grid.convention,
                 rounds=rounds,
                 dtype="float32",
+                bands=",".join(map(str, grid.ms_bands)),
             )
             rows[name] = in_windows(out, grid, truth, name)
     return rows
@@ -142,7 +145,7 @@ def in_windows(
         if truth is not None:
             true_image, known = read_like(truth, grid, (tall, wide))
             valid &= known
-        valid &= pair.valid_pixels
+        valid &= pair.valid_pixels if pair.with_all_bands is None else pair.with_all_bands
         inside = (_within(rows, tall), _within(cols, wide))
         scene = (image, pair.ms, pair.pan, pair.sensor, pair.convention)
         found.append(of_scene(*scene, valid, inside))
@@ -206,10 +209,9 @@ def read_like(
                 f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}: crop it to PAN's grid, "
                 "or give --register if it was fused so"
             )
-        window = None if part is None else Window.from_slices(*part)
-        image = torch.from_numpy(file.read(window=window).astype("float32"))
-        valid = torch.from_numpy((file.read_masks(window=window) > 0).any(0))
-        return torch.where(valid, image, 0.0), valid
+    window = None if part is None else Window.from_slices(*part)
+    image, has_bands = grids.read_raster(Path(path), "the image to be measured", window)
+    return image, has_bands.any(0)
 
 
 def written(rows: Rows, form: str = "table") -> str:

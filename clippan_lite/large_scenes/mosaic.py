@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import warnings
@@ -11,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from clippan_lite.checkpoints import fingerprint
 from clippan_lite.config import digest
+from clippan_lite.data import geotiff, grids
 from clippan_lite.data.grids import CACHE
 from clippan_lite.large_scenes.windows import Job
 from clippan_lite.physics import sensors
@@ -39,11 +39,9 @@ SOURCE = """
 
 def key(job: Job) -> str:
     """Hash of all that decides the windows."""
-    grid, files = job.grid, []
-    for path in (grid.pan_path, grid.ms_path):
-        beside = sorted(path.parent.glob(f"{glob.escape(path.name)}.*"))
-        files += [path, path.with_suffix(".tfw"), *beside]
-    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    grid = job.grid
+    files = sorted(grids.files_behind(grid.pan_path) | grids.files_behind(grid.ms_path))
+    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     network = None
     if job.network is not None:  # its weights, and the settings that it was made with
         attributes = vars(job.network).items()
@@ -53,7 +51,9 @@ def key(job: Job) -> str:
     projection = (job.rounds, job.along)
     result = (job.scale, job.nodata, job.dtype, projection)
     settings = (job.methods, network, job.side, repr(job.shift), result)
-    return digest(stamps, sensors.to_table(grid.sensor), str(grid), settings, VERSION)
+    return digest(
+        stamps, job.checksums, sensors.to_table(grid.sensor), str(grid), settings, VERSION
+    )
 
 
 def begin(job: Job) -> None:
@@ -112,17 +112,12 @@ def join(job: Job, out: Path, tags: dict[str, object]) -> None:
         with warnings.catch_warnings(), rasterio.Env(**settings):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(virtual, "r+") as scene:
-                scene.update_tags(**tags)
-                scene.descriptions = grid.sensor.bands
-                scene.colorinterp = [ColorInterp.gray, *[ColorInterp.undefined] * (scene.count - 1)]
+                geotiff.describe(scene, grid.sensor, grid.georef, tags)
                 if job.nodata is not None:
                     scene.nodata = job.nodata
-                if "scaling" in grid.georef:
-                    scene.scales, scene.offsets = grid.georef["scaling"]
-                if grid.georef["transform"] is not None:
-                    scene.transform, scene.crs = grid.georef["transform"], grid.georef["crs"]
                 scene.build_overviews(levels, Resampling.average)
             rasterio.shutil.copy(virtual, part, driver="COG", **options)
+        geotiff.remove_sidecars(out)
         os.replace(part, out)
     except Exception as error:  # GDAL raises SystemError and its own kinds when the disk is full
         raise OSError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,12 +30,14 @@ class Survey:
     values: pair_checks.Values
     pan: np.ndarray  # histogram of valid PAN pixels, in bins of `bin_width` DN
     sums: list[common.Sums]  # one entry per question of the method; none where nothing is valid
+    checksums: tuple[int, int] = (0, 0)  # of PAN's and MS's pixels
 
     def __add__(self, other: Survey) -> Survey:
         sums = self.sums or other.sums
         if self.sums and other.sums:
             sums = [a + b for a, b in zip(self.sums, other.sums, strict=True)]
-        return Survey(self.values + other.values, self.pan + other.pan, sums)
+        pan, ms = ((a + b) % 2**64 for a, b in zip(self.checksums, other.checksums, strict=True))
+        return Survey(self.values + other.values, self.pan + other.pan, sums, (pan, ms))
 
     def percentile(self, fraction: float) -> float:
         """Bin below which a fraction of valid PAN lies, interpolated as NumPy does."""
@@ -64,11 +68,13 @@ def complete(job: Job, run: Run, progress: bool) -> Job:
             )
     # PAN that is moved leaves a border that it does not reach.
     holes = job.shift is not None or found.values.valid < grid.height * grid.width
+    holes |= found.values.in_some_bands > 0
     return replace(
         job,
         scale=found.percentile(0.999) * bin_width(job) or 1.0,
         nodata=geotiff.fill_value(grid.georef["nodata"], job.dtype, holes),
         moments=tuple(sums.moments() for sums in found.sums),
+        checksums=found.checksums,
     )
 
 
@@ -78,18 +84,41 @@ def survey_window(job: Job, place: Window) -> Survey:
     rows, cols = (slice(part.start // pair.ratio, part.stop // pair.ratio) for part in core)
     pan_ok, ms_ok = measured
     inner = replace(
-        pair, ms=pair.ms[:, rows, cols], pan=pair.pan[:, *core], valid=pair.valid_pixels[core]
+        pair,
+        ms=pair.ms[:, rows, cols],
+        pan=pair.pan[:, *core],
+        valid=pair.valid_pixels[core],
+        band_holes=None if pair.band_holes is None else pair.band_holes[:, rows, cols],
     )
     values = pair_checks.Values.of(inner, pan_ok[core], ms_ok[rows, cols])
     light = np.nan_to_num(inner.pan[0][inner.valid_pixels].numpy()) / bin_width(job)
     light = np.rint(light).clip(0, BINS - 1).astype(np.int64)
-    survey = Survey(values, np.bincount(light, minlength=BINS), [])
+    survey = Survey(values, np.bincount(light, minlength=BINS), [], _checksums(inner, place))
     finite = torch.isfinite(pair.pan[:, pan_ok]).all() and torch.isfinite(pair.ms[:, ms_ok]).all()
     if job.methods and values.valid and finite:
         pair, core = windows.make_ready(job, pair, core, measured)
         if pair.valid_pixels[core].any():
             survey.sums = sums_of_window(job.methods, pair, core)
     return survey
+
+
+def _checksums(pair: Pair, place: Window) -> tuple[int, int]:
+    """Checksums of PAN and MS, sums over cells, so that parts of a scene can be added.
+
+    A file that has changed is known by it even if its size and time have not.
+    """
+    holes, cell = pair.band_holes, math.lcm(windows.GRID, pair.ratio)
+    ms = pair.ms if holes is None else pair.ms.masked_fill(holes, 0.0)
+    found = []
+    for image, side in ((pair.pan, cell), (ms, cell // pair.ratio)):
+        total, (_, height, width) = 0, image.shape
+        for top, left in itertools.product(range(0, height, side), range(0, width, side)):
+            step = cell // side
+            corner = f"{place.row_off + top * step} {place.col_off + left * step}".encode()
+            part = image[:, top : top + side, left : left + side].numpy().tobytes()
+            total += zlib.crc32(part, zlib.crc32(corner)) + (zlib.adler32(part) << 32)
+        found.append(total % 2**64)
+    return found[0], found[1]
 
 
 def sums_of_window(methods: Sequence[str], pair: Pair, core: Core) -> list[common.Sums]:

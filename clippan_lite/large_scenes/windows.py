@@ -23,6 +23,8 @@ from clippan_lite.data import Pair, geotiff, grids, registration
 from clippan_lite.data.pair import crop
 from clippan_lite.fusion import before_projection, fuse
 
+#: PAN pixels: windows begin at multiples of it, so that holes up to it are filled alike.
+GRID = 64
 Tensor = torch.Tensor
 Core = tuple[slice, slice]  # rows and columns
 Moments = tuple[Tensor, Tensor]  # means and covariances
@@ -47,6 +49,7 @@ class Job:
     dtype: str  # of the result
     scale: float = 1.0  # DN that the network sees as 1
     nodata: float | None = None
+    checksums: tuple[int, int] = (0, 0)  # of the pixels of PAN and MS, see survey
     key: str = ""  # hash of all that decides the windows
     moments: tuple[Moments, ...] = ()  # of the whole scene: answers to what the methods ask
     rounds: int = 0  # of back-projection after a classical method
@@ -122,12 +125,14 @@ def make_ready(
         sides = [side // step for side in (left, right, above, below)]
         return F.pad(image, sides, mode="replicate")
 
+    holes = pair.band_holes
     pair = replace(
         pair,
         ms=pad(pair.ms, pair.ratio),
         pan=pad(pair.pan),
         valid=pad(pair.valid_pixels[None].float())[0] > 0,
         truth=None,
+        band_holes=None if holes is None else pad(holes.float(), pair.ratio) > 0,
     )
     return pair, (
         slice(job.margin, rows.stop + above),
@@ -177,8 +182,10 @@ def fuse_window(job: Job, place: Window) -> None:
     """
     pair, core = make_ready(job, *read(job, place, job.margin))
     valid = pair.valid_pixels[core]
+    if pair.valid_results is not None:
+        valid = pair.valid_results[..., *core]
     if not valid.any():
-        fused = torch.zeros(pair.bands, *valid.shape)
+        fused = torch.zeros(pair.bands, *valid.shape[-2:])
     elif job.network is None:
         fused = classical.projected(classical_of(job, pair), pair, job.rounds)[:, *core]
     else:

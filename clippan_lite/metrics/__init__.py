@@ -11,8 +11,8 @@ so that scenes of any size fit into memory.
 
 ``convention`` says where MS pixels sit on PAN's grid, see `clippan_lite.physics.degrade`. ``mask``
 is ``(H, W)`` bool on PAN's grid. Blocks that touch a False pixel are dropped. What lies there, NaN
-too, counts as 0: it cannot change a figure, but interpolation and filters see the dark it leaves
-beside the blocks that count. What does not fill a block is cropped at the bottom and right.
+too, cannot change a figure: interpolation and filters see values continued from around the hole.
+What does not fill a block is cropped at the bottom and right.
 
 This wing may import ``data``, ``physics`` and ``runtime``. A public name loads its module only when
 it is used.

@@ -43,7 +43,7 @@ def at_full_resolution(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
         fused: ``(C, H, W)``, DN.
         pair: images in DN.
     """
-    table = full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, pair.mask)
+    table = full(fused, pair.ms, pair.pan, pair.sensor, pair.convention, pair.with_all_bands)
     return {name: table[name] for name in FULL}
 
 
@@ -62,5 +62,5 @@ def against_truth(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
             f"{pair.name}: expected a pair with its truth, found none: take at_full_resolution, "
             "or reduce the pair first (data.reduced)"
         )
-    table = reduced(fused, pair.truth, pair.ratio, pair.peak, pair.mask)
+    table = reduced(fused, pair.truth, pair.ratio, pair.peak, pair.with_all_bands)
     return {name: table[name] for name in REDUCED}

@@ -4,7 +4,7 @@ import torch
 
 from clippan_lite.physics.resample import check_finite, check_image, check_mask, check_whole
 from clippan_lite.physics.sensors import Sensor, check_sensor
-from clippan_lite.physics.windows import any_valid
+from clippan_lite.physics.windows import any_valid, fill
 
 Tensor = torch.Tensor
 
@@ -12,12 +12,16 @@ Tensor = torch.Tensor
 def load(
     name: str, x: Tensor, shape: tuple[int, ...] | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """One image, black where the mask is False; ``shape`` is what is expected of its last axes."""
+    """One image, filled from nearby where the mask is False; ``shape``: of its last axes.
+
+    Filters look beyond the blocks that count: a black hole would darken what lies beside it.
+    """
     check_image(name, x)
     if shape is not None:
         _check_shape(name, x, shape)
     if mask is not None:
-        x = torch.where(mask.to(x.device), x, 0.0)
+        mask = mask.to(x.device)
+        x = fill(x, mask) if mask.any() else torch.zeros_like(x)
     check_finite(name, x)
     return (x if x.dim() == 4 else x.unsqueeze(0)).double()
 
@@ -81,14 +85,14 @@ def check_scene(
 def fused_and_ms(
     fused: Tensor, ms: Tensor, ratio: int, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Fused image and MS that belong together, black where the mask is False."""
+    """Fused image and MS that belong together, filled where the mask is False."""
     check_sizes(fused, ms, ratio)
     check_mask(mask, fused.shape[-2:])
     return load("fused", fused, mask=mask), load("ms", ms, mask=on_ms(mask, ratio))
 
 
 def fused_and_pan(fused: Tensor, pan: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Fused image and PAN that belong together, black where the mask is False."""
+    """Fused image and PAN that belong together, filled where the mask is False."""
     check_image("fused", fused)
     check_mask(mask, fused.shape[-2:])
     size = (1, *fused.shape[-2:])

@@ -18,7 +18,7 @@ from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
 from clippan_lite.metrics.reference import spectral_angles
 from clippan_lite.physics.degrade import degrade, imresize, mirror, mtf_filter, upsample
 from clippan_lite.physics.sensors import Sensor
-from clippan_lite.physics.windows import all_valid
+from clippan_lite.physics.windows import all_valid, fill
 
 Tensor = torch.Tensor
 Part = tuple[slice, slice]  # rows and columns
@@ -107,7 +107,9 @@ def of_scene(
     height, width = fused.shape[1:]
     span = inside or (slice(0, height), slice(0, width))
     keep = _kept(mask, (height, width), span, BLOCK)
-    low_pan = imresize(inputs.load("pan", pan, mask=mask), 1 / r)
+    if mask is not None and mask.any():  # before tiles are cut, so that all of them see the same
+        fused, pan = (fill(image, mask.to(image.device)) for image in (fused, pan))
+    low_pan = imresize(inputs.load("pan", pan), 1 / r)
     low = torch.cat([inputs.load("ms", ms, mask=inputs.on_ms(mask, r)), low_pan], 1)
     blurred_low = torch.zeros_like(low[:, :c])
     fine: dict[str, Tensor] = {}
@@ -115,7 +117,7 @@ def of_scene(
     for rows, cols in itertools.product(*(_tiles(axis, step, reach) for axis in span)):
         part, around, inner = zip(rows, cols, strict=True)
         tile = torch.cat([x[:, *around].double() for x in (fused, pan)])
-        tile = inputs.load("fused", tile, mask=None if mask is None else mask[*around])
+        tile = inputs.load("fused", tile)
         blurred = mtf_filter(tile[:, :c], sensor.mtf_ms, r)[..., *inner]
         if convention == "benchmark":
             at_ms = blurred[..., r // 2 :: r, r // 2 :: r]  # saves filtering twice

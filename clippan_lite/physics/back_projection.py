@@ -10,6 +10,7 @@ from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
+    check_finite,
     check_image,
     check_mask,
     check_whole,
@@ -60,7 +61,8 @@ def back_project(
         As ``fused``, differentiable, and not clipped. Values in holes mean nothing.
 
     Raises:
-        ValueError: shapes that do not fit each other, a share out of range, or no PAN to follow.
+        ValueError: shapes that do not fit each other, a share out of range, no PAN to follow, or
+            values outside the holes that are NaN or infinite (not looked for while training).
 
     Source:
         Irani and Peleg 1991 (iterative back-projection); the guided filter of He et al. 2013 for
@@ -75,6 +77,10 @@ def back_project(
         trusted = all_valid(valid, sensor.ratio)
     else:
         trusted = None
+    if not fused.requires_grad:  # a look at all pixels in each step would make a GPU wait
+        for name, image in (("fused", fused), ("ms", ms), ("pan", pan if along else None)):
+            if image is not None:
+                check_finite(name, image, "valid")
 
     def repeated(x: torch.Tensor, follow: torch.Tensor | None) -> torch.Tensor:
         for _ in range(rounds):

@@ -62,8 +62,8 @@ def check_mask(mask: torch.Tensor | None, size: Sequence[int]) -> None:
         )
 
 
-def check_finite(name: str, x: torch.Tensor) -> None:
-    """Refuse NaN and infinite values.
+def check_finite(name: str, x: torch.Tensor, mask: str = "mask") -> None:
+    """Refuse NaN and infinite values; ``mask`` is the argument that would mark them.
 
     Raises:
         ValueError: one line with how many were found.
@@ -72,7 +72,7 @@ def check_finite(name: str, x: torch.Tensor) -> None:
     if not math.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         bad = int((~torch.isfinite(x)).sum())
         raise ValueError(
-            f"{name}: expected finite values, found {bad} NaN or infinite: mark them in mask"
+            f"{name}: expected finite values, found {bad} NaN or infinite: mark them in {mask}"
         )
 
 
