@@ -18,13 +18,13 @@ from clippan_lite.callbacks import History
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
 from clippan_lite.runtime import weights as weight_files
-from clippan_lite.runtime.facts import Facts
 from clippan_lite.runtime.files import replacing
 from clippan_lite.runtime.state import differing
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
     from clippan_lite.clip import Clip
+    from clippan_lite.runtime.facts import Facts
 
 BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>.safetensors
 MOST = 1024  # bands of a network in a file, and each of its options; one with more is damaged

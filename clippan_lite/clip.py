@@ -19,7 +19,8 @@ import torch
 from torch.nn import functional as F
 
 from clippan_lite.runtime import clip_catalogue
-from clippan_lite.runtime.weights import load_weights, short_hash
+from clippan_lite.runtime.foreign_weights import load_weights
+from clippan_lite.runtime.weights import short_hash
 from clippan_lite.runtime.words import WordTokenizer, strict
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled_clip.safetensors"

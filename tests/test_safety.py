@@ -18,6 +18,7 @@ from clippan_lite.config import TrainConfig
 from clippan_lite.course import chain
 from clippan_lite.data import geotiff, readers, sources
 from clippan_lite.data.synthetic import make_scene
+from clippan_lite.metrics import evaluation
 from clippan_lite.runtime import facts, files, workers
 
 
@@ -363,7 +364,7 @@ def test_a_scene_with_impossible_facts_is_refused(scene, change, message):
         geotiff.read_scene(scene)
 
 
-def test_a_truth_with_nan_is_refused(scene):
+def test_pixels_without_truth_do_not_count(scene, capsys):
     with rasterio.open(scene / "truth.tif") as file:
         profile, pixels = file.profile, file.read().astype("float32")
     pixels[0, 3, 4] = np.nan
@@ -371,8 +372,11 @@ def test_a_truth_with_nan_is_refused(scene):
         scene / "truth.tif", "w", **{**profile, "dtype": "float32", "predictor": 3}
     ) as file:
         file.write(pixels)
-    with pytest.raises(ValueError, match="1 NaN or infinite pixels, expected digital numbers"):
-        geotiff.read_scene(scene)
+    pair = geotiff.read_scene(scene)
+    assert not pair.valid[3, 4] and int((~pair.valid).sum()) == 1
+    assert "the truth is not known in 1 pixels: they do not count" in capsys.readouterr().out
+    figures = evaluation.against_truth(pair.truth.where(pair.valid, 7.0), pair)
+    assert figures["PSNR"] > 100 and figures["ERGAS"] == 0
 
 
 def test_compressed_matlab_files_are_still_read(tmp_path):

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from clippan_lite.physics import sensors
-from clippan_lite.runtime import devices, facts, files, notebooks
+from clippan_lite.runtime import devices, facts, files, locks, notebooks
 
 # A parameter may be any literal, and JSON may hold any value, hence Any here and below.
 Values = dict[str, Any]
@@ -65,7 +65,7 @@ def run_chain(
         out = Path("runs") / f"{scene}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_dir = Path(out).expanduser().resolve()
     record = _open_record(run_dir, given, resume)
-    with files.only_one(run_dir, "chain", "choose another --out"):
+    with locks.only_one(run_dir, "chain", "choose another --out"):
         (run_dir / "notebooks").mkdir(exist_ok=True)
         print(f"Run folder: {run_dir}")
         _run_all(run_dir, chapters, record)

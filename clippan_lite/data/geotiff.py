@@ -171,8 +171,12 @@ def read_scene(folder: str | os.PathLike[str]) -> Pair:
     print(registration.alignment(pair, registration.estimate(pair)))
     path = folder / "truth.tif"
     if path.is_file():
-        pair.truth, _ = grids.read_raster(path, "the truth")
+        pair.truth, known = grids.read_raster(path, "the truth")
         pair_checks.truth(str(path), pair)
+        unknown = pair.valid_pixels & ~known.all(0)
+        if unknown.any():
+            print(f"Note: the truth is not known in {int(unknown.sum())} pixels: they do not count")
+            pair.valid = pair.valid_pixels & ~unknown
     return pair
 
 

@@ -30,7 +30,6 @@ from clippan_lite.physics import sensors
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
 from clippan_lite.physics.windows import fill
 from clippan_lite.runtime import facts as facts_of
-from clippan_lite.runtime import files
 
 # Our own exceptions report read errors; without this the library would print them to stderr, too.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
@@ -461,7 +460,7 @@ def opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
         warnings.simplefilter("ignore", NodataShadowWarning)  # see `read_raster`
         try:
             source = rasterio.open(path, driver=sources.driver(path))
-        except files.Refused as error:
+        except sources.Refused as error:
             raise ValueError(f"{what}: {error}") from None
         except RasterioError:
             raise ValueError(
@@ -518,7 +517,7 @@ def read_raster(
     with opened(path, what) as source:
         bands = list(bands or source.indexes)
         height, width = (window.height, window.width) if window else source.shape
-        files.check_size(4 * len(bands) * height * width, f"{what}: {path}")
+        sources.check_size(4 * len(bands) * height * width, f"{what}: {path}")
         pixels = source.read(bands, out_dtype="float32", window=window)
         has_data = ~np.isnan(pixels)
         # GDAL takes the fourth of four 8-bit bands for transparency. Here it is a band (NIR).

@@ -202,7 +202,7 @@ def values(found: Values, sensor: sensors.Sensor) -> None:
             )
         if image.bad:
             raise ValueError(
-                f"{what} has {image.bad} infinite pixels that are not nodata: mark or fill them"
+                f"{what} has {image.bad} NaN or infinite pixels, not nodata: mark or fill them"
             )
         low, high = float(image.low.min()), float(image.high.max())
         if low < -DARKEST * high:

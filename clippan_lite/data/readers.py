@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import torch
 
-from clippan_lite.data import pair_checks
+from clippan_lite.data import pair_checks, sources
 from clippan_lite.data.pair import Pair
 from clippan_lite.physics import sensors
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
-from clippan_lite.runtime import files
 
 if TYPE_CHECKING:
     import h5py
@@ -156,7 +155,7 @@ def _check_unpacked(path: Path) -> None:
             packed = file.read(length)
             while packed and not unpack.eof:
                 size += len(unpack.decompress(packed, 1 << 20))
-                files.check_size(size, "what it holds")
+                sources.check_size(size, "what it holds")
                 packed = unpack.unconsumed_tail
 
 
@@ -172,13 +171,15 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     array = file[name] if isinstance(link, h5py.HardLink) else None
     outside = isinstance(array, h5py.Dataset) and (array.external or array.is_virtual)
     if array is None or outside:
-        raise files.Refused(f"{name} lies in another file, expected it in this one: copy it there")
+        raise sources.Refused(
+            f"{name} lies in another file, expected it in this one: copy it there"
+        )
     if not isinstance(array, h5py.Dataset):
         raise ValueError(f"{name} is a group, expected an array")
     # One sample is read at a time, in whole chunks.
     sample = math.prod(array.shape[1:] if array.ndim == 4 else array.shape)
     pixels = max(sample, math.prod(array.chunks or ()))
-    files.check_size(pixels * array.dtype.itemsize, f"an image of {name}")
+    sources.check_size(pixels * array.dtype.itemsize, f"an image of {name}")
     return array
 
 
@@ -240,7 +241,7 @@ def _check_headers(path: Path, names: set[str]) -> None:
                     read = np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(array)
             size = math.prod(shape) * dtype.itemsize
-            files.check_size(size, member.filename)
+            sources.check_size(size, member.filename)
             if min(shape, default=0) < 0 or size > member.file_size:
                 raise ValueError(f"{member.filename} declares {shape} pixels, there are fewer")
 
@@ -328,7 +329,7 @@ def _reading(path: Path, what: str) -> Iterator[None]:
         raise FileNotFoundError(f"{path} {found}: give the path of {what}")
     try:
         yield
-    except files.Refused as error:
+    except sources.Refused as error:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes make these libraries raise almost anything
         reason = " ".join(str(error).split())[:200]

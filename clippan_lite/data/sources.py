@@ -14,14 +14,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from clippan_lite.runtime.files import Refused
-
+LARGEST_GIB = 1.0  # of an image: eight bands of 4096 x 4096 pixels in double precision
 #: GDAL's drivers by the endings of names; every other file must be a GeoTIFF.
-DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG", ".img": "HFA", ".ntf": "NITF"}
+DRIVERS = {".vrt": "VRT", ".jp2": "JP2OpenJPEG", ".img": "HFA", ".ntf": "NITF", ".nitf": "NITF"}
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of either order of bytes, and BigTIFF
 LARGEST_VRT = 16 << 20  # bytes
 DEEPEST = 4  # virtual rasters within each other
 TRUST = "set CLIPPAN_SOURCES=anywhere if you trust it"
+
+
+class Refused(ValueError):
+    """A file that could harm: it takes too much memory, or points to other files."""
+
+
+def check_size(size: int, what: str) -> None:
+    """Refuse an image before memory is taken for it (:class:`Refused`).
+
+    A small file can declare a huge image. ``CLIPPAN_LARGEST_GIB`` raises the bound.
+
+    Args:
+        size: bytes of the image in memory.
+        what: the image, for the message.
+    """
+    try:
+        most = float(os.environ.get("CLIPPAN_LARGEST_GIB") or LARGEST_GIB)
+    except ValueError:
+        raise ValueError(
+            f"CLIPPAN_LARGEST_GIB must be a number, found {os.environ['CLIPPAN_LARGEST_GIB']!r}"
+        ) from None
+    if not size <= most * 2**30:
+        raise Refused(
+            f"{what} would take {size / 2**30:.3g} GiB, expected at most {most:g}: is it damaged? "
+            "if not, set CLIPPAN_LARGEST_GIB to a larger number"
+        )
 
 
 def driver(path: Path) -> str:

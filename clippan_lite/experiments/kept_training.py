@@ -13,7 +13,7 @@ from clippan_lite.clip import load_clip
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.physics import sensors
-from clippan_lite.runtime import files
+from clippan_lite.runtime import files, locks
 
 EVERY = 25  # steps between two states kept
 
@@ -65,7 +65,7 @@ def train_on_files(
     pairs = geotiff.read_parts(
         pan, ms, sensor, convention=convention, register=register, bands=bands
     )
-    with files.only_one(folder, "training", "choose another folder"):
+    with locks.only_one(folder, "training", "choose another folder"):
         return _trained(pairs, folder, config, adapt, device)
 
 

@@ -26,7 +26,7 @@ from clippan_lite.config import digest
 from clippan_lite.experiments import measurement, provenance, tables
 from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.experiments.study import Flat, Study, label, one_line, shown
-from clippan_lite.runtime import devices, facts, files, notebooks
+from clippan_lite.runtime import devices, facts, files, locks, notebooks
 from clippan_lite.runtime.workers import processes
 
 Measure = Callable[[Experiment], Mapping[str, Any]]  # figures, and perhaps texts
@@ -104,7 +104,7 @@ def run(
     job = _Job(out / "points", measure, source, code, Path.cwd(), until)
     failures: dict[str, str] = {}
     write = functools.partial(tables.write, out, study, keys, failures, code, data)
-    with files.only_one(out, "sweep", "choose another --out"):
+    with locks.only_one(out, "sweep", "choose another --out"):
         job.folder.mkdir(exist_ok=True)
         files.remove_unfinished(job.folder)
         write()  # what is there already, and the mark of the folder

@@ -119,6 +119,13 @@ class Facts:
             self.need(good, name, wanted)
         return [(first, second) for first, second in values]
 
+    def rows(self, name: str, count: int) -> list[dict[str, float]]:
+        """So many tables of finite numbers."""
+        found = self.get(name, list, f"{count} rows")
+        self.need(len(found) == count, name, f"{count} rows")
+        tables = [Facts(row, f"{self.where}, {name}") for row in found]
+        return [{key: table.number(key) for key in table} for table in tables]
+
     def table(self, name: str, default: Any = MISSING) -> Facts:
         """A table within it."""
         return Facts(self.get(name, dict, "a table", default), f"{self.where}, {name}")

@@ -13,43 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
-
 T = TypeVar("T")
 DAY = 86400  # seconds
-LARGEST_GIB = 1.0  # of an image: eight bands of 4096 x 4096 pixels in double precision
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class Refused(ValueError):
-    """A file that could harm: it takes too much memory, or points to other files."""
 
 
 def home() -> Path:
     """Folder of what is kept between runs: ``CLIPPAN_HOME``, else ``~/.cache/clippan-lite``."""
     return Path(os.environ.get("CLIPPAN_HOME") or "~/.cache/clippan-lite").expanduser()
-
-
-def check_size(size: int, what: str) -> None:
-    """Refuse an image before memory is taken for it (:class:`Refused`).
-
-    A small file can declare a huge image. ``CLIPPAN_LARGEST_GIB`` raises the bound.
-
-    Args:
-        size: bytes of the image in memory.
-        what: the image, for the message.
-    """
-    try:
-        most = float(os.environ.get("CLIPPAN_LARGEST_GIB") or LARGEST_GIB)
-    except ValueError:
-        raise ValueError(
-            f"CLIPPAN_LARGEST_GIB must be a number, found {os.environ['CLIPPAN_LARGEST_GIB']!r}"
-        ) from None
-    if not size <= most * 2**30:
-        raise Refused(
-            f"{what} would take {size / 2**30:.3g} GiB, expected at most {most:g}: is it damaged? "
-            "if not, set CLIPPAN_LARGEST_GIB to a larger number"
-        )
 
 
 @contextlib.contextmanager
@@ -89,35 +60,6 @@ def remove_unfinished(folder: Path, stem: str = "*", age: float = 0) -> None:
         with contextlib.suppress(OSError):  # another call removed it, or it is not ours to remove
             if time.time() - part.stat().st_mtime >= age:
                 part.unlink()
-
-
-@contextlib.contextmanager
-def only_one(folder: Path, what: str, advice: str) -> Iterator[None]:
-    """Keep a folder for one call at a time, and remove what killed ones left half-written there.
-
-    The system frees the lock when the process dies, however it dies.
-
-    Args:
-        folder: made if missing.
-        what: of what there is only one, such as ``"chain"``.
-        advice: what to do else than wait.
-
-    Raises:
-        ValueError: another call works in the folder, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be made ({error.strerror}): {advice}") from error
-    try:
-        lock = FileLock(folder / ".lock").acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"another {what} is running in {folder}: wait for it, or {advice}"
-        ) from None
-    with lock:
-        remove_unfinished(folder)
-        yield
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,4 +1,4 @@
-"""One writer at a time for a file."""
+"""One writer at a time for a file, or a folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from clippan_lite.runtime.files import remove_unfinished
 
 
 @contextlib.contextmanager
@@ -40,3 +42,32 @@ def held(path: Path) -> Iterator[None]:
             for file in (note, lock):
                 with contextlib.suppress(OSError):  # Windows keeps a file that is open
                     file.unlink()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, what: str, advice: str) -> Iterator[None]:
+    """Keep a folder for one call at a time, and remove what killed ones left half-written there.
+
+    The system frees the lock when the process dies, however it dies.
+
+    Args:
+        folder: made if missing.
+        what: of what there is only one, such as ``"chain"``.
+        advice: what to do else than wait.
+
+    Raises:
+        ValueError: another call works in the folder, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be made ({error.strerror}): {advice}") from error
+    try:
+        lock = FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"another {what} is running in {folder}: wait for it, or {advice}"
+        ) from None
+    with lock:
+        remove_unfinished(folder)
+        yield

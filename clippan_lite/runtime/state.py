@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clippan_lite.runtime import facts, weights
+from clippan_lite.runtime import weights
 
 History = list[dict[str, float]]
 MOST_STEPS = 10**8
@@ -98,7 +98,7 @@ class TrainingState:
             tensors, found = weights.load(self.path, "state of a training")
             step = found.whole("step", 0, MOST_STEPS)
             identity = found.table("identity").values
-            history = _rows(found, step)
+            history = found.rows("history", step)
         except ValueError as error:
             raise ValueError(f"{error}; delete it to start anew") from error
         if other := differing(identity, self.identity):
@@ -166,14 +166,6 @@ class TrainingState:
         if self.path is not None and self.writes:
             for file in (self.path, *self.path.parent.glob(f"{self.path.stem}-teacher-*")):
                 file.unlink(missing_ok=True)
-
-
-def _rows(found: facts.Facts, step: int) -> History:
-    """The history: a row of finite numbers for each step."""
-    rows = found.get("history", list, "a row for each step")
-    found.need(len(rows) == step, "history", f"a row for each of {step} steps")
-    tables = [facts.Facts(row, f"{found.where}, history") for row in rows]
-    return [{name: table.number(name) for name in table} for table in tables]
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
