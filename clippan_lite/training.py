@@ -39,6 +39,7 @@ def train(
     accelerator: Accelerator | None = None,
     compiled: bool = False,
     save: Callable[[backbones.Fusion, History], object] | None = None,
+    label: str = "",
 ) -> tuple[backbones.Fusion, History]:
     """Stage II: train a fusion network on the scene to be fused, or on several, without truth.
 
@@ -67,6 +68,7 @@ def train(
         compiled: let torch.compile translate the network first (a minute, which pays on a GPU).
         save: called with what is returned before the checkpoint is removed, so that whatever stops
             the process, one of the two is there.
+        label: name of the progress bar; "" names the backbone.
 
     Returns:
         The network in evaluation mode, on ``device``, and one row per step: the loss, the
@@ -102,7 +104,7 @@ def train(
     resumable = (parameters, optimiser, schedule, batches.generator)
     state = TrainingState(checkpoint, identity, *resumable, every, processes.is_main)
     done, history = state.restore()
-    title = f"Stage II {config.backbone}"
+    title = label or f"Stage II {config.backbone}"
     steps = Steps(config.steps, title, progress and processes.is_main, done, callbacks)
 
     for step in steps:

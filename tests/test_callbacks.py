@@ -17,10 +17,11 @@ def test_progress_is_drawn_at_most_once_a_second(small_pair, capsys):
     """A notebook's cell that sends more messages than its clients keep lets nbval wait forever."""
     begun = time.monotonic()
     config = TrainConfig(steps=40, batch=1, patch=64).changed(direction=0.0, qnr=0.0)
-    training.train(small_pair, config)
+    training.train(small_pair, config, label="3 of 6")
     seconds = time.monotonic() - begun
-    drawn = capsys.readouterr().err.count("\r")
-    assert 1 <= drawn <= seconds + 3
+    told = capsys.readouterr().err
+    assert 1 <= told.count("\r") <= seconds + 3
+    assert "3 of 6: " in told
 
 
 def test_callbacks_get_each_step_with_the_network_and_its_row():

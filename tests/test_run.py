@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clippan_lite import config, experiments, fusion, losses
+from clippan_lite import config, experiments, fusion, losses, training
 from clippan_lite.experiments import Experiment, Run, provenance
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import notebooks
@@ -75,7 +75,8 @@ def test_what_was_made_is_loaded(tmp_path, capsys):
     first = run_of(tmp_path, **settings)
     network = first.network()
     text = capsys.readouterr().out
-    for what in ("scene", "supervisor", "network"):
+    trained = "network bandwise with L_d, seed 0, full resolution"
+    for what in ("scene", "supervisor", trained):
         assert f"{what}: none kept for these settings, making it now" in text
     second = run_of(tmp_path, **settings)
     again, _, _ = second.network(), second.supervisor, second.pair
@@ -85,6 +86,20 @@ def test_what_was_made_is_loaded(tmp_path, capsys):
     assert torch.equal(pair.truth, second.pair.truth)
     assert torch.equal(fusion.fuse(pair, network), fusion.fuse(pair, again))
     assert all(path.is_file() for path in first.files)
+
+
+def test_progress_bars_of_a_chapter_can_be_told_apart(tmp_path, monkeypatch, capsys):
+    labels = []
+    monkeypatch.setattr(
+        training, "train", lambda *_, label="", **__: labels.append(label) or (None, [])
+    )
+    run = Run(Experiment.of({"size": 256, "direction": 0.0, "device": "cpu"}), None)
+    for scale, label in (("full", "1 of 2, "), ("reduced", "")):
+        run.train(run.config(seed=3), scale, label=label)
+    assert labels == [
+        "1 of 2, fusionnet without L_d, seed 3, full resolution",
+        "fusionnet without L_d, seed 3, one scale down",
+    ]
 
 
 def test_a_run_without_folder_keeps_its_products_in_memory(capsys):

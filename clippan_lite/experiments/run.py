@@ -171,11 +171,14 @@ class Run:
         weights = {name: asked.weight(name) for name in ("qnr", "direction")}
         return recipe("scratch", steps=asked.steps, seed=asked.seed, **weights)
 
-    def network(self, config: TrainConfig | None = None, scale: str | None = None) -> Fusion:
+    def network(
+        self, config: TrainConfig | None = None, scale: str | None = None, label: str = ""
+    ) -> Fusion:
         """A fusion network trained on the scene, without truth; arguments as of :meth:`train`."""
         path = self.network_path(config, scale)
-        train = partial(self.train, config, scale)
-        network = self._kept("network", path, checkpoints.load_network, lambda: train()[0])
+        what = f"network {label}{self._title(config, scale)}"
+        train = partial(self.train, config, scale, label=label)
+        network = self._kept(what, path, checkpoints.load_network, lambda: train()[0])
         return network.to(self.device)
 
     def network_path(self, config: TrainConfig | None = None, scale: str | None = None) -> Path:
@@ -193,6 +196,7 @@ class Run:
         config: TrainConfig | None = None,
         scale: str | None = None,
         callbacks: Sequence[Callback] = (),
+        label: str = "",
     ) -> tuple[Fusion, History]:
         """Stage II, now. The network is kept for :meth:`network`.
 
@@ -200,6 +204,7 @@ class Run:
             config: from :meth:`config`; None takes the experiment's.
             scale: ``"full"`` or ``"reduced"``; None takes the run's.
             callbacks: called after each step.
+            label: stands before the progress bar's name, such as "3 of 6, ".
         """
         config = config or self.experiment.train
         pair = self.load(self.experiment.scene, scale or self.scale)
@@ -209,12 +214,22 @@ class Run:
             plain = {"weights": {"reduced": 1.0}, "guard": False, "tokens": False}
             teacher = self.network(config.changed(**plain), scale)
         shown = self.folder is not None
-        made = training.train(pair, config, supervisor, teacher, self.device, shown, callbacks)
+        label += self._title(config, scale)
+        made = training.train(
+            pair, config, supervisor, teacher, self.device, shown, callbacks, label=label
+        )
         if self.folder:
             path = self.network_path(config, scale)
             checkpoints.write_history(path.with_suffix(".csv"), made[1])
             checkpoints.save_network(path, made[0], config)
         return made
+
+    def _title(self, config: TrainConfig | None, scale: str | None) -> str:
+        """What tells one training of a chapter from the others, in words."""
+        config = config or self.experiment.train
+        guided = "with" if config.weight("direction") else "without"
+        place = "one scale down" if (scale or self.scale) == "reduced" else "full resolution"
+        return f"{config.backbone} {guided} L_d, seed {config.seed}, {place}"
 
     def _in_folder(self, name: str) -> Path:
         return (self.folder or Path()) / name
