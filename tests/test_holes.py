@@ -39,8 +39,8 @@ def scene_of(pair, folder):
     return geotiff.write_pair(folder, dataclasses.replace(pair, truth=None))
 
 
-def fused(scene, out, **options):
-    fusing.fuse_scene(scene / "pan.tif", scene / "ms.tif", out, "GE1", **{**HOW, **options})
+def fused(scene, out, ms="ms.tif", **options):
+    fusing.fuse_scene(scene / "pan.tif", scene / ms, out, "GE1", **{**HOW, **options})
     with rasterio.open(out) as file:
         return file.read().astype(float), file.tags()
 
@@ -228,7 +228,7 @@ def test_sidecars_of_a_replaced_product_go_with_it(pair, tmp_path):
         assert sorted(path.name for path in tmp_path.glob("f.tif*")) == ["f.tif"]
 
 
-def interrupted(scene, out, monkeypatch):
+def interrupted(scene, out, monkeypatch, ms):
     """A call that stops after its first window."""
     with monkeypatch.context() as patch:
         keep, seen = windows.fuse_window, []
@@ -241,7 +241,7 @@ def interrupted(scene, out, monkeypatch):
 
         patch.setattr(windows, "fuse_window", one)
         with pytest.raises(KeyboardInterrupt):
-            fused(scene, out, method="EXP", window=192)
+            fused(scene, out, ms, method="EXP", window=192)
 
 
 @pytest.mark.parametrize("through", ["file", "vrt"])
@@ -255,18 +255,18 @@ def test_a_changed_input_of_the_same_size_and_time_is_seen(
             image, profile = file.read(), {**file.profile, "compress": None}
         with rasterio.open(folder / "ms.tif", "w", **profile) as file:
             file.write(image)
+    source, ms = scene / "ms.tif", "ms.tif"
     if through == "vrt":
         from rasterio import shutil as raster
 
-        shutil.move(scene / "ms.tif", scene / "source.tif")
-        raster.copy(scene / "source.tif", scene / "ms.tif", driver="VRT")
-    source = scene / ("source.tif" if through == "vrt" else "ms.tif")
-    interrupted(scene, out, monkeypatch)
+        ms = "mosaic.vrt"
+        raster.copy(source, scene / ms, driver="VRT")
+    interrupted(scene, out, monkeypatch, ms)
     stamp = source.stat()
     shutil.copy(changed / "ms.tif", source)
     os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert source.stat().st_size == stamp.st_size
-    image, _ = fused(scene, out, method="EXP", window=192)
+    image, _ = fused(scene, out, ms, method="EXP", window=192)
     assert "windows of other files or settings: they are thrown away" in capsys.readouterr().out
     off = image - classical.fuse("EXP", pair).numpy() - 200
     assert np.abs(off)[:, 32:-32, 32:-32].max() <= 2

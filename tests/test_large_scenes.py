@@ -276,7 +276,7 @@ def test_infinite_pixels_are_told_before_anything_is_computed(pair, tmp_path):
     scene = geotiff.write_pair(
         tmp_path / "scene", dataclasses.replace(pair, ms=ms, dtype="float32", truth=None)
     )
-    with pytest.raises(ValueError, match="MS has 4 infinite pixels"):
+    with pytest.raises(ValueError, match="MS has 4 NaN or infinite pixels"):
         fused(scene, tmp_path / "f.tif", method="GSA", window=192)
 
 

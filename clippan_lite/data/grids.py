@@ -158,8 +158,8 @@ def inspect(
     unseen = declared.outside_pan(sensor)
     if unseen:
         print(
-            f"Note: PAN of {sensor.name} sees no light of {', '.join(unseen)}: detail in "
-            "such bands is borrowed from others, do not measure on it"
+            f"Note: PAN of {sensor.name} sees hardly any light of {', '.join(unseen)}: fine detail "
+            "there is that of other bands"
         )
     if grid.sensor.bits != with_bits.bits:
         print(
