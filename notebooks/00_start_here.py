@@ -168,8 +168,8 @@ print("problems:", problems or "none")
 # | [04 Evaluation](04_evaluation.ipynb) | is the result any good, and who says so? | `results.json` |
 # | [05 Failure analysis](05_failure_analysis.ipynb) | when does it break? | failures with figures |
 # | [06 Your own scene](06_your_own_scene.ipynb) | how do I fuse a large scene of my own? | GeoTIFFs, fused in windows |
-# | [07 How a study works](07_how_a_study_works.ipynb) | how do I compare two methods, when every training is a throw of dice? | paired differences with intervals |
-# | [08 Is it the language?](08_is_it_the_language.ipynb) | which of the paper's claims hold here? | a table of claims with verdicts |
+# | [07 How a study works](07_how_a_study_works.ipynb) | is it the method, or luck? | paired differences with intervals |
+# | [08 Is it the language?](08_is_it_the_language.ipynb) | does a sentence make the image better, and which of the paper's claims hold here? | a table of claims with verdicts |
 #
 # Each chapter runs alone. It loads what the chapter before left, or makes it, and prints which. `clippan-lite chain` runs all of them with one set of parameters into one folder, and writes a report page.
 #

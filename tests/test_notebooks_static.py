@@ -226,6 +226,120 @@ def test_exercises_are_their_solutions_without_the_answer(path):
     assert all("# your code" in cell and "solution" not in cell for cell in asked.values())
 
 
+MOST_NUMBERS = 5  # in a paragraph; more belong into a table
+SAID_NOT_COUNTED = (
+    r"(?ms)^```.*?^```",  # code, diagrams
+    r"(?m)^\|.*$",  # tables
+    r"(?m)^#+ .*$",  # headings
+    r"(?s)\$\$.*?\$\$",  # formulas
+    r"\$[^$\n]+\$",
+    r"`[^`]*`",
+    r"\[[^\]]*\]\([^)]*\)",  # links
+    r"(?m)^ *\d+\. ",  # numbers of list items
+    r"\*\*Exercise \d+\.\*\* \*[^*]*\*",  # an exercise's number and minutes
+    r"\b(?:[Cc]hapters?|[Ee]xercises?) \d+(?:(?:, | to | and )\d+)*",
+)
+NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)(?<!/)\d[\d,.]*")  # but not those in names: Landsat-7
+
+
+def paragraphs(text):
+    """Paragraphs and list items of prose, without what may hold any numbers."""
+    for pattern in SAID_NOT_COUNTED:
+        text = re.sub(pattern, " ", text)
+    for block in re.split(r"\n\s*\n", text):
+        yield from re.split(r"\n(?=[*-] )", block)
+
+
+def numbers(paragraph):
+    return NUMBER.findall(paragraph)
+
+
+@every
+def test_a_paragraph_holds_few_numbers(path):
+    for paragraph in paragraphs(markdown(path)):
+        assert len(numbers(paragraph)) <= MOST_NUMBERS, paragraph
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("On 3 scenes it rose from 0.5 to 0.75, by 50 %.", 4),
+        ("Landsat-7 and ViT-B/32 in chapters 03, 04 and 05, exercise 2", 0),
+        ("16 by 16 pixels, a 64-pixel crop, -0.05", 4),
+        ("# 5 heads\n| 1 | 2 |\n`x = 3` $4 + 5$ [6](a.md#7)", 0),
+        ("1. one\n2. two\n```python\n9\n```", 0),
+        ("**Exercise 1.** *Easy, 5 minutes.* Take 7.", 1),
+    ],
+)
+def test_numbers_are_counted_in_prose_alone(text, count):
+    assert sum(len(numbers(paragraph)) for paragraph in paragraphs(text)) == count
+
+
+def anchors(page):
+    """The anchors that a page's headings make on code-hosting sites."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(text):
+    """Relative links as (path, anchor)."""
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [link.partition("#")[::2] for link in found if not link.startswith("https://")]
+
+
+PAGES = [FOLDER / "GLOSSARY.md", FOLDER / "README.md", FOLDER / "LOG.md"]
+
+
+@pytest.mark.parametrize("path", [*ALL, *PAGES], ids=lambda p: p.stem)
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8") if path.suffix == ".md" else markdown(path)
+    for name, anchor in links(text):
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        if anchor:
+            assert anchor in anchors(target), f"{name}#{anchor}"
+
+
+@chapter
+def test_chapter_links_to_the_glossary_its_solutions_and_the_library(path):
+    found = [name for name, _ in links(markdown(path))]
+    assert found.count("GLOSSARY.md") >= 5
+    assert f"solutions/{path.stem}_solutions.ipynb" in found
+    assert "../clippan_lite/README.md" in found
+
+
+def exercise_texts(path):
+    """The words of each exercise, by its number."""
+    found = re.findall(r"(?ms)^\*\*Exercise (\d+)\.\*\*(.*?)(?=\n\n|\Z)", markdown(path))
+    return {int(number): text.split() for number, text in found}
+
+
+@chapter
+def test_solutions_ask_what_the_chapter_asks_and_answer_every_question(path):
+    solutions = FOLDER / "solutions" / f"{path.stem}_solutions.py"
+    asked = exercise_texts(path)
+    assert list(asked) == sorted(asked) == list(range(1, len(asked) + 1))
+    assert [f"exercise-{n}" for n in asked] == list(exercises(path))
+    assert exercise_texts(solutions) == asked
+    for words in asked.values():
+        assert re.match(r"\*(Easy|Medium|Hard), \d+ minutes\.\*", " ".join(words[:3])), words
+    answers = re.findall(r"(?m)^(\d)\. (.+)$", section(markdown(solutions), "Answers"))
+    assert [number for number, _ in answers] == list("12345")
+    assert all(len(answer.split()) >= 10 for _, answer in answers)
+
+
+@chapter
+def test_exercises_are_checked(path):
+    for cell in exercises(path).values():
+        assert "exercises.verdict" in cell
+    solutions = markdown_and_code(FOLDER / "solutions" / f"{path.stem}_solutions.py")
+    assert solutions.count("== exercises.RIGHT") >= len(exercises(path))
+
+
+def markdown_and_code(path):
+    return "\n\n".join(cell.source for cell in notebooks.read_source(path).cells)
+
+
 def test_a_stub_keeps_all_but_the_answer():
     whole = "a = 1\nif a:\n    # begin solution\n    b = 2\n    c = 3\n    # end solution\nprint(a)"
     assert stub(whole) == "a = 1\nif a:\n    # your code\nprint(a)"
