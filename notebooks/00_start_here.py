@@ -62,7 +62,7 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 # %%
 import clippan_lite as cl
 from clippan_lite import experiments
-from clippan_lite.course import check, exercises, figures, imagery, widgets
+from clippan_lite.course import check, exercises, figures, imagery
 from clippan_lite.physics import degrade
 
 run = experiments.begin(globals())
@@ -97,18 +97,19 @@ figures.show(
 # **What you see.** PAN has pixels of 15 m and no colour. MS has pixels of 30 m: roads melt into the fields beside them. The fused image has PAN's roads and shores in the colours of MS.
 # **What it does not show:** whether the colours of fine details are true. Nobody measured them at this scale. That is the subject of this course.
 #
-# Swipe between MS and the fused image. MS is enlarged to PAN's size without any detail from PAN. This is called [EXP](GLOSSARY.md#exp), and it will be the first row of every table.
+# Drag the border to swipe between MS and the fused image. Here MS is enlarged to PAN's size, without any detail from PAN. This is called [EXP](GLOSSARY.md#exp), and it will be the first row of every table.
 
 # %%
 exp = degrade.upsample(place.ms, place.ratio, place.convention)
 top, left, side = 180, 240, 200
 area = (slice(top, top + side), slice(left, left + side))
-widgets.swipe(
+imagery.swipe(
     {
         "EXP": imagery.picture(exp, rgb, bounds)[area],
         "fused": views["fused"][area],
         "PAN": views["PAN"][area],
-    }
+    },
+    "The town at the foot of the mountains: EXP on the left of the border, the fused image on the right.",
 )
 
 # %% [markdown]
@@ -198,7 +199,7 @@ pictures = {
 }
 if pair.truth is not None:
     pictures["HRMS, the truth"] = imagery.picture(pair.truth, rgb, bounds)
-figure = imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128))
+figure = imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128, pair.ms))
 figures.show(
     figure,
     run.folder,
