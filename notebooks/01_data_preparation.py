@@ -13,20 +13,50 @@
 # %% [markdown]
 # # 01 Data preparation
 #
+# **One question:** what do the two cameras know, and how can a result be judged when nobody has the truth?
+#
+# The answer in three sentences. A camera blurs what it sees, and we can describe that blur with one number per band. If we can blur as the camera does, we can make a coarse image from a sharp one. So we can
+# make a problem whose solution we own.
+#
+# ```mermaid
+# flowchart LR
+#   G["the ground"] -- "wide band, small pixels" --> P["PAN"]
+#   G -- "narrow bands, large pixels" --> M["MS"]
+#   P -- "blur, keep every 4th pixel" --> Q["reduced PAN"]
+#   M -- "blur, keep every 4th pixel" --> L["reduced MS"]
+#   Q --> F["fuse"]
+#   L --> F
+#   F --> C["compare"]
+#   M -- "is the truth there" --> C
+# ```
+#
 # ## What you will learn
 #
-# 1. *The pair*: what a PAN / MS pair holds, and where their pixels lie,
-# 2. *What the optics take away*: the MTF and how it is imitated,
-# 3. *Wald's protocol*: how a truth is made where there is none,
-# 4. *Patches*: what the training stages will see.
+# 1. *Two cameras*: what PAN and MS measure, and why PAN is sharper,
+# 2. *Where the pixels lie*: two conventions, and images that do not fit,
+# 3. *What the optics take away*: the MTF, the frequency plane, and a camera model that you write,
+# 4. *Wald's protocol*: how a truth is made where there is none,
+# 5. *Patches*: what the training stages will see.
 #
 # ## Prerequisites
 #
 # | you need | how much |
 # |---|---|
-# | `00_start_here` | run once |
+# | [chapter 00](00_start_here.ipynb) | run once |
 # | Fourier transform | you know that a blur removes high frequencies |
-# | hardware, time | a laptop; 12 minutes of reading, 15 seconds of computing; the same in full mode |
+# | hardware, time | a laptop; 20 minutes of reading, 15 seconds of computing; the same in full mode |
+#
+# Words that are new to you are in the [glossary](GLOSSARY.md). The functions are described in [the library](../clippan_lite/README.md).
+
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    get_ipython().run_line_magic("pip", 'install "clippan-lite[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -41,78 +71,152 @@ register = False  # shift PAN onto MS by the estimated fraction before anything 
 # %%
 import numpy as np
 import torch
+from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 
 from clippan_lite import data, experiments
-from clippan_lite.course import figures, imagery, plotting
+from clippan_lite.course import exercises, figures, imagery, plotting
+from clippan_lite.course.listing import listing
+from clippan_lite.data import registration
+from clippan_lite.experiments import statistics
 from clippan_lite.physics import degrade
 
 run = experiments.begin(globals())
-figures.use_style()
-pair = run.pair
-rgb, ratio = pair.sensor.rgb, pair.ratio
 
 # %% [markdown]
-# ## The pair
+# ## Two cameras
 #
-# PAN's band is wide and collects more light, so its pixels can be smaller than those of MS. Two *conventions* say where an MS sample lies among its `ratio` x `ratio` PAN pixels: in their centre (`"geo"`), or half a
-# PAN pixel off it, on one of them (`"benchmark"`). Names that come up from here on: *GSA*, *BDSD*, *MTF-GLP-HPM* are classical methods. *ERGAS* is a relative error (0 is best), *SAM* the angle
-# between spectra in degrees (0), *PSNR* a logarithmic error in dB (large), *Q2n* a similarity over all bands at once (1). *The toolbox* is the field's reference code (Vivone et al.).
+# A ship lies in the port of Rotterdam. One satellite, WorldView-2, looks at it with two cameras behind one telescope:
+#
+# * [PAN](GLOSSARY.md#pan), the panchromatic image, is one grey band.
+# * [MS](GLOSSARY.md#ms), the multispectral image, has several [bands](GLOSSARY.md#band), one for each colour, and larger pixels.
+#
+# The third picture is [EXP](GLOSSARY.md#exp): MS *expanded* to PAN's grid by interpolation.
+
+# %%
+figures.use_style()
+place = cl.example("rotterdam")
+rgb = place.sensor.rgb
+bounds = imagery.limits(place.ms, rgb)
+exp = degrade.upsample(place.ms, place.ratio, place.convention)
+pictures = {
+    "PAN": imagery.picture(place.pan, [0], imagery.limits(place.pan, [0])),
+    "MS": imagery.picture(place.ms, rgb, bounds),
+    "EXP: MS interpolated": imagery.picture(exp, rgb, bounds),
+}
+figures.show(
+    imagery.panels(pictures, zoom=(200, 240, 128)),
+    run.folder,
+    "01_place",
+    "A ship in port as PAN, as MS and as MS interpolated to PAN's grid (EXP); below, the marked window. WorldView-2, SpaceNet 6, CC BY-SA 4.0.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** One MS pixel covers 4 by 4 PAN pixels. EXP looks smoother than MS, but it is not sharper: interpolation adds pixels, not details. EXP is made of MS alone, so it agrees with MS in everything that MS can hold.
+# Every method has to beat it, and it is the first row of each table to come. **What it does not show:** whether PAN and MS lie exactly on each other. The next section looks at that.
+#
+# Why is PAN sharper? Not because of a better lens. It is a matter of light. The chart and the table show the bands of the scene that this chapter measures on.
+
+# %%
+pair = run.pair
+rgb, ratio, camera = pair.sensor.rgb, pair.ratio, pair.sensor
+centres, widths = np.array(camera.wavelengths_nm), np.array(camera.widths_nm)
+pan_width = camera.pan_nm[1] - camera.pan_nm[0]
+figure, axis = plt.subplots(figsize=(7.5, 0.3 * len(centres) + 1.3), layout="constrained")
+axis.barh(["PAN"], [pan_width], left=camera.pan_nm[0], color="grey")
+axis.barh(list(camera.bands), widths, left=centres - widths / 2, color=figures.COLOURS[0])
+axis.invert_yaxis()
+axis.set(xlabel="wavelength in nm (the eye sees about 400 to 700)", xlim=(380, None))
+figures.show(
+    figure,
+    run.folder,
+    "01_bands",
+    "Wavelengths that PAN and each MS band collect.",
+)
+rows = [("PAN", f"{pan_width:.0f}", "1.00", "1.00", f"{pair.pan.mean():.0f}")]
+for band, width, image in zip(camera.bands, widths, pair.ms, strict=True):
+    light = width / pan_width
+    cells = (f"{width:.0f}", f"{light:.2f}", f"{light * ratio**2:.2f}", f"{image.mean():.0f}")
+    rows.append((band, *cells))
+head = ("band", "width, nm", "light in a PAN-sized pixel", "light in its own pixel", "mean, DN")
+display(Markdown(statistics.markdown(head, rows)))
+
+# %% [markdown]
+# **What you see.** PAN's band is as wide as several MS bands together. In a pixel as small as PAN's, each MS band would collect a tenth to a half of PAN's light, and noise would win. A larger pixel makes up for it:
+# `ratio` = 4 times the side is 16 times the area. So MS pays for its colours with pixels, and PAN pays for its pixels with colour. **What it does not show:** how bright the ground is in each band. The last column shows
+# that, in [DN](GLOSSARY.md#dn) (digital numbers, what the file stores).
+#
+# Look where PAN's bar ends. PAN covers some MS bands and misses others, such as the outer [near infrared](GLOSSARY.md#nir). Its details say little about those bands, and fusing them is harder.
 
 # %% tags=["nbval-check-output"]
 print("bands:", ", ".join(pair.sensor.bands))
 print("ratio:", ratio, "| PAN pixels per MS pixel:", pair.pan[0].numel() // pair.ms[0].numel())
 print("truth known:", pair.truth is not None)
 
-# %%
-print(
-    f"PAN: {pair.pan.min():.0f} to {pair.pan.max():.0f} DN, mean {pair.pan.mean():.0f}; {pair.sensor.bits} bits allow {pair.peak:.0f}"
-)
-for band, image in zip(pair.sensor.bands, pair.ms, strict=True):
-    print(f"{band:>8}: {image.min():5.0f} to {image.max():5.0f} DN, mean {image.mean():6.1f}")
-print(f"networks see {pair.scale:.0f} DN as 1.0")
+# %% [markdown]
+# ## Where the pixels lie
+#
+# An MS sample stands for a square of PAN pixels. At which point of the square does it sit? Two [conventions](GLOSSARY.md#convention) are in use:
 
 # %%
-bounds = imagery.limits(pair.ms, rgb)
-exp = degrade.upsample(pair.ms, ratio, pair.convention)
-pictures = {
-    "PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0])),
-    "MS": imagery.picture(pair.ms, rgb, bounds),
-    "EXP: MS interpolated": imagery.picture(exp, rgb, bounds),
-}
-window = imagery.busiest(pair.pan, 128)
+figure, axes = plt.subplots(1, 2, figsize=(7.0, 3.8), layout="constrained")
+pixels = np.arange(2 * ratio)
+for axis, name in zip(axes, ("geo", "benchmark"), strict=True):
+    first = (ratio - 1) / 2 if name == "geo" else ratio // 2
+    across, down = np.meshgrid(first + ratio * np.arange(2), first + ratio * np.arange(2))
+    for border in np.arange(2 * ratio + 1):
+        width = 2.0 if border % ratio == 0 else 0.5
+        axis.axvline(border - 0.5, color="grey", linewidth=width)
+        axis.axhline(border - 0.5, color="grey", linewidth=width)
+    axis.plot(across.ravel(), down.ravel(), "o", color=figures.COLOURS[1], markersize=11)
+    axis.set(title=f'"{name}"', xticks=pixels, yticks=pixels, xlabel="PAN column", ylabel="PAN row")
+    axis.set(xlim=(-0.7, 2 * ratio - 0.3), ylim=(2 * ratio - 0.3, -0.7), aspect="equal")
+    axis.grid(visible=False)
 figures.show(
-    imagery.panels(pictures, zoom=window),
+    figure,
     run.folder,
-    "01_pair",
-    "PAN, MS and MS interpolated to PAN's grid (EXP), with a zoom.",
-    photo=True,
+    "01_conventions",
+    "Where four MS samples sit on PAN's grid under both conventions; thick lines are borders of MS pixels.",
 )
 
 # %% [markdown]
-# **What you see.** EXP (MS *expanded* to PAN's grid, here from 128 to 512 pixels each way) is as smooth as MS is coarse: interpolation adds pixels, not details. Every method has to beat
-# EXP. It is the first row of each table to come. **What it does not show:** whether PAN and MS are aligned to a
-# fraction of a pixel. Real pairs are often off by 0.5 to 2.8 PAN pixels, and no panel shows that to the eye; the line
-# "Registration" above estimates it (`registration.estimate`), and `register=True` moves PAN onto MS. On five GaoFen-2
-# pairs, 1.5 to 2.8 PAN pixels off, that took 31 to 68 % of GSA's and MTF-GLP-HPM's ERGAS away.
+# **What you see.** `"geo"` puts a sample into the centre of its square, between four PAN pixels. `"benchmark"` puts it onto a PAN pixel, half a PAN pixel further down and right, as the field's reference code does.
+# **What it does not show:** which one your files follow. GeoTIFFs usually follow `"geo"`, data sets made for benchmarks the other. Never mix the two: every edge would be half a pixel off.
+#
+# Real images can be further apart than that, because both cameras look at the ground a moment apart. When a pair is read, a line that begins with "Registration" estimates the shift. For the ship it said that MS lies more
+# than one PAN pixel off PAN. [Registration](GLOSSARY.md#registration) mends it:
+
+# %%
+before = registration.estimate(place)
+place = registration.correct(place, before)
+after = registration.estimate(place)
+print(f"MS off PAN, in PAN pixels: {before} before, {after} after the correction")
+
+# %% [markdown]
+# Your eye would not have noticed in the pictures above. But everything that compares PAN and MS pixel by pixel suffers: a patch of PAN shows other ground than the same patch of MS, and details land beside the colours
+# they belong to. A wrong convention shows in the same line, as a shift of half a pixel both ways. In any chapter, `register = True` corrects the shift. The [log](LOG.md) says what that gained on real pairs.
 #
 # ## What the optics take away
 #
-# A sensor's sharpness is its *modulation transfer function* (MTF): how much contrast is left at each spatial
-# frequency. Of each band the gain at MS's Nyquist frequency is known (or assumed). A Gaussian with that gain imitates
-# it: `degrade.mtf_kernel`.
+# A camera turns a point of light into a small blur, the [PSF](GLOSSARY.md#psf) (point spread function). Fine patterns lose more contrast by it than coarse ones. The [MTF](GLOSSARY.md#mtf), the modulation transfer function,
+# says how much contrast is left at each spatial frequency. It is the PSF's Fourier transform.
+#
+# The finest pattern that MS's grid can hold has one cycle in two MS pixels. That is the grid's [Nyquist frequency](GLOSSARY.md#nyquist-frequency). For each band one number is published or assumed: the contrast left at that frequency. A Gaussian
+# with this *gain* imitates the camera. `degrade.mtf_kernel` makes it.
 
 # %%
 figure, axis = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
 frequencies = np.linspace(0, 0.5, 256)
-for gain in sorted(set(pair.sensor.mtf_ms)):
+nyquist = 1 / (2 * ratio)
+for gain in sorted(set(camera.mtf_ms)):
     kernel = degrade.mtf_kernel(gain, ratio).double().numpy()
     taps = np.arange(len(kernel)) - len(kernel) // 2
     response = np.abs(np.exp(-2j * np.pi * frequencies[:, None] * taps) @ kernel)
-    names = [b for b, g in zip(pair.sensor.bands, pair.sensor.mtf_ms, strict=True) if g == gain]
+    names = [b for b, g in zip(camera.bands, camera.mtf_ms, strict=True) if g == gain]
     axis.plot(frequencies, response, label=f"gain {gain:.3f}: {', '.join(names)}")
-axis.axvline(1 / (2 * ratio), color="black", linewidth=1, linestyle=":")
-axis.annotate(" MS's Nyquist", (1 / (2 * ratio), 0.9))
+axis.axvline(nyquist, color="black", linewidth=1, linestyle=":")
+axis.annotate(" MS's Nyquist", (nyquist, 0.9))
 axis.set(xlabel="cycles per PAN pixel", ylabel="contrast left")
 axis.legend(fontsize=9)
 figures.show(
@@ -121,93 +225,134 @@ figures.show(
     "01_mtf",
     "Contrast that each MS band's MTF leaves at each spatial frequency.",
 )
-at_nyquist = float(np.abs(np.exp(-2j * np.pi * taps / (2 * ratio)) @ kernel))
-print(
-    f"at MS's Nyquist the toolbox's kernel leaves {at_nyquist:.3f} of the contrast where {gain:.3f} is meant"
-)
+at_nyquist = float(np.abs(np.exp(-2j * np.pi * taps * nyquist) @ kernel))
+print(f"at MS's Nyquist the kernel leaves {at_nyquist:.3f} of the contrast; {gain:.3f} is meant")
 
 # %% [markdown]
-# **What you see.** Right of the dotted line is what only PAN can tell. Left of it MS already loses contrast, which a
-# fusion should restore without inventing. The toolbox's kernel is slightly below its nominal gain (for WorldView-2
-# 0.332 instead of 0.350), a slip that papers that use it share; `kind="exact"` gives the nominal gain.
-# **What it does not show:** the real optics, whose MTF is no Gaussian and changes with age.
+# **What you see.** Right of the dotted line lies what only PAN can tell. Left of it MS already loses contrast: at the line, about two thirds are gone. A fusion should give that back without inventing anything.
+# The default kernel copies the field's reference code, which ends slightly below the nominal gain. `kind="exact"` meets it. **What it does not show:** the real optics. Their MTF is no Gaussian, and it changes with age.
 #
-# The same blur in two directions, in the *frequency plane*: the middle holds what changes slowly over the image, the
-# border what changes from pixel to pixel. The square is all that MS's coarser grid can hold.
+# ### The frequency plane
+#
+# An image has frequencies in two directions. The next picture shows how much of PAN lies at each of them. The middle holds what changes slowly over the image, the border holds what changes from pixel to pixel. The white
+# square is all that MS's coarser grid can hold.
 
 # %%
-gain = pair.sensor.mtf_ms[rgb[1]]  # of the green band
+gain = camera.mtf_ms[rgb[1]]  # of the green band
 point = torch.zeros_like(pair.pan)
-point[:, point.shape[1] // 2, point.shape[2] // 2] = (
-    1.0  # the spectrum of a blurred point is that of the blur
-)
+point[:, point.shape[1] // 2, point.shape[2] // 2] = 1.0  # blurred, its spectrum is the blur's
 spectra = {
     "PAN": pair.pan[0],
     "the MTF of green": degrade.mtf_filter(point, gain, ratio)[0],
     "PAN blurred by it": degrade.mtf_filter(pair.pan, gain, ratio)[0],
 }
 figures.show(
-    plotting.spectra(spectra, 1 / (2 * ratio)),
+    plotting.spectra(spectra, nyquist),
     run.folder,
     "01_frequencies",
     "Power of PAN, of the green band's MTF and of PAN blurred by it over the frequency plane; the square is MS's grid.",
 )
 across, down = (np.abs(np.arange(n) / n - 0.5) for n in pair.pan.shape[:0:-1])
-beyond = np.maximum(across, down[:, None]) > 1 / (2 * ratio)
+beyond = np.maximum(across, down[:, None]) > nyquist
 for name in ("PAN", "PAN blurred by it"):
     found = plotting.power_spectrum(spectra[name])
-    print(f"{name}: {found[beyond].sum() / found.sum():.2%} of the power lies outside the square")
+    print(f"{name}: {found[beyond].sum() / found.sum():.1%} of the power lies outside the square")
 
 # %% [markdown]
-# **What you see.** PAN has power up to the border of the plane. The MTF is a round hill, and the product of the two keeps the middle. Outside the square
-# lie 11 % of PAN's power before the blur, and 0.2 % after it. Sampling on MS's grid folds this rest back into the square as *aliasing*: a little is
-# there in every real MS, too. **What it does not show:** where in the image the lost detail was; the zoom above shows that.
+# **What you see.** PAN has power up to the border of the plane. The MTF is a round hill. Their product keeps the middle. On the embedded scene about a tenth of PAN's power lies outside the square before the blur, and
+# two thousandths after it. Sampling on MS's grid folds that rest back into the square. This is *aliasing*, and every real MS has a little of it. **What it does not show:** where in the image the
+# lost detail was. The ship above shows that.
 #
-# ## Wald's protocol
+# ### Write the camera model
 #
-# Degrade both images by `ratio`: the *original MS* is then the truth of the degraded pair. Of a real pair, all
-# figures with a reference come from there. $\mathrm{MS}_\downarrow = (\mathrm{MS} * h_{\mathrm{MTF}})\downarrow_r$ is
-# `degrade.degrade`, both together `degrade.wald`.
+# Now you have all the pieces of the camera model $\downarrow_r(x * h)$: blur with the kernel $h$, then keep every $r$-th pixel. To [degrade](GLOSSARY.md#degrade) an image means exactly this. The losses of chapter 03 blur the fused image this
+# way, and Wald's protocol below needs it, too.
+#
+# **Exercise 1.** *Medium, 15 minutes.* Write `my_degrade` for images `(B, 1, H, W)` and the convention `"benchmark"`. The kernel has one axis, because the Gaussian is separable: filter the rows with it, then the columns.
+# Three steps: pad by half the kernel's length with repeated border pixels (`torch.nn.functional.pad`, mode `"replicate"`), filter twice (`torch.nn.functional.conv2d`), and keep every `ratio`-th pixel, beginning at
+# `ratio // 2`. *Expected:* the library's result, gradient included.
 
-# %% tags=["nbval-check-output"]
-low = data.reduced(pair)
-print(
-    "degraded MS:",
-    tuple(low.ms.shape),
-    "| degraded PAN:",
-    tuple(low.pan.shape),
-    "| its truth:",
-    tuple(low.truth.shape),
-)
+# %% tags=["exercise-1"]
+kernel = degrade.mtf_kernel(gain, ratio).float()  # (41,)
+
+
+def my_degrade(image, kernel, ratio):
+    """(B, 1, H, W) -> (B, 1, H / ratio, W / ratio)."""
+    small = None
+    # your code
+    return small
+
+
+def library(image, kernel, ratio):
+    return degrade.degrade(image, gain, ratio, "benchmark")
+
+
+print(exercises.verdict_of(my_degrade, library, pair.pan[None], kernel, ratio))
+
+# %% [markdown]
+# The library does the three steps at once, which is faster: its filter computes only the pixels that are kept. The *phase* is the place of the first one, and the convention decides it.
 
 # %%
+listing(degrade.degrade, first="phase")
+
+# %% [markdown]
+# ## Wald's protocol
+#
+# Nobody has the true [HRMS](GLOSSARY.md#hrms) (the high-resolution MS that fusion looks for). [Wald's protocol](GLOSSARY.md#walds-protocol) goes one scale down instead: degrade *both* images by the ratio, fuse them, and compare with the original MS.
+#
+# $$\mathrm{MS}_\downarrow = \downarrow_r(\mathrm{MS} * h_{\mathrm{MS}}) \qquad \mathrm{PAN}_\downarrow = \downarrow_r(\mathrm{PAN} * h_{\mathrm{PAN}}) \qquad \mathrm{truth} = \mathrm{MS}$$
+#
+# It needs no truth, so it works for the ship:
+
+# %%
+place_low = data.reduced(place)
+rgb_place = place.sensor.rgb
 pictures = {
-    "degraded PAN": imagery.picture(low.pan, [0], imagery.limits(low.pan, [0])),
-    "degraded MS": imagery.picture(low.ms, rgb, bounds),
-    "truth: the original MS": imagery.picture(low.truth, rgb, bounds),
+    "reduced PAN": imagery.picture(place_low.pan, [0], imagery.limits(place_low.pan, [0])),
+    "reduced MS": imagery.picture(place_low.ms, rgb_place, bounds),
+    "its truth: the original MS": imagery.picture(place_low.truth, rgb_place, bounds),
 }
 figures.show(
     imagery.panels(pictures),
     run.folder,
     "01_wald",
-    "Wald's protocol: the degraded pair, and the original MS as its truth.",
+    "Wald's protocol: the reduced pair of the ship, and the original MS as its truth.",
     photo=True,
 )
 
 # %% [markdown]
-# **What you see.** The same task, one scale coarser, with its solution: 128 x 128 PAN pixels here, 32 x 32 of MS. **What it does not show:** that a network
-# good at this scale is good at the next. Houses shrink to dots here; this *domain gap* is why CLIPPan trains at full
-# resolution.
+# **What you see.** The same task one scale coarser, and this time with its solution. The reduced PAN is as large as the original MS. The reduced MS has 25 rows of 37 pixels: the ship is a few blocks of colour.
+# **What it does not show:** that a network which is good at this scale is good at the next. Cranes that were drawn line by line are specks here. This *domain gap* is why
+# [CLIPPan](https://arxiv.org/abs/2511.10896) trains at full resolution, without a truth.
 #
+# The protocol is only as good as the camera model. Suppose that the assumed blur is too strong. Then the reduced MS is more blurred than any real MS, and a network trained on it learns to sharpen too much. On real images it draws halos.
+#
+# **Exercise 2.** *Easy, 5 minutes.* Make the reduced pair of `pair` with `degrade.degrade`. MS takes the gains `camera.mtf_ms`, one per band, PAN takes `camera.mtf_pan`, and both take `pair.convention`. Put the two into the dictionary under
+# `"ms"` and `"pan"`. *Expected:* what `degrade.wald` gives.
+
+# %% tags=["exercise-2"]
+my_pair = {}
+# your code
+ms_low, pan_low = degrade.wald(pair.ms, pair.pan, camera, pair.convention)
+print(exercises.verdict(my_pair, {"ms": ms_low, "pan": pan_low}))
+
+# %% tags=["nbval-check-output"]
+low = data.reduced(pair)
+print("reduced MS:", tuple(low.ms.shape), "| reduced PAN:", tuple(low.pan.shape))
+print("its truth:", tuple(low.truth.shape))
+
+# %% [markdown]
 # ## Patches
 #
-# Both stages see random crops, cut alike from all images, at native resolution. Shrinking a crop to fit CLIP would
-# remove the very detail that fusion adds.
+# Both training stages see random crops, cut alike from all images. Crops stay at native resolution. [CLIP](GLOSSARY.md#clip) takes small pictures, and shrinking a large crop would remove the very detail that fusion adds.
+#
+# A crop begins and ends at whole MS pixels. Half an MS pixel cannot be cut: MS would have to be interpolated first, and that is a blur of its own.
 
 # %%
 patches = data.Patches(pair, 64)
 crops = patches.sample(4, torch.Generator().manual_seed(0))
-print({name: tuple(image.shape) for name, image in crops.items()})
+for name, image in crops.items():
+    print(f"{name:>5}: {tuple(image.shape)}")
 
 # %%
 first = {name: image[0] for name, image in crops.items()}
@@ -226,39 +371,36 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground three times, 64 x 64 PAN pixels of it, MS on its own grid of 16 x 16. Stage I draws hundreds of such crops, Stage II sixty or more of 128 PAN pixels;
-# `place` says where they lie. **What it does not show:** a whole field or street: what is wider than a crop, no network sees.
+# **What you see.** The same ground three times: 64 by 64 PAN pixels, and MS on its own grid of 16 by 16. Stage I draws hundreds of such crops. `place` says where each one lies.
+# **What it does not show:** a whole field or street. What is wider than a crop, no network sees.
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
-# `solutions/01_data_preparation_solutions.ipynb`.
+# Exercises 1 and 2 are above. Write your own lines where a cell says `# your code`. The last line of the cell tells whether they are right. One way to solve each exercise, run with its result, is in
+# [the solutions](solutions/01_data_preparation_solutions.ipynb), together with answers to the questions.
 #
-# **Exercise 1.** Interpolate MS under both conventions (`degrade.upsample(pair.ms, ratio, ...)`) and subtract. *Expected:* half a PAN pixel lies between them,
-# so every edge shows; on the embedded scene a mean absolute difference of about 12 DN, at edges more than ten times as much.
+# **Exercise 3.** *Easy, 5 minutes.* How much does half a PAN pixel matter? Interpolate the ship's MS under both conventions (`degrade.upsample(place.ms, place.ratio, ...)`), subtract, and take the mean of the absolute values.
+# *Expected:* about 10.4 DN. At edges it is more than ten times as much.
 
-# %% tags=["exercise-1"]
+# %% tags=["exercise-3"]
 difference = None
 # your code
-if difference is not None:
-    print(
-        f"mean {difference.abs().mean():.1f} DN, at edges {difference.abs().quantile(0.999):.0f} DN"
-    )
+print(exercises.verdict(difference, 10.4, tolerance=0.02, name="the mean difference"))
 
 # %% [markdown]
-# **Exercise 2.** What would a box of `ratio` x `ratio` pixels leave of the contrast at MS's Nyquist frequency, 1 / (2 `ratio`) cycles per PAN pixel? *Expected:* about .65,
-# nearly twice what the MTF leaves.
+# **Exercise 4.** *Medium, 10 minutes.* Some codes reduce an image by averaging `ratio` by `ratio` pixels, a *box*. How much contrast does a box leave at MS's Nyquist frequency, `nyquist` cycles per PAN pixel?
+# Take the mean of $e^{-2 \pi i f t}$ over the box's `ratio` places $t$, then the absolute value. *Expected:* nearly twice what the MTF leaves, so a box blurs too little.
 
-# %% tags=["exercise-2"]
+# %% tags=["exercise-4"]
 left = None
 # your code
-if left is not None:
-    print(f"a box leaves {left:.3f}, the MTF {max(pair.sensor.mtf_ms):.3f}")
+exact = 1 / (ratio * np.sin(np.pi / (2 * ratio)))  # the same in closed form
+print(exercises.verdict(left, exact, name="the contrast"))
 
 # %% [markdown]
 # ## Questions
 #
-# 1. Why does EXP keep the spectrum of MS exactly, and why is that no merit?
+# 1. Why does EXP agree with MS so well, and why is that no merit?
 # 2. What would happen to a network trained with too strong a blur?
 # 3. Which of this page's steps would fail if PAN and MS were shifted by two PAN pixels?
 # 4. Why are patches cut at whole MS pixels only?
@@ -266,4 +408,5 @@ if left is not None:
 #
 # ## Summary
 #
-# A pair, its MTF, the same pair one scale down with a truth, and patches. **Next:** `02_clip_adaptation`.
+# You know what PAN and MS measure, and where their pixels lie. You wrote the camera model, and with it a task that has a solution. **Next:** [02 CLIP adaptation](02_clip_adaptation.ipynb), which asks whether CLIP
+# can tell the two images from the one we are looking for.

@@ -181,8 +181,14 @@ def test_pictures_have_alternative_texts(path):
                 # JupyterLab prefers the HTML, whose picture has a text; it shows none of metadata.
                 assert "<img " in data.get("text/html", ""), "figures.show"
                 assert len(output.metadata[kind]["alt"]) > 20
-            for image in re.findall(r"<img [^>]*", data.get("text/html", "")):
-                assert len(re.search(r'alt="([^"]*)"', image).group(1)) > 20
+            page = data.get("text/html", "")
+            # The pictures of a swipe have short titles, and one caption below them all.
+            is_swipe = "data-swipe" in page
+            if is_swipe:
+                assert len(re.search(r"<figcaption>([^<]*)", page).group(1)) > 20
+            for image in re.findall(r"<img [^>]*", page):
+                text = re.search(r'alt="([^"]*)"', image).group(1)
+                assert len(text) > (0 if is_swipe else 20)
 
 
 @chapter
@@ -224,6 +230,119 @@ def test_exercises_are_their_solutions_without_the_answer(path):
     assert len(asked) >= 2
     assert asked == {tag: stub(cell) for tag, cell in solved.items()}
     assert all("# your code" in cell and "solution" not in cell for cell in asked.values())
+
+
+MOST_NUMBERS = 5  # in a paragraph; more belong into a table
+SAID_NOT_COUNTED = (
+    r"(?ms)^```.*?^```",  # code, diagrams
+    r"(?m)^\|.*$",  # tables
+    r"(?m)^#+ .*$",  # headings
+    r"(?s)\$\$.*?\$\$",  # formulas
+    r"\$[^$\n]+\$",
+    r"`[^`]*`",
+    r"\[[^\]]*\]\([^)]*\)",  # links
+    r"(?m)^ *\d+\. ",  # numbers of list items
+    r"\*\*Exercise \d+\.\*\* \*[^*]*\*",  # an exercise's number and minutes
+    r"\b(?:[Cc]hapters?|[Ee]xercises?) \d+(?:(?:, | to | and )\d+)*",
+)
+NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)(?<!/)\d[\d,.]*")  # but not those in names: Landsat-7
+
+
+def paragraphs(text):
+    """Paragraphs and list items of prose, without what may hold any numbers."""
+    for pattern in SAID_NOT_COUNTED:
+        text = re.sub(pattern, " ", text)
+    for block in re.split(r"\n\s*\n", text):
+        yield from re.split(r"\n(?=[*-] )", block)
+
+
+def numbers(paragraph):
+    return NUMBER.findall(paragraph)
+
+
+@every
+def test_a_paragraph_holds_few_numbers(path):
+    for paragraph in paragraphs(markdown(path)):
+        assert len(numbers(paragraph)) <= MOST_NUMBERS, paragraph
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("On 3 scenes it rose from 0.5 to 0.75, by 50 %.", 4),
+        ("Landsat-7 and ViT-B/32 in chapters 03, 04 and 05, exercise 2", 0),
+        ("16 by 16 pixels, a 64-pixel crop, -0.05", 4),
+        ("# 5 heads\n| 1 | 2 |\n`x = 3` $4 + 5$ [6](a.md#7)", 0),
+        ("1. one\n2. two\n```python\n9\n```", 0),
+        ("**Exercise 1.** *Easy, 5 minutes.* Take 7.", 1),
+    ],
+)
+def test_numbers_are_counted_in_prose_alone(text, count):
+    assert sum(len(numbers(paragraph)) for paragraph in paragraphs(text)) == count
+
+
+def anchors(page):
+    """The anchors that a page's headings make on code-hosting sites."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(text):
+    """Relative links as (path, anchor)."""
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [link.partition("#")[::2] for link in found if not link.startswith("https://")]
+
+
+PAGES = [FOLDER / "GLOSSARY.md", FOLDER / "README.md", FOLDER / "LOG.md"]
+
+
+@pytest.mark.parametrize("path", [*ALL, *PAGES], ids=lambda p: p.stem)
+def test_links_lead_somewhere(path):
+    text = path.read_text(encoding="utf-8") if path.suffix == ".md" else markdown(path)
+    for name, anchor in links(text):
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        if anchor:
+            assert anchor in anchors(target), f"{name}#{anchor}"
+
+
+@chapter
+def test_chapter_links_to_the_glossary_its_solutions_and_the_library(path):
+    found = [name for name, _ in links(markdown(path))]
+    assert found.count("GLOSSARY.md") >= 5
+    assert f"solutions/{path.stem}_solutions.ipynb" in found
+    assert "../clippan_lite/README.md" in found
+
+
+def exercise_texts(path):
+    """The words of each exercise, by its number."""
+    found = re.findall(r"(?ms)^\*\*Exercise (\d+)\.\*\*(.*?)(?=\n\n|\Z)", markdown(path))
+    return {int(number): text.split() for number, text in found}
+
+
+@chapter
+def test_solutions_ask_what_the_chapter_asks_and_answer_every_question(path):
+    solutions = FOLDER / "solutions" / f"{path.stem}_solutions.py"
+    asked, cells = exercise_texts(path), exercises(path)
+    assert list(asked) == list(range(1, len(asked) + 1))
+    for words in asked.values():
+        level = r"\*(Easy|Medium|Hard), [^*]+\.\*"
+        assert re.match(level, " ".join(words)), words
+    with_cell = {n: words for n, words in asked.items() if "without a cell" not in " ".join(words)}
+    assert [f"exercise-{n}" for n in with_cell] == list(cells)
+    assert exercise_texts(solutions) == with_cell
+    answers = re.findall(r"(?m)^(\d)\. (.+)$", section(markdown(solutions), "Answers"))
+    assert [number for number, _ in answers] == list("12345")
+    assert all(len(answer.split()) >= 10 for _, answer in answers)
+
+
+@chapter
+def test_exercises_are_checked(path):
+    cells = exercises(path)
+    assert all("exercises.verdict" in cell for cell in cells.values())
+    solutions = notebooks.read_source(FOLDER / "solutions" / f"{path.stem}_solutions.py")
+    code = "\n".join(cell.source for cell in solutions.cells if cell.cell_type == "code")
+    assert code.count("== exercises.RIGHT") >= len(cells)
 
 
 def test_a_stub_keeps_all_but_the_answer():

@@ -13,41 +13,51 @@
 # %% [markdown]
 # # 00 Start here: solutions
 #
-# The exercises of `00_start_here` with one way to solve each, and the expected result checked. Cells with the same tag in the chapter are these, without
-# what lies between `begin solution` and `end solution`.
+# The exercises of [00 Start here](../00_start_here.ipynb) with one way to solve each. Each cell is the chapter's, with the lines between `begin solution` and `end solution` added. Answers to the questions
+# are at the end.
 
 # %%
+import clippan_lite as cl
+from clippan_lite.course import exercises
 
-from clippan_lite import experiments
-
-run = experiments.begin({"recipe": "course", "adapt_recipe": "course"})
-pair = run.pair
+place = cl.example("landsat7")
 
 # %% [markdown]
-# **Exercise 1.** How wide is an MS pixel on the ground? PAN's geotransform is in `pair.georef["transform"]`; its `a` is the width of a pixel in metres.
-# *Expected:* 2 m.
+# **Exercise 1.** *Easy, 3 minutes.* How many square kilometres does the real place `place` cover? `place.pan.shape` holds its rows and columns. PAN's geotransform is in `place.georef["transform"]`;
+# its `a` is the width of a pixel in metres. *Expected:* about 59 square kilometres.
 
 # %% tags=["exercise-1"]
-metres = None
+area_km2 = None
 # begin solution
-metres = pair.georef["transform"].a * pair.ratio
+pixel = place.georef["transform"].a
+rows, columns = place.pan.shape[1:]
+area_km2 = rows * columns * pixel**2 / 1e6
 # end solution
-print("an MS pixel is", metres, "m wide")
+print(exercises.verdict(area_km2, 59, tolerance=0.01, name="the area"))
 
 # %%
-assert metres == 2.0
+assert exercises.verdict(area_km2, 59, tolerance=0.01) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** Which sensors have four bands? `from clippan_lite.physics import sensors` brings `sensors.SENSORS`, which holds them all by name. *Expected:* IKONOS, QB, GE1 and six or more others.
+# **Exercise 2.** *Easy, 5 minutes.* Fuse the other real place on board, a ship in port: `cl.example("rotterdam")`. Put its ratio (PAN pixels along one MS pixel) and the shape of the fused image into the answer,
+# as `{"ratio": ..., "shape": list(...)}`. Read the line that begins with "Registration", too. *Expected:* ratio 4, and a fused image of 4 bands with 404 rows and 600 columns. MS lies more than one PAN pixel off PAN.
 
 # %% tags=["exercise-2"]
-four = []
+answer = {}
 # begin solution
-from clippan_lite.physics import sensors
-
-four = [s.name for s in sensors.SENSORS.values() if len(s.bands) == 4]
+port = cl.example("rotterdam")
+answer = {"ratio": port.ratio, "shape": list(cl.fuse(port).shape)}
 # end solution
-print(len(four), "sensors:", ", ".join(four))
+print(exercises.verdict(answer, {"ratio": 4, "shape": [4, 404, 600]}))
 
 # %%
-assert {"IKONOS", "QB", "GE1"} <= set(four) and len(four) >= 8
+assert exercises.verdict(answer, {"ratio": 4, "shape": [4, 404, 600]}) == exercises.RIGHT
+
+# %% [markdown]
+# ## Answers
+#
+# 1. A narrow band of colour carries little light. To collect enough of it, an MS pixel must be large on the ground. No camera in orbit takes small pixels in narrow bands.
+# 2. Grass and turf are both green, but only living plants are bright in the near infrared. That takes MS. Cars are smaller than an MS pixel, so counting them takes PAN.
+# 3. It can say whether the fused image, blurred by the camera model, is MS again. It can say whether the edges are PAN's. And it can say whether the image moves from MS and PAN towards what a sentence describes.
+# 4. PAN's band is wide and collects more light. So its pixels can be smaller, behind the same telescope.
+# 5. It knows the true HRMS, because a program drew it. So every result can be compared with the truth at full resolution, and we can find out which figures without a truth deserve trust.
