@@ -104,8 +104,8 @@ def train(
     resumable = (parameters, optimiser, schedule, batches.generator)
     state = TrainingState(checkpoint, identity, *resumable, every, processes.is_main)
     done, history = state.restore()
-    title = label or f"Stage II {config.backbone}"
-    steps = Steps(config.steps, title, progress and processes.is_main, done, callbacks)
+    shown = (label or f"Stage II {config.backbone}", progress and processes.is_main)
+    steps = Steps(config.steps, *shown, done, callbacks)
 
     for step in steps:
         by_scale = batches.draw(step)
@@ -123,10 +123,7 @@ def train(
         schedule.step()
         stop = steps.finish(step, history[-1], network)
         state.finish(step, history, processes.any(stop))
-    network.eval()
-    if save and processes.is_main:
-        save(network, history)
-    state.remove()
+    state.remove_after(save, network.eval(), history)
     return network, history
 
 

@@ -139,10 +139,10 @@ asked = {
     "noisy": "clean or noisy?",
     "oversharpened": "sharp or oversharpened?",
 }
-ship = (slice(None), slice(180, 372), slice(60, 444))
+vessel = (slice(None), slice(180, 372), slice(60, 444))
 rows = []
 for name, image in seen.items():
-    crops = plain.tiles(image[None, *ship].to(run.device) / place.scale)
+    crops = plain.tiles(image[None, *vessel].to(run.device) / place.scale)
     answers = probes.word_answers(plain, {"hrms": crops})
     rows.append((name, *(f"{answers[fault]:.2f}" for fault in asked)))
 display(Markdown(statistics.markdown(("image", *asked.values()), rows)))

@@ -71,6 +71,7 @@ def made_up(folder, change):
     facts = {
         "axes": {"scene": ["a"], "seed": list(range(5))},
         "against": {},
+        "arms": {},
         "points": {"finished": 10},
     }
     (folder / "A_losses.json").write_text(json.dumps(facts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,12 @@ class TrainingState:
             if self.path is None:
                 where = "nothing is kept, because no checkpoint was given"
             raise KeyboardInterrupt(f"stopped after step {step + 1}; {where}")
+
+    def remove_after(self, save: Callable[..., object] | None, *made: object) -> None:
+        """Let ``save`` keep what was made, and then remove the state: one of the two is there."""
+        if save and self.writes:
+            save(*made)
+        self.remove()
 
     def remove(self) -> None:
         """Remove the file, and those of a teacher beside it: the training is done."""
