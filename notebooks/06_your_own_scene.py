@@ -13,20 +13,34 @@
 # %% [markdown]
 # # 06 Your own scene
 #
+# **I have two GeoTIFFs of one place. How do I get a sharp colour image that I can trust?**
+#
+# Your own scene differs from the embedded one in three ways. Nobody tells you what is wrong with it, nobody knows its truth, and it may be larger than your memory. So this chapter goes the way of a real order:
+# look at the files, register, fuse, measure, compare methods, and only then believe. Without files of yours, two real ones stand in: a ship in the port of Rotterdam by WorldView-2.
+#
 # ## What you will learn
 #
-# 1. *Where imagery comes from*: what can be had without a login, and under which licence,
-# 2. *Two files*: what is checked before anything is computed,
+# 1. *Two files*: what is checked before anything is computed,
+# 2. *Fuse and measure*: the two commands, with and without registration,
 # 3. *Fusing in windows*: a scene of any size in constant memory, and whether its seams show,
-# 4. *The product*: what a Cloud-Optimised GeoTIFF brings, and how to look at it.
+# 4. *Which method?*: swiping between results of the same place,
+# 5. *Other people's files*: what goes wrong, and who notices,
+# 6. *Where imagery comes from*: what can be had without a login, and under which licence.
 #
 # ## Prerequisites
 #
 # | you need | how much |
 # |---|---|
-# | `03_full_resolution_training` | its network; trained here if it is not there |
-# | GeoTIFF | you know what a transform and a CRS are |
-# | hardware, time | a laptop; 10 minutes of reading, 25 seconds of computing; full mode: two minutes; a large scene of yours takes longer |
+# | [chapter 03](03_full_resolution_training.ipynb) | what training on a scene means; the network is trained here |
+# | [GeoTIFF](GLOSSARY.md#geotiff) | you know what a transform and a CRS are |
+# | hardware, time | a laptop; 15 minutes of reading, half a minute of computing; full mode: two minutes; a large scene of yours takes longer |
+#
+# ```mermaid
+# flowchart LR
+#   F[pan.tif, ms.tif] --> C{checks} -- one line says what is wrong --> F
+#   C --> R[register] --> U[fuse, window by window] --> M[measure] --> S[swipe: look]
+#   S --> T[fused.tif]
+# ```
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -46,182 +60,272 @@ search = ""  # words that entries of the catalogue must mention, such as "wv3 ch
 window = 256  # PAN pixels fused at once; small here, so that a small scene has seams to look for
 
 # %%
-import numpy as np
-import rasterio
-import torch
+from pathlib import Path
+
 from IPython.display import Markdown, display
 
-from clippan_lite import experiments, fusion
-from clippan_lite.course import figures, imagery, widgets
-from clippan_lite.data import grids
-from clippan_lite.large_scenes import fusing
-from clippan_lite.physics import degrade
+import clippan_lite as cl
+from clippan_lite import classical, cli, experiments, fusion
+from clippan_lite.course import exercises, figures, imagery
+from clippan_lite.data import example, grids
+from clippan_lite.experiments import scenes, statistics
+from clippan_lite.large_scenes import fusing, measuring
+from clippan_lite.metrics import evaluation
 from data_download.registry import find
 
-run = experiments.begin(globals())
-figures.use_style()
-
-# %% [markdown]
-# ## Where imagery comes from
-#
-# `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and
-# `scene.json`; the rest stays as published and is read by `clippan_lite.data.readers`.
-
-# %%
-rows = [
-    f"| `{name}` | {e.sensor} | {type(e).__name__.lower()} | {e.content} | {e.licence} |"
-    for name, e in find(*search.split()).items()
-]
-display(
-    Markdown(
-        "\n".join(["| name | sensor | kind | content | licence |", "|---|---|---|---|---|", *rows])
-    )
+stand_in = (
+    {} if pan or not scene.startswith("synthetic:") else {"scene": "rotterdam", "register": True}
 )
+run = experiments.begin({**globals(), **stand_in})
 
 # %% [markdown]
-# **What you see.** Kinds: an *entry* is a file to download, *chips* and *windows* are read piece by piece. Synthetic scenes (MIT) and Landsat (public
-# domain) are free for any use, SpaceNet asks to be named and for the same terms, one source excludes commercial use (Maxar Open Data), and the benchmark files state no licence at all: compute with them, but do not
-# publish them. **What it does not show:** whether an address still answers today.
-#
 # ## Two files
 #
-# From here on the scene is two GeoTIFFs on disk: yours (`pan`, `ms`), or the embedded one. Before a pixel is read, sizes,
-# CRS, transforms and bands are held against each other and against the sensor.
+# Give yours as `pan` and `ms` in the cell of parameters, with the name of the camera as `sensor`. Before a pixel is read, sizes, CRS, transforms and bands are held against each other and against the camera. Then come the values: range, bit depth, [nodata](GLOSSARY.md#nodata).
 
 # %%
 pair = run.pair
-files = run.files
-grid = grids.inspect(*files, pair.sensor, pair.convention)
-count = -(-grid.height // window) * -(-grid.width // window)
-print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}: {count} windows of {window}")
-
-# %% [markdown]
-# ## Fusing in windows
-#
-# `fusing.fuse_scene` reads a scene twice: once to survey it (checks of all values, PAN's brightness, a classical method's means
-# and covariances), once to fuse window by window, each with a margin as wide as the method looks. Nodata in it is 0 while fusing, so that fill
-# values such as 65535 do not spread; windows around a hole see it as dark ground, and the product holds nodata there.
+if pan:
+    own = (Path(pan), Path(ms))
+else:
+    folder = scenes.folder_of(run.experiment.scene)
+    own = (folder / "pan.tif", folder / "ms.tif")
+shifted = run.experiment.register  # whether PAN is shifted onto MS
+camera = sensor if pan else pair.sensor.name
+grid = grids.inspect(*own, pair.sensor, pair.convention)
+print(f"PAN {grid.height} x {grid.width}, {grid.dtype}, {grid.where}")
 
 # %%
+figures.use_style()
+rgb = pair.sensor.rgb
+exp = classical.fuse("EXP", pair)
+bounds = imagery.limits(exp, rgb, pair.mask)
+area = imagery.busiest(pair.pan, 128)
+pictures = {
+    "PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0], pair.mask)),
+    "MS, interpolated": imagery.picture(exp, rgb, bounds),
+    "fused, no training": imagery.picture(cl.fuse(pair), rgb, bounds),
+}
+figures.show(
+    imagery.panels(pictures, zoom=area, columns=3, side=2.8),
+    run.folder,
+    "06_files",
+    "The two files of the scene, and what the network on board makes of them; below, the marked window.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** PAN shows every barrier on the quay, all in grey. MS shows that they are yellow, in pixels of 2 m. The fused image has both. It took a second or two and no training. The line above the picture tells two things to check at once: the camera's name, and how far MS lies off PAN. **What it does not show:** whether the colours of fine details are true.
+#
+# ## Fuse and measure
+#
+# Two commands do the work. `clippan-lite fuse` writes a sharp [GeoTIFF](GLOSSARY.md#geotiff) on PAN's grid, and `clippan-lite measure` tells its figures beside those of other methods. The first command runs twice here, without and with `--register`. The cell does what you would type.
+
+# %%
+given = [str(own[0]), str(own[1])]
+options = ["--sensor", camera, "--convention", pair.convention]
+
+
+def typed(*words):
+    """Show a command as it is typed, and run it."""
+    print("$ clippan-lite", *[Path(word).name if "/" in word else word for word in words])
+    assert cli.main(words) == 0
+
+
+as_is, registered = (str(run.folder / f"06_{name}.tif") for name in ("as_is", "registered"))
+typed("fuse", *given, as_is, *options)
+typed("fuse", *given, registered, *options, "--register")
+
+# %%
+typed("measure", registered, "--pan", given[0], "--ms", given[1], *options, "--register")
+
+# %%
+figures_of = {}
+for name, path, moved in (("as it is", as_is, False), ("registered", registered, True)):
+    found = measuring.measure(
+        path, *own, camera, convention=pair.convention, register=moved, beside=False
+    )
+    figures_of[name] = next(iter(found.values()))
+display(Markdown(statistics.compared(figures_of, evaluation.FULL)))
+
+# %% [markdown]
+# The line "Registration" says 1.4 pixels, so `--register` is right. The table does not simply agree: D_lambda_K and [D_rho](GLOSSARY.md#d_rho) get better, [HQNR](GLOSSARY.md#qnr) gets worse. No figure without a truth is a judge on its own. Believe the registration, the edges in the picture, and Wald's protocol, in this order ([chapter 05](05_failure_analysis.ipynb)).
+# Compare images of one program only with rows of the same table: `measure` sets [EXP](GLOSSARY.md#exp) and back-projected classical results beside yours.
+#
+# ## Fusing in windows
+#
+# A satellite scene has a hundred million pixels, and a laptop's memory does not. `fuse` therefore reads the scene twice: once to survey it (all values, PAN's brightness, means and covariances of a classical method), and once to fuse it window by window. Each window has a margin as wide as the method looks.
+# Here the windows are small on purpose, so that a small scene has seams to look for. Two methods: [GSA](GLOSSARY.md#gsa), and a network trained on this scene.
+
+# %%
+count = -(-grid.height // window) * -(-grid.width // window)
+print(f"{count} windows of {window} PAN pixels")
 network = run.network(run.config(with_l_d=False, seed=run.seeds[0]))
-of_a_folder = not (pan or scene.startswith("synthetic:"))  # its scene.json names the sensor
-sensor_name = pair.sensor.name if of_a_folder else sensor
-products = {"GSA": {"method": "GSA"}, "network": {"network": network}}
+how = {"GSA": {"method": "GSA"}, "trained here": {"network": network}}
 given = {"convention": pair.convention, "window": window, "device": run.device, "progress": False}
-if pan:  # the embedded scene is kept as it was registered
-    given["register"] = register
-for name, how in products.items():
-    out = run.folder / f"06_{name.lower()}.tif"
-    fusing.fuse_scene(*files, out, sensor_name, **how, **given)
+given["register"] = bool(pan) and shifted  # a scene by name has been registered already
+for name, choice in how.items():
+    out = run.folder / f"06_{name.replace(' ', '_')}.tif"
+    fusing.fuse_scene(*run.files, out, camera, **choice, **given)
     print(f"{out.name}: {out.stat().st_size / 1e6:.1f} MB")
 
 # %%
-with rasterio.open(run.folder / "06_network.tif") as file:
-    parts = torch.from_numpy(file.read().astype(np.float32))
-    tags, levels = file.tags(), file.overviews(1)
+import numpy as np
+import rasterio
+import torch
+
+
+def read(name):
+    """The pixels of a product."""
+    with rasterio.open(run.folder / f"06_{name.replace(' ', '_')}.tif") as file:
+        return torch.from_numpy(file.read().astype(np.float32)), file.tags()
+
+
+parts, tags = read("trained here")
 whole = fusion.fuse(pair, network)
 apart = (parts - whole).abs().amax(0)
 inside = torch.zeros_like(apart, dtype=torch.bool)
 inside[32:-32, 32:-32] = True  # classical results wrap around the image in one piece
-alike = (apart <= 1)[inside if pair.mask is None else inside & pair.mask].float().mean()
-print(f"within one digital number of the result in one piece: {100 * alike:.1f} % of the pixels")
-print(
-    "overviews:",
-    levels,
-    "| tags:",
-    {k: v for k, v in tags.items() if k in ("METHOD", "SENSOR", "CONVENTION")},
-)
-assert alike > 0.97 or register  # a shift found in one window may differ in its second decimal
-
-# %% [markdown]
-# **What you see.** Nearly all pixels are the same to one digital number, which is what rounding does. The others lie on the dark river: MTF-GLP-HPM, one of the three results that the network mends, divides by PAN's low frequencies,
-# which are nearly 0 there, and the last digits of its statistics decide. A kill half way would lose
-# one window: the finished ones lie in `*.tif.parts`, and the same call goes on from them. **What it does not show:** the frame of 32 pixels at
-# the scene's border, where classical methods in one piece wrap around the image and windows do not.
-#
-# ## The product
-#
-# A Cloud-Optimised GeoTIFF is stored in tiles and, beyond 512 pixels, holds smaller copies of itself (overviews; this small scene
-# needs none): a viewer, or a browser over the network, reads only what it shows.
+measured = inside if pair.mask is None else inside & pair.mask
+alike = (apart <= 2)[measured].float().mean()
+print(f"within two digital numbers of the result in one piece: {100 * alike:.1f} % of the pixels")
+print("the file says:", ", ".join(f"{k} {tags[k]}" for k in ("METHOD", "SENSOR", "CONVENTION")))
+assert (
+    alike > 0.95 or given["register"]
+)  # a shift found in one window may differ in its second decimal
 
 # %%
-rgb = pair.sensor.rgb
-images = {"EXP": degrade.upsample(pair.ms, pair.ratio, pair.convention)}
-for name in products:
-    with rasterio.open(run.folder / f"06_{name.lower()}.tif") as file:
-        images[name] = torch.from_numpy(file.read().astype(np.float32))
-bounds = imagery.limits(images["EXP"], rgb, pair.mask)
-pictures = {"PAN": imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0], pair.mask))}
-pictures |= {name: imagery.picture(image, rgb, bounds) for name, image in images.items()}
+seam = (slice(window - 64, window + 64), slice(window - 64, window + 64))
+zero_to_ten = (np.zeros(1), np.full(1, 10.0))
+pictures = {
+    "in windows": imagery.picture(parts[:, *seam], rgb, bounds),
+    "in one piece": imagery.picture(whole[:, *seam], rgb, bounds),
+    "difference, 0 to 10 DN": imagery.picture(apart[None, *seam], [0], zero_to_ten),
+}
 figures.show(
-    imagery.panels(pictures, zoom=imagery.busiest(pair.pan, 128)),
+    imagery.panels(pictures, columns=3, side=2.8),
     run.folder,
-    "06_products",
-    "PAN, MS interpolated (EXP), GSA and the network, fused in windows; below, the marked window.",
+    "06_seams",
+    "Where four windows meet, in the middle: fused in windows, in one piece, and the difference of the two.",
     photo=True,
 )
 
 # %% [markdown]
-# **What you see.** Both products have PAN's edges in MS's colours, and no line at 256 pixels, where the four windows meet. GSA smears colours at small bright things, the network less. **What it does not show:** which of the two is nearer to
-# the truth.
+# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to two of 2047 digital numbers, in all bands. Others differ in the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
+# **What it does not show:** the frame of 32 pixels at the border of the scene, where classical methods in one piece wrap around the image, and windows do not.
 #
-# With a running kernel, the next cell lets you swipe between any two of the pictures.
+# ## Which method?
+#
+# Four results of one place, and PAN. Choose two, and drag the border between them: with the mouse, a finger or the arrow keys. Look first, then read the table: the figures need no truth, and none of them is one.
 
 # %%
-widgets.swipe(
-    {name: picture for name, picture in pictures.items() if name != "PAN"}
-    | {"PAN": pictures["PAN"]}
+images = {
+    "EXP": exp,
+    "GSA": read("GSA")[0],
+    "on board": cl.fuse(pair),
+    "trained here": parts,
+}
+pictures = {name: imagery.picture(image, rgb, bounds) for name, image in images.items()}
+grey = imagery.picture(pair.pan, [0], imagery.limits(pair.pan, [0], pair.mask))
+imagery.swipe(
+    {"EXP": pictures["EXP"], "on board": pictures["on board"], **pictures, "PAN": grey},
+    "Two of five pictures of the scene beside a border that moves: EXP, the network on board, GSA, one trained here, PAN.",
 )
-
-# %%
-half = widgets.composite(pictures["EXP"], pictures["network"], 0.5)
-figures.show(
-    imagery.panels({"EXP | network": half}, side=6),
-    run.folder,
-    "06_swipe",
-    "The swipe with its border in the middle: EXP on the left, the network on the right.",
-    photo=True,
-)
+table = {name: evaluation.at_full_resolution(image, pair) for name, image in images.items()}
+display(Markdown(statistics.compared(table, evaluation.FULL)))
 
 # %% [markdown]
-# **What you see.** The same ground left and right of the orange line at 256 pixels (ours, not a seam): colours go on unbroken, details begin at it. **What it does not show:** whether
-# the details are true. Notebook 04 measures that; a swipe only persuades.
+# **What you see.** EXP is soft, GSA is the sharpest and has the hardest edges, and the two networks lie between. The table prefers EXP in four columns of six, because an image without detail agrees with its inputs. GSA wins D_rho, because it copies PAN's detail, and the network on board agrees best with MS (D_lambda_K). So read EXP first, and let no single column choose. And beware: a swipe persuades, it does not measure. **What it does not show:** which of the four is nearest to the truth. For that, reduce the scene by [Wald's protocol](GLOSSARY.md#walds-protocol) and compare with the original MS ([chapter 04](04_evaluation.ipynb)).
+#
+# ## Other people's files
+#
+# Some mistakes are loud: a check finds them and says in one line what to do. Three of them, made on purpose with the examples on board:
+
+# %%
+ship, town = (example.FOLDER / name for name in example.REAL[::-1])
+mistakes = {
+    "PAN and MS swapped": (ship / "ms.tif", ship / "pan.tif", "WV2_4"),
+    "the wrong camera": (ship / "pan.tif", ship / "ms.tif", "WV2"),
+    "MS of another place": (ship / "pan.tif", town / "ms.tif", "LANDSAT7"),
+}
+rows = []
+for name, (grey_file, colour_file, its_camera) in mistakes.items():
+    try:
+        cl.read_pair(grey_file, colour_file, its_camera)
+        rows.append((name, "(no check found it)"))
+    except ValueError as error:
+        rows.append((name, str(error)))
+display(Markdown(statistics.markdown(("mistake", "what you are told"), rows)))
+
+# %% [markdown]
+# Others are half loud: a line is printed, and fusing goes on. Landsat's pixel centres lie where the geotransforms say ([convention](GLOSSARY.md#convention) `geo`). Read with the toolbox's convention, they are half a pixel off:
+
+# %%
+_ = cl.read_pair(town / "pan.tif", town / "ms.tif", "LANDSAT7")
+
+# %% [markdown]
+# The quiet ones are yours to find:
+#
+# | mistake | how it shows | what to do |
+# |---|---|---|
+# | bands in another order | water is red, vegetation is not bright in [NIR](GLOSSARY.md#nir) | name the right camera, or write a [camera file](../clippan_lite/README.md#your-own-sensor) |
+# | PAN and MS of different days | ghosts of ships, cars, clouds and shadows | take files of one acquisition |
+# | nodata without a tag | dark or white collar; the darkest or brightest value fills whole areas | set the tag (`gdal_edit.py -a_nodata 0 pan.tif`) |
+# | MS resampled to another grid | the ratio is no whole number, or MS looks soft | ask for the original; do not reproject before fusing |
+# | corrected for the air, or scaled to 8 bit, only one of the two | the ranges of PAN and MS do not fit | give both in the same digital numbers |
+# | stretched for the screen, or JPEG | clipped highlights, blocks of 8 pixels | ask for the original |
+# | a wrong camera with as many bands | nothing at first sight; the MTF is another one | look the camera up (`clippan-lite sensors`) |
+# | MS shifted by different amounts in the corners | "corners differ by ..." in the line "Registration" | cut the scene, or ask for a better pair |
+#
+# ## Where imagery comes from
+#
+# `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and `scene.json`; the rest stays as published and is read by `clippan_lite.data.readers`. Type `-p search "wv3 chip"`, or set `search` above, to see fewer.
+
+# %%
+rows = [
+    (f"`{name}`", entry.sensor, type(entry).__name__.lower(), entry.content, entry.licence)
+    for name, entry in find(*search.split()).items()
+]
+display(Markdown(statistics.markdown(("name", "sensor", "kind", "content", "licence"), rows)))
+
+# %% [markdown]
+# Kinds: an *entry* is a file to download, *chips* and *windows* are read piece by piece. Synthetic scenes and Landsat are free for any use. SpaceNet asks to be named, and for the same terms. One source excludes commercial use (Maxar Open Data). The benchmark files state no licence at all: compute with them, but do not publish them. The table cannot tell whether an address still answers today.
 #
 # ## Exercises
 #
-# Write your own lines where a cell says `# your code`. One way to solve each that has a cell, run with its result, is in
-# `solutions/06_your_own_scene_solutions.ipynb`.
+# Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in the [solutions](solutions/06_your_own_scene_solutions.ipynb).
 #
-# **Exercise 1.** Fuse the scene with GSA in windows of 64 and of 512 PAN pixels and subtract the two products. *Expected:* at most one digital number: the means and covariances are those of
-# the whole scene in both.
+# **Exercise 1.** *Easy, 5 minutes.* Fuse the ship with GSA in windows of 64 and of 512 PAN pixels (`fusing.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, "WV2_4", method="GSA", window=64, progress=False)`), read both, and put the largest difference into `largest`. *Expected:* at most one digital number, because means and covariances are those of the whole scene in both.
 
 # %% tags=["exercise-1"]
+folder = example.FOLDER / "rotterdam"
 largest = None
 # your code
-print("largest difference in DN:", largest)
+answer = None if largest is None else bool(largest <= 1)
+print(exercises.verdict(answer, True, name="at most one digital number"))
 
 # %% [markdown]
-# **Exercise 2.** Cut a stripe of nodata into the pair (`dataclasses.replace(pair, valid=..., pan=..., ms=...)`, then `geotiff.write_pair` of `clippan_lite.data`) and fuse it. *Expected:* the product says what its
-# nodata is, and the stripe holds it: a share of .078 for 40 columns of 512.
+# **Exercise 2.** *Medium, 15 minutes.* Cut a stripe of nodata into the ship: columns 200 to 239 of PAN. Use `dataclasses.replace(place, valid=..., pan=..., ms=...)` with `valid` of PAN's size, then `geotiff.write_pair(folder, holed)`, and fuse the two files with GSA. Put the share of nodata in the product into `share`. *Expected:* 40 of 600 columns, 0.067.
 
 # %% tags=["exercise-2"]
+place = cl.example("rotterdam")
 share = None
 # your code
-print("share of nodata:", share)
+print(exercises.verdict(share, 40 / 600, name="the share of nodata"))
 
 # %% [markdown]
-# **Exercise 3.** `python -m data_download get spacenet3-paris-chip`, then run this notebook with its `pan.tif`, `ms.tif` and `sensor="WV3"`. *Expected:* the line "Registration" tells how far
-# its MS lies off PAN.
+# **Exercise 3.** *Medium, 10 minutes, needs a network, without a cell.* Type `python -m data_download get spacenet3-paris-chip`, then run this chapter with its `pan.tif`, `ms.tif` and `sensor = "WV3"`. *Expected:* the line "Registration" tells how far its MS lies off PAN.
 #
 # ## Questions
 #
-# 1. Why must a classical method's statistics be those of the whole scene, not of each window?
-# 2. What would a network trained on one window do wrong in the others?
-# 3. Why is the margin of a window as wide as the method looks and not a fixed number?
-# 4. What does a nodata stripe do to the windows around it?
+# 1. Why must a classical method's means and covariances be those of the whole scene, not of each window?
+# 2. Why is the margin of a window as wide as the method looks, and not a fixed number?
+# 3. Registration makes HQNR worse here. Why do you register all the same?
+# 4. Which of the mistakes in the tables does no program find, and why?
 # 5. Which of the sources above may appear in a paper's figure?
 #
 # ## Summary
 #
-# Two GeoTIFFs became a georeferenced product in windows, equal to the result in one piece. **Next:** a pair of your own, on the command line:
-# `clippan-lite train PAN MS RUN --sensor NAME`, then `clippan-lite fuse PAN MS OUT --sensor NAME --checkpoint RUN`.
+# Two GeoTIFFs became a georeferenced product: checked, registered, fused in windows, measured and looked at. Loud mistakes are found by checks, quiet ones by you. The commands are on [the page of the library](../clippan_lite/README.md#files-of-any-size).
+#
+# **Next:** [chapter 07](07_how_a_study_works.ipynb), how to find out whether one method is really better than another.

@@ -22,7 +22,8 @@ COURSE = [
     "04_evaluation",
     "05_failure_analysis",
     "06_your_own_scene",
-    "07_reproduction",
+    "07_how_a_study_works",
+    "08_is_it_the_language",
 ]
 HEADINGS = ("What you will learn", "Prerequisites", "Questions", "Summary")
 ABSOLUTE = re.compile(r"(?<![\w.~/:])/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\?Users")

@@ -14,7 +14,7 @@
 # # One point of a study
 #
 # `clippan-lite sweep` runs this notebook once for each point of a grid, with papermill. It fuses one scene in one way
-# and writes its figures; chapter 07 reads the tables that come of it.
+# and writes its figures; chapter 08 reads the tables that come of it.
 
 # %% tags=["parameters"]
 settings = {}  # flat settings of the experiment that differ from the defaults, such as {"steps": 20}
