@@ -105,15 +105,15 @@ shift = registration.estimate(port)
 mended = registration.correct(port, shift)
 states = {"as delivered": port, "registered": mended}
 views = {
-    f"{method}, {state}": fuse(place)
-    for method, fuse in METHODS.items()
+    f"{way}, {state}": fuse(place)
+    for way, fuse in METHODS.items()
     for state, place in states.items()
 }
 
 # %%
-ship, deck = port.sensor.rgb, (slice(195, 295), slice(205, 305))
-bounds = imagery.limits(port.ms, ship)
-pictures = {name: imagery.picture(image, ship, bounds) for name, image in views.items()}
+port_rgb, deck = port.sensor.rgb, (slice(195, 295), slice(205, 305))
+bounds = imagery.limits(port.ms, port_rgb)
+pictures = {name: imagery.picture(image, port_rgb, bounds) for name, image in views.items()}
 figures.show(
     imagery.panels(pictures, zoom=(195, 205, 100), side=2.0),
     run.folder,
@@ -122,11 +122,11 @@ figures.show(
     photo=True,
 )
 rows = {}
-for method, fuse in METHODS.items():
+for way, fuse in METHODS.items():
     for state, place in states.items():
-        without = evaluation.at_full_resolution(views[f"{method}, {state}"], place)
+        without = evaluation.at_full_resolution(views[f"{way}, {state}"], place)
         below = data.reduced(place)
-        rows[f"{method}, {state}"] = without | evaluation.against_truth(fuse(below), below)
+        rows[f"{way}, {state}"] = without | evaluation.against_truth(fuse(below), below)
 columns = ("D_lambda_K", "D_s", "HQNR", "D_rho", "ERGAS")
 display(Markdown(statistics.compared(rows, columns)))
 worst = {state: rows[f"GSA, {state}"] for state in states}
@@ -150,7 +150,7 @@ failures.append({
 # %%
 import torch
 
-seed, rgb = scenes.seed_of(scene), run.pair.sensor.rgb
+number, rgb = scenes.seed_of(scene), run.pair.sensor.rgb
 BAD = {
     "no fault": {},
     "2 px off": {"shift": (2, 2)},
@@ -159,12 +159,11 @@ BAD = {
     "moving cars": {"cars": 200, "speed": 10},
 }
 places = {
-    name: synthetic.make_scene(seed, 256, run.pair.sensor, run.pair.convention, **fault)
+    name: synthetic.make_scene(number, 256, run.pair.sensor, run.pair.convention, **fault)
     for name, fault in BAD.items()
 }
 results = {
-    method: {name: fuse(place) for name, place in places.items()}
-    for method, fuse in METHODS.items()
+    way: {name: fuse(place) for name, place in places.items()} for way, fuse in METHODS.items()
 }
 results["EXP"] = {name: classical.fuse("EXP", place) for name, place in places.items()}
 moved = (places["moving cars"].pan - places["no fault"].pan).abs()
@@ -173,9 +172,9 @@ row, column = (16 * n for n in divmod(int(where.argmax()), where.shape[1]))
 area = (slice(row, row + 64), slice(column, column + 64))
 bounds = imagery.limits(places["no fault"].truth, rgb)
 pictures = {
-    f"{method}: {name}": imagery.picture(image[:, *area], rgb, bounds)
-    for method in METHODS
-    for name, image in results[method].items()
+    f"{way}: {name}": imagery.picture(image[:, *area], rgb, bounds)
+    for way in METHODS
+    for name, image in results[way].items()
 }
 figures.show(
     imagery.panels(pictures, columns=len(BAD), side=1.7),
@@ -190,8 +189,8 @@ table = {}
 for name, place in places.items():
     gsa = evaluation.evaluate(results["GSA"][name], place)
     errors = {
-        method: evaluation.against_truth(images[name], place)["ERGAS"]
-        for method, images in results.items()
+        way: evaluation.against_truth(images[name], place)["ERGAS"]
+        for way, images in results.items()
     }
     table[name] = (
         *(f"{value:.2f}" for value in errors.values()),
@@ -213,15 +212,15 @@ spoiled = {
     "haze": faults.spoiled(mended, haze=0.5),
     "PAN 2 px off": faults.spoiled(mended, shift=2),
 }
-bounds = imagery.limits(port.ms, ship)
+bounds = imagery.limits(port.ms, port_rgb)
 told = {name: str(registration.estimate(place)) for name, place in spoiled.items()}
 pictures, rows = {}, []
-for method, fuse in METHODS.items():
+for way, fuse in METHODS.items():
     for name, place in spoiled.items():
         image = fuse(place)
-        pictures[f"{method}: {name}"] = imagery.picture(image[:, *deck], ship, bounds)
+        pictures[f"{way}: {name}"] = imagery.picture(image[:, *deck], port_rgb, bounds)
         found = evaluation.at_full_resolution(image, place)
-        rows.append((f"{method}: {name}", *(f"{found[f]:.3f}" for f in columns[:4]), told[name]))
+        rows.append((f"{way}: {name}", *(f"{found[f]:.3f}" for f in columns[:4]), told[name]))
 figures.show(
     imagery.panels(pictures, columns=4, side=1.8),
     run.folder,
@@ -347,7 +346,7 @@ for name, supervisor in {"without L_d": None, "Wald": guide, "the opposite": opp
     config = strong if supervisor else strong.changed(direction=0.0)
     network, _ = training.train(mended, config, supervisor, device=run.device)
     image = fusion.fuse(mended, network)
-    shown[name] = imagery.picture(image, ship, imagery.limits(port.ms, ship))
+    shown[name] = imagery.picture(image, port_rgb, imagery.limits(port.ms, port_rgb))
     found = evaluation.at_full_resolution(image, mended)
     rows.append((name, *(f"{found[f]:.3f}" for f in columns[:4])))
 figures.show(
@@ -387,7 +386,7 @@ unseen = {"reversed": replace(judge, ms=judge.ms.flip(0), truth=judge.truth.flip
 if other is None:
     print(f"no other sensor has {pair.bands} bands and ratio {pair.ratio}: only bands are reversed")
 else:
-    there = synthetic.make_scene(seed, size, other, pair.convention)
+    there = synthetic.make_scene(number, size, other, pair.convention)
     unseen = {other.name: there, **unseen}
 network, found = networks["without L_d"], {}
 for name, place in unseen.items():

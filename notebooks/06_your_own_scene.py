@@ -123,7 +123,7 @@ figures.show(
 
 # %%
 given = [str(own[0]), str(own[1])]
-options = ["--sensor", camera, "--convention", pair.convention]
+flags = ["--sensor", camera, "--convention", pair.convention]
 
 
 def typed(*words):
@@ -133,11 +133,11 @@ def typed(*words):
 
 
 as_is, registered = (str(run.folder / f"06_{name}.tif") for name in ("as_is", "registered"))
-typed("fuse", *given, as_is, *options)
-typed("fuse", *given, registered, *options, "--register")
+typed("fuse", *given, as_is, *flags)
+typed("fuse", *given, registered, *flags, "--register")
 
 # %%
-typed("measure", registered, "--pan", given[0], "--ms", given[1], *options, "--register")
+typed("measure", registered, "--pan", given[0], "--ms", given[1], *flags, "--register")
 
 # %%
 figures_of = {}
@@ -242,11 +242,11 @@ display(Markdown(statistics.compared(table, evaluation.FULL)))
 # Some mistakes are loud: a check finds them and says in one line what to do. Three of them, made on purpose with the examples on board:
 
 # %%
-ship, town = (example.FOLDER / name for name in example.REAL[::-1])
+harbour, town = (example.FOLDER / name for name in example.REAL[::-1])
 mistakes = {
-    "PAN and MS swapped": (ship / "ms.tif", ship / "pan.tif", "WV2_4"),
-    "the wrong camera": (ship / "pan.tif", ship / "ms.tif", "WV2"),
-    "MS of another place": (ship / "pan.tif", town / "ms.tif", "LANDSAT7"),
+    "PAN and MS swapped": (harbour / "ms.tif", harbour / "pan.tif", "WV2_4"),
+    "the wrong camera": (harbour / "pan.tif", harbour / "ms.tif", "WV2"),
+    "MS of another place": (harbour / "pan.tif", town / "ms.tif", "LANDSAT7"),
 }
 rows = []
 for name, (grey_file, colour_file, its_camera) in mistakes.items():

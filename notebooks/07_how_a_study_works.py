@@ -87,10 +87,10 @@ bounds = imagery.limits(place.ms, rgb)
 apart = {
     name: (image - fused["seed 0"]).abs().mean(0, keepdim=True) for name, image in fused.items()
 }
-scale = imagery.limits(apart["seed 1"], [0])
+stretch = imagery.limits(apart["seed 1"], [0])
 pictures = {name: imagery.picture(image, rgb, bounds) for name, image in fused.items()}
-pictures["the seed's doing"] = imagery.picture(apart["seed 1"], [0], scale)
-pictures["L_d's doing"] = imagery.picture(apart["seed 0, with L_d"], [0], scale)
+pictures["the seed's doing"] = imagery.picture(apart["seed 1"], [0], stretch)
+pictures["L_d's doing"] = imagery.picture(apart["seed 0, with L_d"], [0], stretch)
 rows, columns = slice(180, 340), slice(240, 400)
 figures.show(
     imagery.panels({k: v[rows, columns] for k, v in pictures.items()}, columns=5, side=2.3),
@@ -128,11 +128,11 @@ SEEDS = (0, 1, 2, 3, 4)
 fixed = {"scene": "synthetic:1", "size": 256, "recipe": "scratch", "steps": mini_steps,
          "adapt_steps": 10, "scale": "truth", "device": run.device}  # fmt: skip
 measured = []
-for seed in SEEDS:
+for number in SEEDS:
     for arm, change in ARMS.items():
         with contextlib.redirect_stdout(None):  # each would tell which CLIP it loads
-            figures_of = measurement.measure(Experiment.of({**fixed, **change, "seed": seed}))
-        measured.append({"arm": arm, "scene": "synthetic:1", "seed": seed, **figures_of})
+            figures_of = measurement.measure(Experiment.of({**fixed, **change, "seed": number}))
+        measured.append({"arm": arm, "scene": "synthetic:1", "seed": number, **figures_of})
 print(f"{len(measured)} trainings, {sum(row['minutes'] for row in measured):.1f} minutes")
 
 # %% [markdown]
@@ -143,10 +143,10 @@ print(f"{len(measured)} trainings, {sum(row['minutes'] for row in measured):.1f}
 # %%
 psnr = {(row["arm"], row["seed"]): row["PSNR"] for row in measured}
 rows = []
-for seed in SEEDS:
-    values = [psnr[arm, seed] for arm in ARMS]
+for number in SEEDS:
+    values = [psnr[arm, number] for arm in ARMS]
     changes = [value - values[0] for value in values[1:]]
-    rows.append((str(seed), *(f"{v:.2f}" for v in values), *(f"{c:+.2f}" for c in changes)))
+    rows.append((str(number), *(f"{v:.2f}" for v in values), *(f"{c:+.2f}" for c in changes)))
 head = ("seed", *(f"{arm}, dB" for arm in ARMS), "L_d: change", "random CLIP: change")
 display(Markdown(statistics.markdown(head, rows)))
 

@@ -5,8 +5,8 @@ import rasterio
 import torch
 
 from clippan_lite import metrics
-from clippan_lite.physics.degrade import upsample, wald
 from clippan_lite.physics import windows
+from clippan_lite.physics.degrade import upsample, wald
 from clippan_lite.physics.sensors import get, with_bits
 
 FULL = (

@@ -48,6 +48,7 @@ print(
 )
 
 # %%
+assert exercises.verdict(most, max(by_blur, key=by_blur.get)) == exercises.RIGHT
 assert most == 1.0 and by_blur[0.0] < by_blur[0.5] < by_blur[1.0]
 
 # %% [markdown]
