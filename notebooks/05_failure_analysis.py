@@ -364,7 +364,7 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** The opposite sentence did what it says: the ship is blurred, and its colours are false. The path from words to pixels works. Now read the table. The spoiled image has the *best* D_s and the best HQNR of the three. Only D_rho, which asks for PAN's detail, warns: it doubles. So look at the picture before you quote a figure.
+# **What you see.** The opposite sentence did what it says: the ship is blurred, and its colours are false. The path from words to pixels works. Now read the table. The spoiled image has the *best* D_s and the best HQNR of the three. Only D_rho, which asks for PAN's detail, warns: it nearly doubles. So look at the picture before you quote a figure.
 # **What it does not show:** that Wald's sentence is a good one. It looks cleaner than no $L_d$ here, by eye, with one seed. Stage I and the other weights are ours, not the paper's. And if CLIP had been adapted to the opposite sentence from the start, it would have served as well: chapter 08 shows that with five seeds.
 #
 # ## An unseen sensor

@@ -33,7 +33,7 @@
 # |---|---|
 # | [chapter 03](03_full_resolution_training.ipynb) | what training on a scene means; the network is trained here |
 # | [GeoTIFF](GLOSSARY.md#geotiff) | you know what a transform and a CRS are |
-# | hardware, time | a laptop; 15 minutes of reading, half a minute of computing; full mode: two minutes; a large scene of yours takes longer |
+# | hardware, time | a laptop; 15 minutes of reading, three quarters of a minute of computing; full mode: two minutes; a large scene of yours takes longer |
 #
 # ```mermaid
 # flowchart LR

@@ -32,7 +32,7 @@
 # | you need | how much |
 # |---|---|
 # | [chapter 03](03_full_resolution_training.ipynb), [chapter 04](04_evaluation.ipynb) | the losses, and what the metrics reward |
-# | hardware, time | a laptop; 15 minutes of reading, a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
+# | hardware, time | a laptop; 15 minutes of reading, a minute and a quarter of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
 #
 # ```mermaid
 # flowchart LR

@@ -34,7 +34,7 @@
 # | you need | how much |
 # |---|---|
 # | [chapter 07](07_how_a_study_works.ipynb) | arms, controls, paired differences, intervals |
-# | hardware, time | a laptop; 20 minutes of reading, half a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
+# | hardware, time | a laptop; 20 minutes of reading, a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
