@@ -12,6 +12,11 @@ import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+def pytest_collection_modifyitems(items):
+    """A file stays in one process, so the longest begins first."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks_run.py")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real image pairs, see README; without it, tests that need it are skipped aloud."""

@@ -176,7 +176,6 @@ def opened(name, lab, browser):
     return page
 
 
-@pytest.mark.xdist_group("browser")
 def test_a_swipe_works_from_a_file(tmp_path, browser):
     """Without a server: mouse, keys and the choice of pictures; without scripts two pictures."""
     white = np.ones((40, 60, 3))
@@ -207,7 +206,6 @@ def test_a_swipe_works_from_a_file(tmp_path, browser):
     assert seen[0]["y"] == seen[1]["y"] and seen[2] is None
 
 
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("name", sorted(p.stem for p in NOTEBOOKS.glob("[0-9]*.py")))
 def test_a_product_can_be_read(name, lab, browser):
     page = opened(name, lab, browser)
@@ -215,7 +213,6 @@ def test_a_product_can_be_read(name, lab, browser):
     page.close()
 
 
-@pytest.mark.xdist_group("browser")
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_in_the_browser(name, lab, browser):
     page = opened(name, lab, browser)

@@ -87,7 +87,13 @@ JUDGE = {
 # the scenes has bright ground beside the hole, so that its D_s was too large.
 DIFFER_WITH_NODATA = {"D_rho": 4e-3, "D_s_R": 2e-3}
 DARK_BESIDE = {
-    "spacenet6_rotterdam_2": {"D_s": 0.018, "QNR": 0.017, "HQNR": 0.016, "HQNR_und": 0.016}
+    "spacenet6_rotterdam_2": {
+        "D_lambda": 0.004,
+        "D_s": 0.018,
+        "QNR": 0.017,
+        "HQNR": 0.016,
+        "HQNR_und": 0.016,
+    }
 }
 
 

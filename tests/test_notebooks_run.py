@@ -18,6 +18,8 @@ PLACE = Path(example.__file__).parent / "examples" / "landsat7"
 FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
 METHODS = {"EXP", "GSA", "BDSD", "network without L_d", "network with L_d"}
+# nbval leaves these to the chain and to the build, which take them with few and with all steps.
+LONG = ("04", "05", "07")
 SKIPPED = {".git", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
 pytestmark = pytest.mark.slow
@@ -40,8 +42,9 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.mark.xdist_group("chapters")
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS if path.stem[:2] not in LONG], ids=lambda p: p.stem
+)
 def test_a_chapter_runs_and_prints_what_it_printed_before(path, home):
     before = files_of(REPO / "notebooks")
     nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=900"]
@@ -50,14 +53,6 @@ def test_a_chapter_runs_and_prints_what_it_printed_before(path, home):
     done = subprocess.run(command, cwd=REPO, env=environment(home), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert files_of(REPO / "notebooks") == before  # notebooks never write into the repository
-
-
-@pytest.mark.xdist_group("chapters")
-def test_the_chapters_leave_results_against_the_truth(home):
-    results = json.loads((home / "quick" / "results.json").read_text())
-    check_results(results, {"full": FULL, "reduced": REDUCED, "truth": REDUCED})
-    truth = {name: results["methods"][name]["truth"]["PSNR"] for name in METHODS}
-    assert truth["network with L_d"] > truth["BDSD"] > truth["EXP"]
 
 
 def check_results(results, scales):
@@ -109,7 +104,6 @@ def chain_run(tmp_path_factory):
     return folder / "run", parameters
 
 
-@pytest.mark.xdist_group("chain")
 def test_chain_records_parameters_and_times(chain_run):
     run_dir, parameters = chain_run
     record = json.loads((run_dir / "run.json").read_text())
@@ -120,7 +114,6 @@ def test_chain_records_parameters_and_times(chain_run):
     assert all(entry["status"] == "finished" for entry in record["notebooks"].values())
 
 
-@pytest.mark.xdist_group("chain")
 def test_chain_writes_the_fused_image_on_pans_grid(chain_run):
     run_dir, _ = chain_run
     with rasterio.open(PLACE / "pan.tif") as pan, rasterio.open(PLACE / "ms.tif") as ms:
@@ -132,7 +125,6 @@ def test_chain_writes_the_fused_image_on_pans_grid(chain_run):
     assert all(band.min() < band.max() for band in image)
 
 
-@pytest.mark.xdist_group("chain")
 def test_chain_writes_all_results_and_makes_up_no_truth(chain_run):
     run_dir, _ = chain_run
     results = json.loads((run_dir / "results.json").read_text())
@@ -140,7 +132,6 @@ def test_chain_writes_all_results_and_makes_up_no_truth(chain_run):
     assert not any("truth" in row for row in results["methods"].values())
 
 
-@pytest.mark.xdist_group("chain")
 def test_chain_writes_a_complete_report(chain_run):
     run_dir, _ = chain_run
     html = (run_dir / "report.html").read_text(encoding="utf-8")
