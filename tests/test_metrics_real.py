@@ -93,6 +93,7 @@ DARK_BESIDE = {
         "QNR": 0.017,
         "HQNR": 0.016,
         "HQNR_und": 0.016,
+        "D_lambda_K_und": 0.007,
     }
 }
 
