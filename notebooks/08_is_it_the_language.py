@@ -214,6 +214,7 @@ display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
 # **What you see.** The best QNR, 0.98, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: it says nothing. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms rather well (-1 would be perfect).
+#
 # **What it does not show:** how other weights of $L_{QNR}$ would rank; this package uses 0.03. On real scenes, QNR and PSNR come from two trainings at two scales.
 #
 # ## The other studies
