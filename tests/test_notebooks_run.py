@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import rasterio
+from rasterio.windows import Window
 
 from clippan_lite.data import example
 from clippan_lite.runtime import notebooks
@@ -88,12 +89,28 @@ def small_parameters():
 
 
 @pytest.fixture(scope="module")
-def chain_run(tmp_path_factory):
+def place(tmp_path_factory):
+    """The middle of a real place on board: small files of one's own."""
+    folder = tmp_path_factory.mktemp("place")
+    for name, side in (("pan", 256), ("ms", 128)):
+        with rasterio.open(PLACE / f"{name}.tif") as file:
+            window = Window(side // 2, side // 2, side, side)
+            pixels, names = file.read(window=window), file.descriptions
+            profile = {**file.profile, "width": side, "height": side}
+            profile["transform"] = file.window_transform(window)
+        with rasterio.open(folder / f"{name}.tif", "w", **profile) as file:
+            file.write(pixels)
+            file.descriptions = names
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chain_run(place, tmp_path_factory):
     """A whole chain through the command line, in a folder that is not the repository."""
     folder = tmp_path_factory.mktemp("chain")
     parameters = small_parameters()
     command = [sys.executable, "-m", "clippan_lite", "chain", "--out", "run"]
-    command += ["--pan", str(PLACE / "pan.tif"), "--ms", str(PLACE / "ms.tif")]
+    command += ["--pan", str(place / "pan.tif"), "--ms", str(place / "ms.tif")]
     command += ["--sensor", "LANDSAT7"]
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
@@ -114,9 +131,9 @@ def test_chain_records_parameters_and_times(chain_run):
     assert all(entry["status"] == "finished" for entry in record["notebooks"].values())
 
 
-def test_chain_writes_the_fused_image_on_pans_grid(chain_run):
+def test_chain_writes_the_fused_image_on_pans_grid(chain_run, place):
     run_dir, _ = chain_run
-    with rasterio.open(PLACE / "pan.tif") as pan, rasterio.open(PLACE / "ms.tif") as ms:
+    with rasterio.open(place / "pan.tif") as pan, rasterio.open(place / "ms.tif") as ms:
         grid, bands = (pan.shape, pan.transform, pan.crs), (ms.count, ms.dtypes, ms.descriptions)
     with rasterio.open(run_dir / "fused.tif") as fused:
         assert (fused.shape, fused.transform, fused.crs) == grid
