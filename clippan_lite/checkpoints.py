@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +12,9 @@ import torch
 from torch import nn
 
 from clippan_lite import backbones
-from clippan_lite.callbacks import History
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
 from clippan_lite.runtime import weights as weight_files
-from clippan_lite.runtime.files import replacing
-from clippan_lite.runtime.state import differing
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
@@ -53,7 +48,7 @@ def load_supervisor(path: Path, clip: Clip) -> Supervisor:
     from clippan_lite.adapter import Supervisor
     from clippan_lite.prompts import PromptSet
 
-    weights, facts = _load(path, "supervisor")
+    weights, facts = load_facts(path, "supervisor")
     if (label := facts.text("clip")) != clip.label:
         raise ValueError(
             f"{path.name} was adapted around {label[:80]}, found {clip.label}; load that CLIP"
@@ -86,7 +81,7 @@ def save_network(
         path: the ``.safetensors``.
         network: what is written.
         config: its backbone and options make the network again.
-        made_from: what else decided it, for :func:`was_made_from`.
+        made_from: what else decided it.
 
     Raises:
         ValueError: the path is a folder.
@@ -100,24 +95,6 @@ def save_network(
         "convention": network.convention,
     }
     weight_files.save(Path(path), network.state_dict(), facts)
-
-
-def was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
-    """Whether a network is there that :func:`save_network` was told the same of.
-
-    Raises:
-        ValueError: there is one that was made from something else.
-    """
-    if not path.is_file():
-        return False
-    found = _load(path)[1].table("made_from", {}).values
-    other = differing(found, json.loads(json.dumps(made_from)))
-    if other:
-        raise ValueError(
-            f"{path} was trained with other settings ({', '.join(other)}): give the same, or "
-            "another folder; or remove it, if it is no longer needed"
-        )
-    return True
 
 
 def load_network(path: str | Path) -> backbones.Fusion:
@@ -183,17 +160,16 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
     network = create(config, bands, ratio, convention)
     if not config.start:
         return network
-    path = BUNDLED / f"{config.backbone}.safetensors"
-    if config.start != "bundled":
-        path = find_network(config.start)
-    elif config.options or not path.is_file():
+    ours = BUNDLED / f"{config.backbone}.safetensors"
+    path = ours if config.start == "bundled" else find_network(config.start)
+    if not path.is_file():
         raise ValueError(
-            f"no bundled weights of {config.backbone} with options {config.options}: take bandwise "
-            "without options, a recipe that starts untrained (scratch, quick), or start=''"
+            f"no bundled weights of {config.backbone}: take bandwise, a recipe that starts "
+            "untrained (scratch, quick), or start=''"
         )
     weights, other, shape = _load_network(path)
-    same_shape = network.takes_any or shape[:2] == (bands, ratio)
-    if not same_shape or (other.backbone, other.options) != (config.backbone, config.options):
+    fits = other.backbone == config.backbone and _shapes(network) == _shapes(weights)
+    if not fits or not (network.takes_any or shape[:2] == (bands, ratio)):
         raise ValueError(
             f"{path.name} holds {other.backbone} for {shape[0]} bands, ratio {shape[1]}, options "
             f"{other.options}; wanted {config.backbone} for {bands}, {ratio}, {config.options}: "
@@ -209,7 +185,8 @@ def bundled(bands: int, ratio: int, convention: str = "benchmark") -> backbones.
     return start(config, bands, ratio, convention).to(memory_format=torch.channels_last).eval()
 
 
-def _load(path: Path, what: str = "fusion network") -> tuple[dict[str, torch.Tensor], Facts]:
+def load_facts(path: Path, what: str = "fusion network") -> tuple[dict[str, torch.Tensor], Facts]:
+    """Weights of a file, and the facts in its header (ValueError: damaged)."""
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist; train first")
     try:
@@ -222,7 +199,7 @@ def _load_network(
     path: Path,
 ) -> tuple[dict[str, torch.Tensor], TrainConfig, tuple[int, int, str]]:
     """Weights, settings and (bands, ratio, convention) of a fusion network's file."""
-    weights, facts = _load(path)
+    weights, facts = load_facts(path)
     shape = (facts.whole("bands", 1, MOST), facts.whole("ratio", 2, 8))
     convention, settings = facts.text("convention"), facts.table("config")
     # A loss of one's own may not be registered where the network is used.
@@ -241,12 +218,16 @@ def _load_network(
         raise ValueError(
             f"{path.name} holds no fusion network of this version ({error}): train again"
         ) from error
-    expected = {name: value.shape for name, value in network.state_dict().items()}
-    if expected != {name: value.shape for name, value in weights.items()}:
+    if _shapes(network) != _shapes(weights):
         raise ValueError(
             f"{path.name} holds weights that do not fit its settings: it is damaged, train again"
         )
     return weights, config, (*shape, convention)
+
+
+def _shapes(part: nn.Module | dict[str, torch.Tensor]) -> dict[str, torch.Size]:
+    weights = part.state_dict() if isinstance(part, nn.Module) else part
+    return {name: value.shape for name, value in weights.items()}
 
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -254,15 +235,6 @@ def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> N
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{path.name} does not fit its settings ({error}): train again") from error
-
-
-def write_history(path: Path, history: History) -> None:
-    """Write one row per step as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(history[0]) if history else ["step"])
-        writer.writeheader()
-        writer.writerows(history)
 
 
 def own_code(config: TrainConfig) -> dict[str, str]:

@@ -7,6 +7,7 @@ when a CLIP is loaded.
 """
 
 import difflib
+import hashlib
 import json
 import logging
 import textwrap
@@ -20,7 +21,6 @@ from torch.nn import functional as F
 
 from clippan_lite.runtime import clip_catalogue
 from clippan_lite.runtime.foreign_weights import load_weights
-from clippan_lite.runtime.weights import short_hash
 from clippan_lite.runtime.words import WordTokenizer, strict
 
 BUNDLED = Path(__file__).parent / "weights" / "bundled_clip.safetensors"
@@ -240,7 +240,7 @@ def _bundled(file: Path | None, tag: str, random_weights: bool) -> Clip:
     if random_weights:
         return assembled(model, tokenizer, config, "bundled", "random weights")
     load_weights(model, weights)
-    return assembled(model, tokenizer, config, "bundled", short_hash(weights))
+    return assembled(model, tokenizer, config, "bundled", _short_hash(weights))
 
 
 def _of_open_clip(clip: str, file: Path | None, tag: str, random_weights: bool) -> Clip:
@@ -320,4 +320,8 @@ def weights_stamp(clip: str, pretrained: str = "") -> str:
     if path is None or not path.is_file():
         return ""
     facts = path.stat()
-    return short_hash(path) if path == BUNDLED else f"{facts.st_size}-{facts.st_mtime_ns}"
+    return _short_hash(path) if path == BUNDLED else f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def _short_hash(path: Path) -> str:
+    return "sha256 " + hashlib.sha256(path.read_bytes()).hexdigest()[:8]

@@ -167,6 +167,12 @@ class TrainConfig(StageSettings):
     )
     options: dict[str, Any] = field(default_factory=dict)  # passed to the backbone
 
+    def changed(self, **changes: Any) -> Self:
+        """As of any settings; a change of the backbone leaves out the options of the old one."""
+        if changes.get("backbone", self.backbone) != self.backbone:
+            changes = {"options": {}, **changes}
+        return super().changed(**changes)
+
 
 #: Named settings of Stage I.
 ADAPT_RECIPES = {
@@ -204,6 +210,7 @@ RECIPES = {
         steps=60,
         lr=4e-4,
         stride=1,
+        options={"eightfold": True},
     ),
 }
 

@@ -87,11 +87,38 @@ def test_a_pixel_does_not_draw_from_further_than_the_reach():
 
 def test_bandwise_begins_with_the_mean_of_its_methods_back_projected(small_pair):
     network = backbones.create("bandwise", 8)
-    mean = sum(classical.fuse(name, small_pair) for name in network.methods) / 3
+    bdsd, hpm, fs = (classical.fuse(name, small_pair) for name in network.methods)
+    others = torch.stack([bdsd, fs, network.interpolate(small_pair.ms[None])[0]])
+    least, most = others.amin(0), others.amax(0)  # HPM stays within two such ranges of the others
+    hpm = torch.minimum(torch.maximum(hpm, 3 * least - 2 * most), 3 * most - 2 * least)
+    mean = (bdsd + hpm + fs) / 3
     expected = classical.projected(mean, small_pair, rounds=2)
     torch.testing.assert_close(
         fusion.fuse(small_pair, network, along=0.0), expected, atol=0.05, rtol=0
     )
+
+
+def test_bandwise_is_calm_where_a_classical_result_is_far_off(small_pair):
+    """MTF-GLP-HPM divides by the low frequencies of PAN; on dark water its result is anything."""
+    network = backbones.create("bandwise", 8)
+    results = classical.results(network.methods, small_pair)
+    fused = []
+    for far in (1e3, 1e6):
+        wild = results.clone()
+        wild[8:16, 128:132, 128:132] += far  # of MTF-GLP-HPM
+        fused.append(fusion.fuse(small_pair, network, results=wild))
+    torch.testing.assert_close(fused[0], fused[1])
+    assert (fused[0] - fusion.fuse(small_pair, network)).abs().max() < 1000
+
+
+def test_eightfold_fusing_does_not_depend_on_how_the_image_lies():
+    network = awake("bandwise", 4, eightfold=True)
+    seen = torch.rand(2, 8, 40, 56, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mended = network._mend_in_turns(seen)
+        for turned in (lambda x: torch.rot90(x, 1, (-2, -1)), lambda x: x.flip(-1)):
+            torch.testing.assert_close(network._mend_in_turns(turned(seen)), turned(mended))
+            assert not torch.allclose(network._mend(turned(seen)), turned(network._mend(seen)))
 
 
 def test_bandwise_has_one_set_of_weights_for_any_bands_and_ratio(small_pair):

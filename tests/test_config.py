@@ -8,7 +8,7 @@ import pickle
 import numpy
 import pytest
 
-from clippan_lite import losses
+from clippan_lite import backbones, losses
 from clippan_lite.config import AdaptConfig, TrainConfig, adapt_recipe, digest, recipe
 
 CLASSES = (AdaptConfig, TrainConfig)
@@ -255,3 +255,11 @@ def test_settings_that_only_terms_without_a_weight_take_are_idle():
     assert recipe("best").idle() == {"guard", "tokens", "ds_floor"}
     assert recipe("quick", direction=0.0, words=0.1).idle() == {"ds_floor", "tokens"}
     assert recipe("paper").needs("teacher") and not recipe("best").needs("supervisor")
+
+
+def test_another_backbone_leaves_the_options_of_the_old_one():
+    best = recipe("best")
+    assert best.options == {"eightfold": True} and recipe("best", lr=1e-3).options == best.options
+    other = recipe("best", backbone="pnn", start="")
+    assert other.options == {} and backbones.create(other.backbone, 4, **other.options)
+    assert recipe("best", backbone="fusionnet", options={"blocks": 2}).options == {"blocks": 2}

@@ -29,7 +29,7 @@ from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.course import chain, report
 from clippan_lite.data import geotiff, readers, sources
 from clippan_lite.data.synthetic import make_scene
-from clippan_lite.experiments import study, tables
+from clippan_lite.experiments import kept_training, study, tables
 from clippan_lite.experiments.experiment import Experiment
 from clippan_lite.physics import sensors
 from clippan_lite.runtime.state import TrainingState
@@ -258,7 +258,7 @@ def test_networks(tmp_path_factory, changes):
         again = checkpoints.load_network(folder / "c.safetensors")
         assert again.bands == 4 and again.ratio in (2, 4, 8)
     with refused_or_read("network, facts"):
-        checkpoints.was_made_from(folder / "c.safetensors", {"seed": [0]})
+        kept_training._was_made_from(folder / "c.safetensors", {"seed": [0]})
     shutil.rmtree(folder)
 
 

@@ -253,7 +253,7 @@ def test_a_geotiff_cut_by_a_full_disk_is_not_kept(tmp_path, compress):
     assert os.listdir(tmp_path) == ["whole.tif"]
 
 
-@pytest.mark.parametrize("at", ["write_history", "save_network", "remove"])
+@pytest.mark.parametrize("at", ["write_csv", "save_network", "remove"])
 def test_a_training_killed_at_its_end_loses_nothing(scene, tmp_path, monkeypatch, capsys, at):
     """Whatever is cut off there, the same command ends with the network of an undisturbed one."""
     from clippan_lite.runtime.state import TrainingState
@@ -269,7 +269,8 @@ def test_a_training_killed_at_its_end_loses_nothing(scene, tmp_path, monkeypatch
 
     out = tmp_path / "out"
     with monkeypatch.context() as patched:
-        patched.setattr(TrainingState if at == "remove" else checkpoints, at, killed)
+        place = {"write_csv": files, "save_network": checkpoints, "remove": TrainingState}[at]
+        patched.setattr(place, at, killed)
         assert cli.main([*train, str(out), *options]) == 130
     assert (out / "state.safetensors").is_file()
     (out / ".network-0a1b2c3d.part.safetensors").write_bytes(b"of a killed call")

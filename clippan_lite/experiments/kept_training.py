@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from clippan_lite import adaptation, backbones, checkpoints, training
 from clippan_lite.adapter import Supervisor
@@ -14,6 +16,7 @@ from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import files, locks
+from clippan_lite.runtime.state import differing
 
 EVERY = 25  # steps between two states kept
 
@@ -77,7 +80,7 @@ def _trained(
     images = checkpoints.fingerprint(image for pair in pairs for image in (pair.ms, pair.pan))
     camera = {"sensor": sensors.to_table(pairs[0].sensor), "convention": pairs[0].convention}
     made_from = {"config": asdict(config), **camera, "images": images}
-    if checkpoints.was_made_from(path, made_from):
+    if _was_made_from(path, made_from):
         print(f"trained before, with the same settings: {path}")
         state.unlink(missing_ok=True)  # of a call that was killed after its network was there
         return path
@@ -86,7 +89,7 @@ def _trained(
         supervisor = _kept_supervisor(pairs, images, adapt or AdaptConfig(), folder, device)
 
     def save(network: Fusion, history: History) -> None:
-        checkpoints.write_history(folder / "history.csv", history)
+        files.write_csv(folder / "history.csv", history)
         checkpoints.save_network(path, network, config, made_from)
 
     training.train(
@@ -116,3 +119,21 @@ def _kept_supervisor(
         return checkpoints.load_supervisor(path, model)
 
     return files.load_or_make(path, "supervisor", load, make, save).to(device)
+
+
+def _was_made_from(path: Path, made_from: dict[str, Any]) -> bool:
+    """Whether a network is there, and was made from the same.
+
+    Raises:
+        ValueError: there is one that was made from something else.
+    """
+    if not path.is_file():
+        return False
+    found = checkpoints.load_facts(path)[1].table("made_from", {}).values
+    other = differing(found, json.loads(json.dumps(made_from)))
+    if other:
+        raise ValueError(
+            f"{path} was trained with other settings ({', '.join(other)}): give the same, or "
+            "another folder; or remove it, if it is no longer needed"
+        )
+    return True

@@ -149,7 +149,7 @@ class Run:
         made = adaptation.adapt(self.pair, self.clip, sentences, config, self.device, shown)
         if self.folder:
             path, sensor = self.supervisor_path, self.pair.sensor.name
-            checkpoints.write_history(path.with_suffix(".csv"), made[1])
+            files.write_csv(path.with_suffix(".csv"), made[1])
             checkpoints.save_supervisor(path, made[0], config, sensor)
         return made
 
@@ -220,7 +220,7 @@ class Run:
         )
         if self.folder:
             path = self.network_path(config, scale)
-            checkpoints.write_history(path.with_suffix(".csv"), made[1])
+            files.write_csv(path.with_suffix(".csv"), made[1])
             checkpoints.save_network(path, made[0], config)
         return made
 

@@ -62,16 +62,10 @@ def write(
             "minutes": round(sum(row.get("minutes", 0.0) for row in rows), 2),
         },
     }
-    with (
-        files.replacing(out / "table.csv") as part,
-        part.open("w", encoding="utf-8", newline="") as file,
-    ):
-        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            figures = row.keys() - study.axes.keys()
-            rounded = {n: f"{row[n]:.6g}" for n in figures if isinstance(row[n], float)}
-            table.writerow(row | rounded)
+    for row in rows:
+        figures = row.keys() - study.axes.keys()
+        row |= {name: f"{row[name]:.6g}" for name in figures if isinstance(row[name], float)}
+    files.write_csv(out / "table.csv", rows, columns)
     files.write_json(out / "table.json", facts)
     return facts
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import glob
 import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,6 +67,17 @@ def write_json(path: Path, content: object) -> None:
     """Write a JSON file as a whole or not at all."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(
+    path: Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] = ()
+) -> None:
+    """Write rows as a CSV file, as a whole or not at all. Columns are the first row's, or given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns or list(*rows[:1]), restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def load_or_make(

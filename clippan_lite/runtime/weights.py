@@ -6,7 +6,6 @@ replaced in one step and cannot fall apart.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +66,3 @@ def load(path: Path, what: str) -> tuple[dict[str, torch.Tensor], Facts]:
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             raise ValueError(f"{path} holds NaN or infinity in {name}, expected finite weights")
     return tensors, facts
-
-
-def short_hash(path: Path) -> str:
-    """Kind and first digits of a file's hash."""
-    return "sha256 " + hashlib.sha256(path.read_bytes()).hexdigest()[:8]
