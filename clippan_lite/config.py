@@ -189,7 +189,7 @@ RECIPES = {
         {"spec": 1.0, "spat": 1.0, "qnr": 0.03, "ship": 1.0, "direction": 0.03},
         backbone="bandwise",
         start="bundled",
-        steps=60,
+        steps=30,
         batch=1,
         lr=4e-4,
         crops_in_turn=1,

@@ -18,8 +18,8 @@
 # A satellite takes two images of one place. [PAN](GLOSSARY.md#pan), the panchromatic image, is sharp and grey. [MS](GLOSSARY.md#ms), the multispectral image, is coarse and in colour.
 # [Pansharpening](GLOSSARY.md#pansharpening) fuses them into [HRMS](GLOSSARY.md#hrms), the high-resolution multispectral image: sharp *and* in colour.
 #
-# Nobody has the true HRMS, so a network has no target to learn from. [CLIPPan](https://arxiv.org/abs/2511.10896) proposes a supervisor instead of a target. [CLIP](GLOSSARY.md#clip), a network
-# that compares images with sentences, reads "adhering to Wald's protocol ..." and says in which direction the fused image should move.
+# Nobody has the true HRMS, so a network has no target to learn from. The paper [CLIPPan](https://arxiv.org/abs/2511.10896) proposes a supervisor instead of a target. [CLIP](GLOSSARY.md#clip), a network
+# that compares images with sentences, reads a sentence about the wanted image, "... adhering to Wald's protocol ...", and says in which direction the fused image should change. Chapter 01 explains that protocol.
 #
 # ## What you will learn
 #
@@ -42,12 +42,15 @@
 
 # %%
 # On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
 from importlib.util import find_spec
 
 from IPython import get_ipython
 
 if find_spec("clippan_lite") is None:
-    get_ipython().run_line_magic("pip", 'install "clippan-lite[notebooks]"')
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -60,7 +63,6 @@ convention = "benchmark"  # where MS samples sit on PAN's grid: "benchmark" (pha
 register = False  # shift PAN onto MS by the estimated fraction before anything else
 
 # %%
-import clippan_lite as cl
 from clippan_lite import experiments
 from clippan_lite.course import check, exercises, figures, imagery
 from clippan_lite.physics import degrade
@@ -70,7 +72,7 @@ run = experiments.begin(globals())
 # %% [markdown]
 # ## The first minute
 #
-# Landsat-7 saw the edge of a mountain range, a town and lakes. One line reads both images, the next one fuses them.
+# The satellite Landsat-7 saw the edge of a mountain range, a town and lakes. One line reads both images, and the next one fuses them. You can skip the printed notes for now.
 
 # %%
 place = cl.example("landsat7")
@@ -97,7 +99,7 @@ figures.show(
 # **What you see.** PAN has pixels of 15 m and no colour. MS has pixels of 30 m: roads melt into the fields beside them. The fused image has PAN's roads and shores in the colours of MS.
 # **What it does not show:** whether the colours of fine details are true. Nobody measured them at this scale. That is the subject of this course.
 #
-# Drag the border to swipe between MS and the fused image. Here MS is enlarged to PAN's size, without any detail from PAN. This is called [EXP](GLOSSARY.md#exp), and it will be the first row of every table.
+# Drag the border to swipe between MS and the fused image. Here MS is enlarged to PAN's size, without any detail from PAN. This is called [EXP](GLOSSARY.md#exp), from *expanded*. It will be the first row of every table that compares methods.
 
 # %%
 exp = degrade.upsample(place.ms, place.ratio, place.convention)
@@ -113,12 +115,12 @@ imagery.swipe(
 )
 
 # %% [markdown]
-# No CLIP and no sentence took part yet. `cl.fuse` used the [network on board](GLOSSARY.md#network-on-board), a small network that was trained on synthetic scenes, where the truth is known.
+# No CLIP and no sentence took part yet. `cl.fuse` used the [network on board](GLOSSARY.md#network-on-board). *On board* means that it comes with this package. It is a small network that was trained on synthetic scenes, where the truth is known.
 # The course asks whether language can teach such a network *without* the truth.
 #
 # ## Which part does what
 #
-# Solid arrows carry images and features. Dotted arrows carry gradients: they teach the network.
+# Solid arrows carry images and features, the vectors that CLIP makes. Dotted arrows carry gradients: they teach the network. The numbers in brackets are chapters.
 #
 # ```mermaid
 # flowchart LR
@@ -146,12 +148,12 @@ imagery.swipe(
 # | losses, `losses` | the fused image, MS, PAN, vectors | one number to make small | never | 02 and 03 |
 # | metrics, `metrics` | the fused image, and the truth where there is one | figures of quality | never | 04 |
 #
-# A supervisor without a target can still say three useful things. Blurred by the camera model, the fused image must be MS again. Its edges must be PAN's edges. And its vector must move from MS and PAN
+# A supervisor without a target can still say three useful things. Blurred by the camera model, the fused image must be MS again (L_spec in the diagram). Its edges must be PAN's edges (L_spat). And its vector must move from MS and PAN
 # towards what the sentence describes. [L_d](GLOSSARY.md#l_d), the language loss, measures the third.
 #
 # ## Is everything there?
 #
-# The same report as `clippan-lite check` prints. A problem comes with what to do about it.
+# The next cell prints the same report as the command `clippan-lite check`. With each problem it says what to do.
 
 # %%
 lines, problems = check.report()
@@ -176,13 +178,13 @@ print("problems:", problems or "none")
 #
 # *Quick* means the parameters as they are, chosen for two laptop cores. *Full* trains longer networks and more of them. Each chapter says what full mode sets, and how long it takes.
 #
-# Two lines come up in every chapter. The cell after the parameters makes `run`: it holds the experiment and keeps what it makes. And whoever reads a pair prints how far MS lies off PAN. A *multiple correlation* near 1
-# says that this figure can be trusted.
+# You will meet two things in every chapter. The cell after the parameters makes `run`: it holds the experiment and keeps what it makes. And when a pair is read, a printed line that begins with "Registration" says how far MS lies off PAN.
+# The *multiple correlation* in that line says how well the edges of PAN and MS agree. If it is near 1, you can trust the estimate.
 #
 # ## A place with an answer
 #
-# Real places have no truth at full resolution, so figures measured there always lack something. Most chapters therefore measure on a *synthetic* scene on board. A program drew it, and a camera model
-# of WorldView-2 looked at it. Here the true HRMS is known, and no network is shown it while it trains.
+# Real places have no truth at full resolution, so numbers measured there always lack something. Most chapters therefore measure on a *synthetic* scene that comes with the package, the *embedded scene*. A program drew it, and a model of the cameras
+# of the satellite WorldView-2 looked at it. Here the true HRMS is known, and no network sees it while it trains.
 
 # %%
 pair = run.pair
@@ -223,8 +225,8 @@ figures.show(
 # Write your own lines where a cell says `# your code`. The last line of the cell tells whether they are right. One way to solve each exercise, run with its result, is in
 # [the solutions](solutions/00_start_here_solutions.ipynb), together with answers to the questions.
 #
-# **Exercise 1.** *Easy, 3 minutes.* How many square kilometres does the real place `place` cover? `place.pan.shape` holds its rows and columns. PAN's geotransform is in `place.georef["transform"]`;
-# its `a` is the width of a pixel in metres. *Expected:* about 59 square kilometres.
+# **Exercise 1.** *Easy, 3 minutes.* How many square kilometres does the real place `place` cover? The last two numbers of `place.pan.shape` are its rows and columns. PAN's geotransform, which turns rows and columns into map coordinates, is in `place.georef["transform"]`;
+# its `a` is the width of a pixel in metres. Put the area into `area_km2`. *Expected:* about 59 square kilometres.
 
 # %% tags=["exercise-1"]
 area_km2 = None
@@ -232,7 +234,7 @@ area_km2 = None
 print(exercises.verdict(area_km2, 59, tolerance=0.01, name="the area"))
 
 # %% [markdown]
-# **Exercise 2.** *Easy, 5 minutes.* Fuse the other real place on board, a ship in port: `cl.example("rotterdam")`. Put its ratio (PAN pixels along one MS pixel) and the shape of the fused image into the answer,
+# **Exercise 2.** *Easy, 5 minutes.* Fuse the other real place that comes with the package, a ship in port: `cl.example("rotterdam")`. Put its ratio (PAN pixels along one MS pixel) and the shape of the fused image into `answer`,
 # as `{"ratio": ..., "shape": list(...)}`. Read the line that begins with "Registration", too. *Expected:* ratio 4, and a fused image of 4 bands with 404 rows and 600 columns. MS lies more than one PAN pixel off PAN.
 
 # %% tags=["exercise-2"]

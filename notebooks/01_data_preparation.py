@@ -27,7 +27,7 @@
 #   Q --> F["fuse"]
 #   L --> F
 #   F --> C["compare"]
-#   M -- "is the truth there" --> C
+#   M -- "serves as the truth" --> C
 # ```
 #
 # ## What you will learn
@@ -50,12 +50,14 @@
 
 # %%
 # On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
 from importlib.util import find_spec
 
 from IPython import get_ipython
 
 if find_spec("clippan_lite") is None:
-    get_ipython().run_line_magic("pip", 'install "clippan-lite[notebooks]"')
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
@@ -116,7 +118,7 @@ figures.show(
 # **What you see.** One MS pixel covers 4 by 4 PAN pixels. EXP looks smoother than MS, but it is not sharper: interpolation adds pixels, not details. EXP is made of MS alone, so it agrees with MS in everything that MS can hold.
 # Every method has to beat it, and it is the first row of each table to come. **What it does not show:** whether PAN and MS lie exactly on each other. The next section looks at that.
 #
-# Why is PAN sharper? Not because of a better lens. It is a matter of light. The chart and the table show the bands of the scene that this chapter measures on.
+# Why is PAN sharper? Not because of a better lens. It is a matter of light. The chart and the table show the bands of the *embedded scene*, the synthetic scene of chapter 00. This chapter measures on it from here on.
 
 # %%
 pair = run.pair
@@ -147,7 +149,7 @@ display(Markdown(statistics.markdown(head, rows)))
 # `ratio` = 4 times the side is 16 times the area. So MS pays for its colours with pixels, and PAN pays for its pixels with colour. **What it does not show:** how bright the ground is in each band. The last column shows
 # that, in [DN](GLOSSARY.md#dn) (digital numbers, what the file stores).
 #
-# Look where PAN's bar ends. PAN covers some MS bands and misses others, such as the outer [near infrared](GLOSSARY.md#nir). Its details say little about those bands, and fusing them is harder.
+# Look where PAN's bar ends. PAN covers some MS bands and misses others, such as `NIR2`, the far part of the [near infrared](GLOSSARY.md#nir). Its details say little about those bands, and fusing them is harder.
 
 # %% tags=["nbval-check-output"]
 print("bands:", ", ".join(pair.sensor.bands))
@@ -182,7 +184,7 @@ figures.show(
 
 # %% [markdown]
 # **What you see.** `"geo"` puts a sample into the centre of its square, between four PAN pixels. `"benchmark"` puts it onto a PAN pixel, half a PAN pixel further down and right, as the field's reference code does.
-# **What it does not show:** which one your files follow. GeoTIFFs usually follow `"geo"`, data sets made for benchmarks the other. Never mix the two: every edge would be half a pixel off.
+# **What it does not show:** which one your files follow. GeoTIFFs, image files with map coordinates, usually follow `"geo"`. Data sets that were made for benchmarks usually follow the other. Never mix the two: every edge would be half a pixel off.
 #
 # Real images can be further apart than that, because both cameras look at the ground a moment apart. When a pair is read, a line that begins with "Registration" estimates the shift. For the ship it said that MS lies more
 # than one PAN pixel off PAN. [Registration](GLOSSARY.md#registration) mends it:
@@ -194,12 +196,12 @@ after = registration.estimate(place)
 print(f"MS off PAN, in PAN pixels: {before} before, {after} after the correction")
 
 # %% [markdown]
-# Your eye would not have noticed in the pictures above. But everything that compares PAN and MS pixel by pixel suffers: a patch of PAN shows other ground than the same patch of MS, and details land beside the colours
+# Your eye would hardly have noticed the shift in the pictures above. But everything that compares PAN and MS pixel by pixel suffers: a patch of PAN shows different ground from the same patch of MS, and details land beside the colours
 # they belong to. A wrong convention shows in the same line, as a shift of half a pixel both ways. In any chapter, `register = True` corrects the shift. The [log](LOG.md) says what that gained on real pairs.
 #
 # ## What the optics take away
 #
-# A camera turns a point of light into a small blur, the [PSF](GLOSSARY.md#psf) (point spread function). Fine patterns lose more contrast by it than coarse ones. The [MTF](GLOSSARY.md#mtf), the modulation transfer function,
+# A camera turns a point of light into a small blur, the [PSF](GLOSSARY.md#psf) (point spread function). This blur takes more contrast from fine patterns than from coarse ones. The [MTF](GLOSSARY.md#mtf), the modulation transfer function,
 # says how much contrast is left at each spatial frequency. It is the PSF's Fourier transform.
 #
 # The finest pattern that MS's grid can hold has one cycle in two MS pixels. That is the grid's [Nyquist frequency](GLOSSARY.md#nyquist-frequency). For each band one number is published or assumed: the contrast left at that frequency. A Gaussian
@@ -265,7 +267,7 @@ for name in ("PAN", "PAN blurred by it"):
 #
 # ### Write the camera model
 #
-# Now you have all the pieces of the camera model $\downarrow_r(x * h)$: blur with the kernel $h$, then keep every $r$-th pixel. To [degrade](GLOSSARY.md#degrade) an image means exactly this. The losses of chapter 03 blur the fused image this
+# Now you have all the pieces of the camera model $\downarrow_r(x * h)$: blur the image $x$ with the kernel $h$, then keep every $r$-th pixel. To [degrade](GLOSSARY.md#degrade) an image means exactly this. The losses of chapter 03 blur the fused image this
 # way, and Wald's protocol below needs it, too.
 #
 # **Exercise 1.** *Medium, 15 minutes.* Write `my_degrade` for images `(B, 1, H, W)` and the convention `"benchmark"`. The kernel has one axis, because the Gaussian is separable: filter the rows with it, then the columns.
@@ -327,7 +329,7 @@ figures.show(
 #
 # The protocol is only as good as the camera model. Suppose that the assumed blur is too strong. Then the reduced MS is more blurred than any real MS, and a network trained on it learns to sharpen too much. On real images it draws halos.
 #
-# **Exercise 2.** *Easy, 5 minutes.* Make the reduced pair of `pair` with `degrade.degrade`. MS takes the gains `camera.mtf_ms`, one per band, PAN takes `camera.mtf_pan`, and both take `pair.convention`. Put the two into the dictionary under
+# **Exercise 2.** *Easy, 5 minutes.* Make the reduced pair of `pair` with `degrade.degrade`. MS takes the gains `camera.mtf_ms`, one per band, PAN takes `camera.mtf_pan`, and both take `pair.convention`. Put the two into the dictionary `my_pair` under
 # `"ms"` and `"pan"`. *Expected:* what `degrade.wald` gives.
 
 # %% tags=["exercise-2"]
@@ -344,7 +346,7 @@ print("its truth:", tuple(low.truth.shape))
 # %% [markdown]
 # ## Patches
 #
-# Both training stages see random crops, cut alike from all images. Crops stay at native resolution. [CLIP](GLOSSARY.md#clip) takes small pictures, and shrinking a large crop would remove the very detail that fusion adds.
+# Both training stages (chapters 02 and 03) see random crops. Each crop is cut at the same place from PAN, MS and EXP. Crops stay at native resolution. [CLIP](GLOSSARY.md#clip) takes small pictures, and shrinking a large crop would remove the very detail that fusion adds.
 #
 # A crop begins and ends at whole MS pixels. Half an MS pixel cannot be cut: MS would have to be interpolated first, and that is a blur of its own.
 
@@ -371,15 +373,15 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** The same ground three times: 64 by 64 PAN pixels, and MS on its own grid of 16 by 16. Stage I draws hundreds of such crops. `place` says where each one lies.
-# **What it does not show:** a whole field or street. What is wider than a crop, no network sees.
+# **What you see.** The same ground three times: 64 by 64 PAN pixels, and MS on its own grid of 16 by 16. Stage I, the training of chapter 02, draws hundreds of such crops. `place` in the printed list says where each one lies.
+# **What it does not show:** a whole field or street. While a network trains, it sees nothing that is wider than a crop.
 #
 # ## Exercises
 #
 # Exercises 1 and 2 are above. Write your own lines where a cell says `# your code`. The last line of the cell tells whether they are right. One way to solve each exercise, run with its result, is in
 # [the solutions](solutions/01_data_preparation_solutions.ipynb), together with answers to the questions.
 #
-# **Exercise 3.** *Easy, 5 minutes.* How much does half a PAN pixel matter? Interpolate the ship's MS under both conventions (`degrade.upsample(place.ms, place.ratio, ...)`), subtract, and take the mean of the absolute values.
+# **Exercise 3.** *Easy, 5 minutes.* How much does half a PAN pixel matter? Interpolate the ship's MS under both conventions (`degrade.upsample(place.ms, place.ratio, ...)`), subtract, and take the mean of the absolute values. Put it into `difference`.
 # *Expected:* about 10.4 DN. At edges it is more than ten times as much.
 
 # %% tags=["exercise-3"]
@@ -388,8 +390,8 @@ difference = None
 print(exercises.verdict(difference, 10.4, tolerance=0.02, name="the mean difference"))
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Some codes reduce an image by averaging `ratio` by `ratio` pixels, a *box*. How much contrast does a box leave at MS's Nyquist frequency, `nyquist` cycles per PAN pixel?
-# Take the mean of $e^{-2 \pi i f t}$ over the box's `ratio` places $t$, then the absolute value. *Expected:* nearly twice what the MTF leaves, so a box blurs too little.
+# **Exercise 4.** *Medium, 10 minutes.* Some programs reduce an image by averaging squares of `ratio` by `ratio` pixels, a *box*. How much contrast does a box leave at MS's Nyquist frequency, `nyquist` cycles per PAN pixel?
+# Along one axis, the box covers the `ratio` pixels $t = 0, 1, \dots$. Take the mean of $e^{-2 \pi i f t}$ over them, where $f$ is `nyquist`. Put its absolute value into `left`. *Expected:* nearly twice what the MTF leaves, so a box blurs too little.
 
 # %% tags=["exercise-4"]
 left = None

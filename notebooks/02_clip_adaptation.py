@@ -16,7 +16,7 @@
 # **One question:** can CLIP learn to tell [MS](GLOSSARY.md#ms) (coarse, in colour), [PAN](GLOSSARY.md#pan) (sharp, grey) and their fusion apart, and would that prove that it understands a sentence?
 #
 # The answer in three sentences. [CLIP](GLOSSARY.md#clip) compares pictures with sentences, but it has only ever seen three colour channels. [Stage I](GLOSSARY.md#stage-i) of [CLIPPan](https://arxiv.org/abs/2511.10896) puts small trainable
-# layers around it, and the figures become excellent. A CLIP with *random* weights gets the same figures, so they prove less than they seem to.
+# layers around it, and most figures of quality become excellent. A CLIP with *random* weights reaches those figures too, so they prove less than they seem to.
 #
 # ```mermaid
 # flowchart LR
@@ -51,12 +51,14 @@
 
 # %%
 # On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
 from importlib.util import find_spec
 
 from IPython import get_ipython
 
 if find_spec("clippan_lite") is None:
-    get_ipython().run_line_magic("pip", 'install "clippan-lite[notebooks]"')
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
@@ -176,7 +178,7 @@ display(Markdown(statistics.markdown(("image", *asked.values()), rows)))
 # | parameters | 1.4 million | 151 million |
 # | trained on | half a million synthetic crops with captions | 400 million photographs with captions from the web |
 #
-# The CLIP on board comes with the package, runs on a laptop, and knows only words of its captions ([model card](../clippan_lite/weights/MODEL_CARD.md)). Any CLIP of open_clip takes its place: `-p clip ViT-B-32 -p clip_pretrained openai`.
+# The CLIP on board comes with the package, runs on a laptop, and knows only words of its captions ([model card](../clippan_lite/weights/MODEL_CARD.md)). Any CLIP of the library open_clip can take its place. Set the parameters, or give `clippan-lite chain` the options `-p clip ViT-B-32 -p clip_pretrained openai`.
 #
 # ### Contrastive pre-training
 #
@@ -239,13 +241,13 @@ figures.show(
 print(f"the loss of this batch: {loss:.2f}; guessing gives ln 6 = {np.log(len(texts)):.2f}")
 
 # %% [markdown]
-# **What you see.** Read each row: which of the six captions fits this image best? On the embedded scene the diagonal wins in four rows. A hazy or a grey image is called sharp instead, and that is true as well. Several captions may fit one image, so the
-# CLIP on board was trained with every caption that is true of an image as its match. **What it does not show:** how strong a fault must be. These faults are gross. The next section asks about slighter ones.
+# **What you see.** Read each row: which of the six captions fits this image best? On the embedded scene the diagonal wins in four rows. A hazy or a grey image is called sharp instead, and that is true as well. Several captions may fit one image, so in the
+# training of the CLIP on board every true caption counted as a match. **What it does not show:** how strong a fault must be before CLIP names it. These faults are gross. The next section asks about slighter ones.
 #
 # ## The words
 #
-# We put known faults into an image, and ask as above. All crops come from the right part of the scene. A gap lies between that part and the ground on which Stage I will train, as wide as the [MTF](GLOSSARY.md#mtf) filter reaches. Without the gap, the
-# filter would carry pixels from one part into the other. For a scene without truth, the result of the classical method [BDSD](GLOSSARY.md#bdsd) stands for the faultless image.
+# We put known faults into an image, and ask as above. All crops come from the right-hand part of the scene, which Stage I will not see. Between that part and the ground on which Stage I will train lies a gap, as wide as the [MTF](GLOSSARY.md#mtf) filter (the camera's blur) reaches. Without the gap, the
+# filter would mix pixels of one part into the other. For a scene without truth, the result of the classical method [BDSD](GLOSSARY.md#bdsd) stands for the faultless image.
 
 # %%
 names = [name for name in captions if name != "untouched"]
@@ -257,13 +259,13 @@ caption = "Share of crops that the un-adapted CLIP calls blurred, noisy and so o
 figures.show(figure, run.folder, "02_words", caption)
 
 # %% [markdown]
-# **What you see.** Each row is one fault, each column one question. Red means more often than for the untouched image. The untouched truth is called faultless in nearly every crop. Slight faults mostly pass, the same fault twice is mostly named: on the embedded scene, blur goes
-# from 0.06 to 0.79. Haze and greying pass even twice. A word thus has a threshold, and below it the supervisor is blind. **What it does not show:** real images, where thresholds shift. The
+# **What you see.** Each row is one fault, each column one question. Red means that CLIP names the fault more often than in the untouched image. The untouched truth is called faultless in nearly every crop. A slight fault mostly passes unnoticed. The same fault, put in twice, is mostly named: on the embedded scene, blur goes
+# from 0.06 to 0.79. Haze and greying pass even then. So a word has a threshold, and below it this CLIP is blind. **What it does not show:** real images, where thresholds shift. The
 # [model card](../clippan_lite/weights/MODEL_CARD.md) has those figures.
 #
 # ## The supervisor
 #
-# CLIP takes three channels and knows nothing of PAN and MS. How can it be adapted without losing what it knows? Training all of its weights on one scene would do just that. [Parameter-efficient adaptation](GLOSSARY.md#adapter) leaves CLIP
+# CLIP takes three channels and knows nothing of PAN and MS. How can it be adapted without losing what it knows? If we trained all of its weights on one scene, it could forget the rest. [Parameter-efficient adaptation](GLOSSARY.md#adapter) leaves CLIP
 # [frozen](GLOSSARY.md#frozen) and trains little:
 #
 # | way | what is trained | what it can change | what it costs |
@@ -277,8 +279,8 @@ figures.show(figure, run.folder, "02_words", caption)
 # CLIPPan takes stems and adapters. A *stem* turns $C$ bands into the three channels that CLIP takes. It starts as a plain choice of red, green and blue, so an un-adapted CLIP sees a true-colour picture. MS and
 # [HRMS](GLOSSARY.md#hrms) (the fused image) have one stem each. PAN is repeated three times.
 #
-# There are six adapters. `ms` and `pan` bend the features of one image or one sentence a little. *IFA* (`image_fusion`) joins the image features of MS and PAN to what HRMS's should be, and *TFA* (`text_fusion`) does the same for sentences. HRMS has no adapter of its own:
-# its sentence is the fixed end of the direction. If all three sentences could move, Stage I could move them to where the images already are, and they would mean nothing.
+# There are six adapters. Four of them bend a feature a little: `ms` and `pan` for images, `ms` and `pan` for sentences. The fifth, *IFA* (`image_fusion`, image fusion adapter), predicts the image feature of HRMS from those of MS and PAN. The sixth, *TFA* (`text_fusion`), does the same with sentences. HRMS has no adapter of its own.
+# Chapter 03 will push the fused image in the direction from the sentences of MS and PAN to that of HRMS, and this end must stay fixed. If all three sentences could move, Stage I could move them to where the images already are, and they would mean nothing.
 
 # %%
 supervisor = Supervisor(clip_model, sentences, pair.bands, pair.sensor.rgb)
@@ -306,7 +308,7 @@ rows = [(name, f"{count:,}", f"{count / frozen:.1%}") for name, count in ways.it
 display(Markdown(statistics.markdown(("way", "parameters", "share of CLIP's"), rows)))
 
 # %% [markdown]
-# LoRA would be smaller here, and it reaches deeper. CLIPPan's parts have another merit: take them away, and CLIP is what it was. Counts grow with the square of the feature's length, so for ViT-B/32 the same parts have 1.3 million parameters, which is
+# LoRA would be smaller here, and it reaches deeper. CLIPPan's parts have another merit: they stay outside CLIP, so nothing inside it has to be changed. Their number of parameters grows with the square of the feature's length, so for ViT-B/32 the same parts have 1.3 million parameters, which is
 # less than a hundredth of that CLIP.
 #
 # ### Write an adapter
@@ -315,7 +317,7 @@ display(Markdown(statistics.markdown(("way", "parameters", "share of CLIP's"), r
 #
 # $$a(f) = \frac{g}{\lVert g \rVert}, \qquad g = (1 - s)\,f + s\,(W_2\,\mathrm{ReLU}(W_1 f + b_1) + b_2)$$
 #
-# **Exercise 1.** *Easy, 10 minutes.* Write `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
+# **Exercise 1.** *Easy, 10 minutes.* Write this equation as `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`, and `share` is $s$. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
 
 # %% tags=["exercise-1"]
 adapter = supervisor.image_adapters["ms"]
@@ -376,7 +378,7 @@ display(Markdown(statistics.markdown(head, rows)))
 # | `direction`, ours, not in the paper | the step from MS and PAN to HRMS points where the sentences point | $L_d$ of the HRMS examples, see chapter 03 |
 # | `drift`, only watched | how far did the adapted sentences go from CLIP's own? | $1 - \cos$ |
 #
-# InterMCL differs from pre-training in one point. All images of a type share *one* sentence. Targets by place in the batch would therefore make the loss $\ln B$ for any images at all. IntraMCL needs several places in a batch: with a single place there would be nothing to push away.
+# InterMCL differs from CLIP's own training in one point. All images of a type share *one* sentence, so the $B$ sentences of a batch would be the same. With the diagonal as the target, the loss could not fall below $\ln B$, whatever the images are. So the target is the type. IntraMCL needs several places in a batch: with a single place there would be nothing to push away.
 #
 # There is no true HRMS to learn from. Classical methods make the examples. A random one of three is drawn for each crop, so that no single method's look is learned. (The paper takes BDSD alone: `adapt_recipe="paper"`.)
 #
@@ -416,12 +418,12 @@ print("trained parts:", sorted(name for name, _ in supervisor.named_children()))
 print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.parameters()))
 
 # %% [markdown]
-# **What you see.** The floors of `inter` and `intra` are subtracted, so 0 means perfect. On the embedded scene, `inter` is small from the start: this CLIP knew the types. `fusion` and `direction` fall to a quarter or less. `intra` falls by a third only, because it would
+# **What you see.** Even a perfect CLIP cannot bring plain `inter` and `intra` to 0. The value that they cannot fall below, the *floor*, is subtracted here, so 0 means perfect. On the embedded scene, `inter` is small from the start: this CLIP knew the types. `fusion` and `direction` fall to a quarter or less. `intra` falls by a third only, because it would
 # have to tell the 12 places of a batch apart, and many look alike. `drift` starts high, because half of an adapted sentence comes from an untrained layer. **What it does not show:** anything about ground that was not trained on.
 #
 # ## What it knows
 #
-# Four figures on the right part of the scene, which was not trained on. The HRMS crops there show the truth where it is known:
+# Here are four figures, measured on the right-hand part of the scene, on which nothing was trained. The HRMS crops there show the truth where it is known:
 #
 # | figure | what it says | by chance |
 # |---|---|---|
@@ -430,7 +432,7 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 # | cos(IFA, HRMS) | does IFA predict the feature of HRMS? | 0 |
 # | direction cosine | does the step to HRMS point where the sentences point? It is $1 - L_d$. | 0 |
 #
-# Figures without a [control](GLOSSARY.md#control) say little. So two other CLIPs stand beside the adapted one: the same CLIP **un-adapted**, and one with **random weights**, adapted alike. What a random CLIP reaches cannot come from language.
+# Figures without a [control](GLOSSARY.md#control) say little. So other CLIPs stand beside the adapted one: the same CLIP **un-adapted**, and one with **random weights**, with and without the same adaptation. What a random CLIP reaches cannot come from language.
 
 # %%
 views = crops_of(target)
@@ -475,10 +477,10 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** Compare blue with orange. On the embedded scene and with one seed, the random CLIP that was *adapted* reaches the trained one in three of the four figures, and beats it in two. So these figures measure what stems and adapters can memorise. The sentences served
+# **What you see.** Compare blue with orange. On the embedded scene and with one seed, the random CLIP that was *adapted* reaches the pre-trained one in three of the four figures, and beats it in two of them. So these figures measure what stems and adapters can learn by themselves. The sentences served
 # as three labels, and any three labels would have done. The sense of place is weak in every row, and strongest where nothing was learned at all.
 #
-# *Un-adapted*, the two CLIPs differ. The trained one has a direction cosine of 0.80 and names all types, the random one has 0 and guesses. That much came from reading captions. **What it does not show:** whether following the direction improves a fused image. Chapter 03 tries that, and chapter 08
+# *Un-adapted*, the two CLIPs differ. The pre-trained one has a direction cosine of 0.80 and names all types, the random one has 0 and guesses. That much came from reading captions. **What it does not show:** whether following the direction improves a fused image. Chapter 03 tries that, and chapter 08
 # repeats it with more seeds.
 #
 # Three seeds with standard deviations: `papermill 02_clip_adaptation.ipynb out.ipynb -p control_seeds 0,1,2`.
@@ -504,7 +506,7 @@ figures.show(
 #
 # ## What the sentence asks for
 #
-# The gradient of [$L_d$](GLOSSARY.md#l_d), the language loss, at an image says how chapter 03 will be asked to change it. Here it is taken close to EXP, where a fusion begins. Then the sentence for HRMS is swapped, *after* Stage I. The cosine of two gradients says how alike two sentences pull.
+# The gradient of [$L_d$](GLOSSARY.md#l_d), the language loss, at an image says how chapter 03 will ask its network to change that image. Here the gradient is taken close to EXP, where a fusion begins. Then the sentence for HRMS is swapped, *after* Stage I. The cosine of two gradients says how alike two sentences pull. *Strength* is the length of the gradient, compared with that of the sentence in use.
 
 # %%
 near_exp = {**views, "hrms": views["ms"] + 0.02 * (views["hrms"] - views["ms"])}
@@ -527,11 +529,11 @@ caption = "How alike the language loss pulls at EXP with other sentences than th
 figures.show(figure, run.folder, "02_pull", caption)
 
 # %% [markdown]
-# **What you see.** On the embedded scene Wald, Khan and the short form pull exactly alike. This CLIP knows a protocol as a name of "sharp, clean, in natural colours" and no more. It says so itself: plain quality words pull nearly the same way. Nonsense pulls elsewhere, and half as hard.
-# "A blurred image with false colours" keeps half of the direction, because leaving MS and PAN is a direction of its own. **What it does not show:** a CLIP that read more than our captions. Nor does it show what the pull does to the result, which is the question of
+# **What you see.** On the embedded scene the first three sentences (`wald`, `khan` and the short form `notes`) pull almost exactly alike. This CLIP seems to take a protocol as another name for "sharp, clean, in natural colours": those plain words (`quality`) pull nearly the same way. Nonsense pulls elsewhere, and half as hard.
+# "A blurred image with false colours" asks for the opposite, and still keeps half of the direction. **What it does not show:** why it keeps so much, and how a CLIP would pull that read more than our captions. Nor does it show what the pull does to the result, which is the question of
 # chapter 08.
 #
-# With a running kernel: type a sentence of your own. The table says how like it each image is, and what $L_d$ says of three candidates: the truth, the result of the classical method [GSA](GLOSSARY.md#gsa), and EXP.
+# With a running kernel, you can type a sentence of your own. The table says how well it fits each of three candidates, and what $L_d$ each one gets: the truth, the result of the classical method [GSA](GLOSSARY.md#gsa), and EXP.
 
 # %%
 candidates = {
@@ -549,8 +551,8 @@ widgets.sentences(pair, supervisor, candidates)
 # Exercise 1 is above. Write your own lines where a cell says `# your code`. The last line of the cell tells whether they are right, for the parameters as they are. One way to solve each exercise, run with its result, is in
 # [the solutions](solutions/02_clip_adaptation_solutions.ipynb), together with answers to the questions.
 #
-# **Exercise 2.** *Easy, 5 minutes.* Ask the un-adapted CLIP with sentences that have nothing to do with fusion, `prompts.get("nonsense")`: make a supervisor with `probes.unadapted(pair, clip_model, ..., run.device)`, then its figures with `probes.figures(..., views)`.
-# *Expected:* it names a third of the types, which is chance. Its direction cosine is near 0.
+# **Exercise 2.** *Easy, 5 minutes.* Ask the un-adapted CLIP with sentences that have nothing to do with fusion, `prompts.get("nonsense")`: make a supervisor with `probes.unadapted(pair, clip_model, ..., run.device)`, then put its figures, `probes.figures(..., views)`, into `nonsense`.
+# *Expected:* it names the right type for a third of the crops, which is chance. Its direction cosine is near 0.
 
 # %% tags=["exercise-2"]
 nonsense = {}
@@ -558,8 +560,8 @@ nonsense = {}
 print(exercises.verdict(nonsense, {"type accuracy": 1 / 3}, tolerance=0.1))
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. `probes.figures(supervisor, ...)` gives both
-# cosines; the gap is the first minus the second. *Expected:* a gap of about 0.48 on the embedded scene.
+# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. `probes.figures(supervisor, ...)["direction cosine"]` gives either
+# cosine. Put the truth's minus EXP's into `gap`. *Expected:* a gap of about 0.48 on the embedded scene.
 
 # %% tags=["exercise-3"]
 gap = None
@@ -567,7 +569,7 @@ gap = None
 print(exercises.verdict(gap, 0.48, tolerance=0.1, name="the gap"))
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
+# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. It returns a supervisor and the history of its training. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
 # the 0.80 before Stage I. The paper's three terms never ask for the direction that its Stage II follows.
 
 # %% tags=["exercise-4"]

@@ -34,6 +34,18 @@
 #
 # Your solutions can be compared with [ours](solutions/03_full_resolution_training_solutions.ipynb). The [page of the library](../clippan_lite/README.md) lists all functions.
 
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
+
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
@@ -64,7 +76,6 @@ from IPython.display import Markdown, display
 
 from clippan_lite import batches, checkpoints, experiments, fusion, losses, training
 from clippan_lite.config import TrainConfig
-from clippan_lite.config import recipe as recipe_of
 from clippan_lite.course import exercises, figures, imagery, plotting, widgets
 from clippan_lite.course.listing import listing
 from clippan_lite.data import geotiff
@@ -76,7 +87,7 @@ run = experiments.begin(globals())
 # %% [markdown]
 # ## A place without an answer
 #
-# A ship lies in the port of Rotterdam. WorldView-2 saw it twice at the same moment:
+# A ship lies in the port of Rotterdam. The satellite WorldView-2 took two images of it:
 #
 # * [PAN](GLOSSARY.md#pan), the panchromatic image, has small pixels and no colour.
 # * [MS](GLOSSARY.md#ms), the multispectral image, has colour and large pixels. Here it is drawn as [EXP](GLOSSARY.md#exp): MS interpolated to PAN's grid, without any detail from PAN.
@@ -124,7 +135,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** Two halves of one answer. In PAN, with pixels of half a metre, you can follow single pipes on the deck, and find the circle of the helipad. It has no paint. EXP has the paint, and its pipes are smears. **What it does not show:** the answer. It does not exist,
+# **What you see.** Two halves of one answer. In PAN, with pixels of half a metre, you can follow single pipes on the deck, and find the circle of the helipad. But PAN has no colour. EXP has the colours, and its pipes are smears. **What it does not show:** the answer. It does not exist,
 # so no loss can compare with it.
 #
 # What is left? You cannot ask *is it right?* But you can ask *does it agree with what we know?* If a camera with MS's blur looked at the fused image, it should see MS again.
@@ -145,7 +156,7 @@ figures.show(
 #
 # ## The losses
 #
-# The paper ([arXiv 2511.10896](https://arxiv.org/abs/2511.10896)) adds five terms: $L_{s2} = L_{spec} + L_{spat} + L_{QNR} + L_{ship} + L_d$. `losses.TERMS` names them, and each has a weight of its own.
+# The paper ([arXiv 2511.10896](https://arxiv.org/abs/2511.10896)) takes the sum of five terms: $L_{s2} = L_{spec} + L_{spat} + L_{QNR} + L_{ship} + L_d$. Four are the wishes of the diagram, and $L_{ship}$ brings in a teacher. `losses.TERMS` names them here, and each has a weight of its own.
 #
 # | term | name here, function | what it asks | what it cannot see |
 # |---|---|---|---|
@@ -158,13 +169,13 @@ figures.show(
 # `spec` and `spat` are mean squared error plus one minus [SSIM](GLOSSARY.md#ssim) (structural similarity). `ship` is a mean absolute difference. The paper trains its teacher one scale down.
 # Ours is the network that the training begins with.
 #
-# No term suffices alone. A perfect `spec` may be blurred, and a perfect `spat` may be grey. Together they leave little room.
+# No term suffices alone. An image with a perfect `spec` may be blurred, and one with a perfect `spat` may be grey. Together they leave little room.
 #
 # ## The sentence as a loss
 #
-# The supervisor of chapter 02 turns an image into a [feature](GLOSSARY.md#embedding) $F$, and a sentence into a feature $T$, both of 128 numbers. $L_d$ compares two *steps*.
-# In the space of images, fusing is a step from MS to the output, and another one from PAN. In the space of sentences, the step leads from "a multispectral image" to the sentence about the fused image.
-# The two steps shall point the same way:
+# The supervisor of chapter 02 turns an image into a [feature](GLOSSARY.md#embedding) $F$, and a sentence into a feature $T$, both of 128 numbers. (Chapter 02 wrote $f$ and $t$.) $L_d$ compares *steps*.
+# Among the features of images, fusing is a step from MS to the output, and another step from PAN to the output. Among the features of sentences, one step leads from "a multispectral image" to the sentence about the fused image, and another leads there from "a panchromatic image".
+# Each step of the images should point the same way as its step of the sentences:
 #
 # $$L_d = 1 - \tfrac{1}{2}\left(\cos(F_{out} - F_{MS},\ T_{wald} - T_{MS}) + \cos(F_{out} - F_{PAN},\ T_{wald} - T_{PAN})\right)$$
 #
@@ -248,7 +259,7 @@ head = ("term", "length of its gradient at EXP", "times as long as that of spec"
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# **What you see.** Four different wishes for one patch. `spat` wants PAN's texture everywhere. `spec` asks only inside the frame where its filter stays within the patch, and weakly, as the table says. `qnr` counts in blocks of 32 pixels.
+# **What you see.** Four different wishes for one patch. `spat` wants PAN's texture everywhere. `spec` leaves out a frame along the border, where its filter would look beyond the patch. Inside, it asks weakly, as the table says. `qnr` counts in blocks of 32 pixels.
 # `direction` asks strongly in a few places, and CLIP's own patches, 8 pixels wide, shine through. **What it does not show:** whether any of these wishes is right.
 #
 # The table explains the weights. At equal weights, as in the paper, the sentence would pull at the image far harder than `spec`, which guards the colours. Here `qnr` and `direction` get the weight 0.03.
@@ -317,7 +328,7 @@ listing(training.train, first="for step in steps:", last="state.remove")
 #
 # | line | what happens |
 # |---|---|
-# | `batches.draw` | **Draw:** random patches of MS, PAN and EXP. If the term `reduced` has a weight, also one scale down. |
+# | `batches.draw` | **Draw:** random patches of MS, PAN and EXP. If the term `reduced` (a loss against MS, one scale down) has a weight, also patches for it. |
 # | `forward` | **Forward:** the network fuses the patches. |
 # | `images = ...` | The fused images, cut off from the network. Here the terms of the loss meet. |
 # | `losses.balanced` | Scales the weights by how hard each term pulls, if the setting `balance` asks for it. |
@@ -372,14 +383,14 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** The network starts at EXP. Within 25 steps PAN's edges are in the image. After that it is the colours that change, and little by little. Nobody has shown it a fused image. **What it does not show:** which loss did it. For that we look at the curves.
+# **What you see.** The network starts at EXP. Within 25 steps PAN's edges are in the image. After that mainly the colours change, little by little. Nobody has shown it a fused image. **What it does not show:** which loss did it. For that we look at the curves.
 
 # %%
 figures.show(
     plotting.curves(histories, ["spec", "spat", "qnr", "direction"]),
     run.folder,
     "03_losses",
-    "Stage II's unweighted terms from nothing, with and without L_d, first seed, running mean of 5 steps.",
+    "The loss terms of Stage II, without their weights, while a network trains from nothing, with and without L_d. First seed, running mean of 5 steps.",
 )
 head = ("mean of the last 10 steps", "spec", "spat", "qnr", "direction")
 rows = []
@@ -397,7 +408,7 @@ display(Markdown(statistics.markdown(head, rows)))
 # * `spat` falls when PAN's edges enter the image.
 # * `spec` jumps up at that moment and then comes back. Edges cost colour first.
 # * `direction` falls from about 0.5 to about 0.1 where it is trained. So its gradient arrives.
-# * `qnr` begins low, because EXP does well by it (chapter 04 says why), and rises with the edges. It ends higher with $L_d$: these two pull against each other.
+# * `qnr` begins low, because EXP does well by it (chapter 04 says why), and rises with the edges. It ends higher with $L_d$, so in this run the two pull against each other.
 #
 # **What it does not show:** whether the image became better. A loss that falls only says that the network does what it was asked.
 #
@@ -423,7 +434,7 @@ display(Markdown(statistics.markdown(("", *moved), [("mean cosine, 1 - L_d", *co
 #
 # ### Train it before your eyes
 #
-# With a running kernel, *start* trains with $L_d$ from nothing once more. You see the terms, and PAN, EXP and the network's result side by side. *stop*, then *start*, goes on where it was, to the very same weights.
+# With a running kernel, *start* trains with $L_d$ from nothing once more. You see the terms, and PAN, EXP and the network's result side by side. If you press *stop* and then *start*, the training goes on where it was, and ends with the very same weights.
 
 # %%
 widgets.dashboard(pair, run.from_nothing(True, first), supervisor, folder=run.folder / "dashboard")
@@ -431,10 +442,10 @@ widgets.dashboard(pair, run.from_nothing(True, first), supervisor, folder=run.fo
 # %% [markdown]
 # ### From a good start
 #
-# The package brings a network that was trained where the truth is known: the [network on board](GLOSSARY.md#network-on-board) (`bandwise`). It mends the mean of three classical results.
-# Its last layer is [back-projection](GLOSSARY.md#back-projection): what the image lacks in MS's eyes is added to it. So it agrees with MS whatever it does, and `spec` has little left to ask.
+# The package brings a network that was trained where the truth is known: the [network on board](GLOSSARY.md#network-on-board) (`bandwise`). It starts from the mean of three classical results and corrects it.
+# Its last layer is [back-projection](GLOSSARY.md#back-projection): it blurs and shrinks the image as the camera would, compares it with MS, and adds the difference. So the result agrees with MS whatever the layers before it do, and `spec` has little left to ask.
 #
-# The same loop now trains this network on the scene, once without and once with $L_d$. Both trainings share their [seed](GLOSSARY.md#seed), so chance is the same on both sides. The paper's tables lack this control for $L_d$ beside $L_{ship}$.
+# The same loop now trains this network on the scene, once without and once with $L_d$. Both trainings share their [seed](GLOSSARY.md#seed), so chance is the same on both sides. The term $L_{ship}$ takes part in both, so only $L_d$ differs. The paper's tables lack this control.
 # Two networks are enough to look at. Whether a small difference is more than chance takes more seeds, and chapter 04 trains those. Each network is kept when it is done: if you interrupt this cell and run it again, it goes on with the next one.
 
 # %%
@@ -453,7 +464,7 @@ print("networks trained:", len(networks))
 # `clippan-lite fuse --adapt` does the same from the command line. The result becomes a [GeoTIFF](GLOSSARY.md#geotiff) on PAN's grid.
 
 # %%
-best = run.network(recipe_of("best", seed=first), label="recipe best, ")
+best = run.network(cl.recipe("best", seed=first), label="recipe best, ")
 product = fusion.fuse(pair, best)
 geotiff.write_fused(run.folder / "fused.tif", product, pair)
 images = {
@@ -484,7 +495,7 @@ print(
 print("GeoTIFF written:", (run.folder / "fused.tif").is_file())
 
 # %% [markdown]
-# **What you see.** The network from nothing leaves softer edges than the three networks with a good start. With and without $L_d$, two of those can hardly be told apart: from a good start, the sentence has little left to say.
+# **What you see.** The network from nothing leaves softer edges than the three networks with a good start. Two of those differ only in $L_d$, and they can hardly be told apart. From a good start, the sentence seems to have little left to say.
 # **What it does not show:** colours that are wrong by a few per cent. Your eyes do not measure. Chapter 04 does.
 #
 # ### Back in the port
@@ -516,8 +527,8 @@ figures.show(
 #
 # Exercises 1 and 2 are above. Write your own lines where a cell says `# your code`. One way to solve each, with its result, is in the [solutions](solutions/03_full_resolution_training_solutions.ipynb).
 #
-# **Exercise 3.** *Easy, 5 minutes.* What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP itself, `x = crops.exp`, as numbers.
-# *Expected:* `spectral` has almost nothing against it. `spatial` has about twenty times as much.
+# **Exercise 3.** *Easy, 5 minutes.* What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP itself, `x = crops.exp`, and put the two numbers into `of_exp`.
+# *Expected:* `spectral` is tiny. `spatial` is about twenty times as large.
 
 # %% tags=["exercise-3"]
 of_exp = {}  # "spectral" and "spatial", each with its number
@@ -532,7 +543,7 @@ with torch.no_grad():
 print(exercises.verdict(of_exp, terms))
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing (0.000001): `run.config(False, 0).changed(steps=20, qnr=...)`. Compare the mean `qnr` of the last five steps of the two histories.
+# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing (0.000001): `run.config(False, 0).changed(steps=20, qnr=...)`. `training.train(pair, config, device=run.device)` returns a network and its history, a list with one row per step. Put the mean `qnr` of the last five rows into `reached`, under the weight.
 # *Expected:* it ends lower where it was asked for. Chapter 04 tells what that is worth.
 
 # %% tags=["exercise-4"]

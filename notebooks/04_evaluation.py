@@ -35,6 +35,18 @@
 #
 # Your solutions can be compared with [ours](solutions/04_evaluation_solutions.ipynb). The [page of the library](../clippan_lite/README.md) lists all functions.
 
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
+
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
@@ -64,7 +76,6 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-import clippan_lite as cl
 from clippan_lite import classical, data, experiments, fusion, metrics
 from clippan_lite.config import recipe as recipe_of
 from clippan_lite.course import exercises, figures, imagery, plotting, widgets
@@ -114,8 +125,8 @@ figures_of_place = {n: evaluation.at_full_resolution(i, place) for n, i in answe
 display(Markdown(statistics.compared(figures_of_place, evaluation.FULL)))
 
 # %% [markdown]
-# **What you see.** EXP is blurred. The other two are sharp, and they do not agree: BDSD-PC is grainy, even on the dark water of the lake, and the network is calmer. Now read the table (arrows say which way is better, bold is the best). BDSD-PC wins four columns, the network one, and EXP, the blurred image, one too.
-# Two of the columns look through the camera's blur, and for this camera that blur is only assumed, as the printed note says. **What it does not show:** the truth. Landsat-7 never took the sharp image in colour, so nobody can say which answer is nearest to it.
+# **What you see.** EXP is blurred. The other two are sharp, and they do not agree: BDSD-PC is grainy, even on the dark water of the lake, and the network is calmer. Now read the table (arrows say which way is better, bold is the best). The next section explains its columns. BDSD-PC wins four of them, the network one, and EXP, the blurred image, one too.
+# Two columns, $D_\lambda^K$ and HQNR, compute with the camera's blur. For this camera that blur is only assumed, as the printed note says. **What it does not show:** the truth. Landsat-7 never took the sharp image in colour, so nobody can say which answer is nearest to it.
 #
 # So who says what is right? There are three judges, and none of them knows everything:
 #
@@ -125,7 +136,7 @@ display(Markdown(statistics.compared(figures_of_place, evaluation.FULL)))
 # | [Wald's protocol](GLOSSARY.md#walds-protocol), one scale down | the original MS | edges as sharp as PAN's |
 # | a synthetic scene's truth | the [HRMS](GLOSSARY.md#hrms) itself | real cameras |
 #
-# This chapter asks all three, and then asks which judges can be trusted. From here on the numbers are those of the chain's scene, which is synthetic by default and has a truth.
+# This chapter asks all three, and then asks which judges can be trusted. From here on, all numbers come from the scene that the parameters name. By default it is the synthetic *embedded scene* of chapter 00, which has a truth.
 #
 # ## Without a reference
 #
@@ -140,7 +151,7 @@ display(Markdown(statistics.compared(figures_of_place, evaluation.FULL)))
 # | HQNR | $(1 - D_\lambda^K)(1 - D_s)$ | 1 | `hqnr` |
 # | [$D_\rho$](GLOSSARY.md#d_rho) | Do details follow PAN locally? | 0 | `d_rho` |
 #
-# All follow the definitions of the field's toolbox (Vivone et al.), and `metrics.full` gives them at once. The next cell fuses the scene in eight ways. Networks of chapter 03 are loaded, or trained now.
+# All follow the definitions of the pansharpening toolbox by Vivone et al., and `metrics.full` computes them all at once. The next cells fuse the scene in eight ways. Networks of chapter 03 are loaded, or trained now.
 
 # %%
 pair, supervisor, rgb = run.pair, run.supervisor, run.pair.sensor.rgb
@@ -187,21 +198,21 @@ print("EXP's D_lambda is zero by construction:", full["EXP"]["D_lambda"] < 2e-3)
 # %% [markdown]
 # Read the first row first. EXP has no detail at all, and on the embedded scene it tops the QNR column. An image that leaves MS alone distorts nothing.
 #
-# Now read the last row. The truth itself gets less QNR than EXP. It also has more than twice the $D_\rho$ of [GSA](GLOSSARY.md#gsa), the winner of that column. GSA injects details that the ground does not have, and $D_\rho$ praises it.
+# Now read the last row. The truth itself gets less QNR than EXP. It also has more than twice the $D_\rho$ of [GSA](GLOSSARY.md#gsa), the winner of that column. GSA follows PAN more closely than the truth does, and $D_\rho$ praises that.
 #
 # $D_\lambda^K$ is tiny wherever an image was back-projected, because back-projection removes exactly what it measures. So each metric rewards something, and this is what:
 #
 # | metric | rewards | so it cannot tell |
 # |---|---|---|
 # | QNR | bands that relate to each other as MS does, and to PAN as MS does one scale down | EXP or a blurred truth from a sharp image |
-# | HQNR | agreement with MS, and the same relation to PAN | the same, a little less |
+# | HQNR | agreement with MS, and the same relation to PAN | a blurred truth from a sharp image; but it ranks the truth above EXP |
 # | $D_\rho$ | PAN's shapes in every band | detail that is there from detail that is too much |
 #
 # ## What each metric punishes
 #
 # Here is a way to learn what any metric does. Take a perfect image, break it on purpose, and see which metrics notice.
 #
-# The perfect image is the synthetic scene's truth. Of a real pair it is MS itself, with MS and PAN reduced one scale. Each picture has one fault.
+# The perfect image is the synthetic scene's truth. For a real pair it is MS itself, and the images to be fused are MS and PAN reduced by one scale. Each picture has one fault.
 
 # %%
 low = data.reduced(pair)
@@ -250,12 +261,12 @@ figures.show(
 # **What you see.** Red is worse than the truth, and blue is where a fault *pays*. In the first table, without a reference:
 #
 # * The first row is not perfect. MS and PAN relate differently at different scales, even for the truth.
-# * QNR and HQNR like blur, noise and a tilted spectrum better than the truth.
+# * QNR and HQNR like blur, noise and a tilted spectrum (the first bands darker, the last ones brighter) better than the truth.
 # * $D_\rho$ sees blur, noise and displacement. It rewards grey, because then every band looks like PAN.
-# * $D_s^R$ (`D_s_R`: what a regression on the fused bands leaves unexplained of PAN) sees displacement and blur, and no fault of colour.
+# * $D_s^R$ (`D_s_R`: the part of PAN that a linear mix of the fused bands cannot explain) sees displacement and blur, and no fault of colour.
 # * $D_\lambda^K$ sees haze and grey, but not blur. MS's own blur removes that detail anyway.
 #
-# With a reference, in the second table, every fault costs something. But each metric has a blind spot. [PSNR](GLOSSARY.md#psnr) hardly minds the noise that [Q2n](GLOSSARY.md#q2n) minds a lot. Q and [SSIM](GLOSSARY.md#ssim) let the tilted spectrum pass, and [SAM](GLOSSARY.md#sam), the angle between colours, gives it 3 degrees.
+# With a reference, in the second table, every fault costs something. But each metric has a blind spot. [PSNR](GLOSSARY.md#psnr), the peak signal-to-noise ratio, hardly minds the noise that [Q2n](GLOSSARY.md#q2n), a similarity in blocks, minds a lot. Q (a similarity for each band alone) and [SSIM](GLOSSARY.md#ssim) let the tilted spectrum pass, and [SAM](GLOSSARY.md#sam), the angle between colours, gives it 3 degrees.
 # **What it does not show:** how large such faults are in practice. We chose their sizes (`metrics.faults`), so you cannot compare one row with another.
 #
 # With a running kernel, the sliders spoil a window of the truth by degrees, and the table says what each metric makes of it. Find a fault that QNR rewards and PSNR does not forgive.
@@ -264,7 +275,7 @@ figures.show(
 widgets.playground(judge, judge.truth)
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 10 minutes.* How much blur does QNR want? Blur the truth with a standard deviation of 0, 0.5, 1 and 1.5 pixels (`faults.graded(judge.truth, blur=...)`) and note the QNR of each (`evaluation.at_full_resolution(image, judge)`).
+# **Exercise 1.** *Easy, 10 minutes.* How much blur does QNR want? Blur the truth with a standard deviation of 0, 0.5, 1 and 1.5 pixels (`faults.graded(judge.truth, blur=...)`) and note the QNR of each in `by_blur` (`evaluation.at_full_resolution(image, judge)` gives all metrics by name).
 # Then set `most` to the blur that QNR likes best. *Expected:* not 0.
 
 # %% tags=["exercise-1"]
@@ -286,7 +297,7 @@ print(
 #
 # $$\mathrm{ERGAS} = \frac{100}{\mathrm{ratio}} \sqrt{\frac{1}{B} \sum_b \frac{\mathrm{mean}((x_b - y_b)^2)}{\mathrm{mean}(y_b)^2}}$$
 #
-# **Exercise 2.** *Medium, 10 minutes.* Write it. *Expected:* "Right."
+# **Exercise 2.** *Medium, 10 minutes.* Write this equation as `my_ergas`. *Expected:* "Right."
 
 
 # %% tags=["exercise-2"]
@@ -305,7 +316,7 @@ print(exercises.verdict_of(my_ergas, metrics.ergas, *one, gradient=False))
 listing(metrics.ergas, first="mean =")
 
 # %% [markdown]
-# The networks are trained again, the same way, on the reduced pair. If one patch fills that pair, and the network has a good start, no chance is left: every [seed](GLOSSARY.md#seed) gives the same network. So only the first one is trained then.
+# The networks are trained again, the same way, on the reduced pair. If one patch covers the whole pair and the network has a good start, nothing is left to chance: every [seed](GLOSSARY.md#seed) gives the same network. Then only the first seed is trained.
 
 # %%
 trained = run.config(with_l_d=True, seed=run.seeds[0])
@@ -321,7 +332,7 @@ for with_l_d, label in LABELS.items():
 display(Markdown(statistics.compared(by_wald, evaluation.REDUCED, spread["reduced"])))
 
 # %% [markdown]
-# On the embedded scene, EXP is now last in three of the four columns. In SAM it beats GSA and BDSD, because it has MS's own colours. Back-projection mends the colours of BDSD-PC, and the networks lead every column.
+# On the embedded scene, EXP is now last in three of the four columns. In SAM it beats GSA and BDSD, because it has MS's own colours. BDSD-PC, which was back-projected, beats EXP in SAM, and the networks lead every column.
 #
 # This judge knows a truth, but a strange one. One scale down, an edge is four times as coarse as PAN's. What is best there need not be best at full resolution.
 #
@@ -378,13 +389,13 @@ figures.show(
 
 # %% [markdown]
 # **What you see.** In the two error maps bright is wrong. Both images are wrong along edges, where detail must come from PAN. BDSD-PC is wrong along more of them, and by more. The second figure shows five images beside the truth: look at the cars, which lose their colour first.
-# On the embedded scene the networks lead every column of the table. They brought most of that with them: training on the scene, without truth, gains about 0.1 dB of PSNR and loses a little Q2n. **What it does not show:** a real camera. Chapter 05 takes other cameras.
+# On the embedded scene the networks lead every column of the table. Most of that lead was there before they saw this scene: training on it, without truth, gains at most about 0.1 dB of PSNR and loses a little Q2n. **What it does not show:** a real camera. The network on board learned on scenes from the same generator (with other seeds), so this judge is kind to it. Chapter 05 takes other cameras.
 #
 # ### Which metrics agree with the truth?
 #
 # Here the truth can judge the judges. We fuse with all classical methods, with and without back-projection, and rank them twice: by a metric without a reference, and by the truth (ERGAS). Spearman's rank correlation says how alike the two rankings are: 1 the same, 0 unrelated, -1 reversed. Four scenes of 256 pixels give an idea of the spread.
 #
-# Some metrics look back at MS in other ways. Their names carry letters: `_K` after Khan; `_R` and `R_` *reprojected*, which brings the fused image back to MS's scale and compares there; `_und` undecimated; `_align` with the grids aligned first, which changes nothing where they are.
+# Some metrics look back at MS in other ways. Their names carry letters. `_K` is Khan's. `R_` means *reprojected*: the fused image is brought back to MS's scale and compared there, with the grids aligned first (which changes nothing where they fit). `_align` is of this family, too. `_und`, undecimated, compares on PAN's grid instead. (`_R` in `D_s_R` is the regression from above.)
 
 # %%
 judges = [data.largest_valid(judge)]
@@ -438,15 +449,15 @@ display(Markdown(statistics.markdown(head, rows)))
 # **What you see.** Each dot is a method, and lower is truly better. A good metric would draw a line from one corner to the other. On the embedded scenes:
 #
 # * Metrics that look back at MS, $D_\lambda^K$ and the reprojected family, rank methods nearly as the truth does.
-# * HQNR and QNR do so only in part. The smallest correlation of QNR, over four scenes, is about none.
-# * $D_\rho$ says nothing about the truth among sharp images.
+# * HQNR and QNR do so only in part. On the worst of the four scenes, the ranking by QNR has almost nothing to do with the truth's.
+# * $D_\rho$ says almost nothing about the truth among these methods.
 #
 # So rank by $D_\lambda^K$ or one scale down, let $D_\rho$ warn of missing detail, and put EXP and a back-projected classical method beside whatever you show. **What it does not show:** real cameras. The synthetic MS was made by the very MTF that $D_\lambda^K$ and back-projection take, which flatters both.
 #
 # ## What L_d changed
 #
 # Does the sentence help? Take each seed with and without [$L_d$](GLOSSARY.md#l_d), and look at the difference. Chance is the same on both sides, so it cancels; that is what *paired* means. The table gives the mean difference, and Student's 95 % [interval](GLOSSARY.md#confidence-interval) over the seeds.
-# An interval that holds 0 means: no measurable effect with this many seeds.
+# If the interval holds 0, no effect was measured with this many seeds. If it leaves out 0, that is a hint. A verdict needs five seeds, and [chapter 07](07_how_a_study_works.ipynb) says why.
 
 # %%
 with_it, without = LABELS[True], LABELS[False]
@@ -462,9 +473,9 @@ def in_words(e):
     if e["t95"] is None:
         return "none: one network on each side" if e["n"] == 1 else "none: no spread", "cannot tell"
     low_end, high_end = e["t95"]
-    clear = low_end > 0 or high_end < 0
-    verdict = ("better" if e["better"] else "worse") if clear else "no measurable effect"
-    return f"{low_end:+.4f} to {high_end:+.4f}", verdict
+    beside_zero = low_end > 0 or high_end < 0
+    reading = f"leaves out 0: {'better' if e['better'] else 'worse'}" if beside_zero else "holds 0"
+    return f"{low_end:+.4f} to {high_end:+.4f}", reading
 
 
 rows = [
@@ -487,11 +498,11 @@ if effects.get("truth"):
     )
 
 # %% [markdown]
-# On the embedded scene many intervals leave out 0, on the side of worse. So the effect is *clear*, and far too small to matter. Both words are needed. The networks begin on board, where they are good already.
+# On the embedded scene many intervals leave out 0, nearly all of them on the side of worse. Three seeds make a hint of that, not a verdict, and among so many intervals some would leave out 0 by luck. What the table does show is the size: whatever $L_d$ does here is far too small to matter. These networks begin as the network on board, which is good already.
 # From nothing, where there is more to learn, $L_d$ gains about 0.3 dB (chapter 05). Other scenes, other sensors and more seeds may say something else.
 #
-# **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)`), and compare its interval with the deviations of the two rows.
-# *Expected:* paired, yes, although the rows overlap all over.
+# **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)["PSNR"]`; here `other` takes the place of `with_it`, and `one` that of `without`). Compare its interval with the deviations of the two rows.
+# *Expected:* yes, when paired, although the two rows overlap almost entirely.
 
 # %% tags=["exercise-3"]
 one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]
@@ -541,7 +552,7 @@ rows = [(what, f"{a:.3f}", f"{b:.3f}") for what, a, b in traps]
 display(Markdown(statistics.markdown(("one choice / another", "one", "another"), rows)))
 
 # %% [markdown]
-# These sizes decide between two papers. On the embedded scene $D_\lambda^K$ grows nearly seven times with its grid, and ERGAS sixteen times with a ratio turned over. A number without its definition is no number. `metrics` names each variant, and its tests hold them to closed forms, to loops and to other people's numbers.
+# Differences of this size can decide which of two papers looks better. On the embedded scene $D_\lambda^K$ grows nearly seven times with its grid, and ERGAS sixteen times with a ratio turned over. A number without its definition is no number. `metrics` names each variant, and its tests hold them to closed forms, to loops and to other people's numbers.
 #
 # More traps, measured elsewhere:
 #

@@ -48,6 +48,18 @@
 # Things can go wrong at each of the three arrows into the network. A failure is then judged twice, by eye and by figures. Wherever it is possible, a truth decides: the synthetic scene's own, or, for a real
 # pair, the original MS by [Wald's protocol](GLOSSARY.md#walds-protocol).
 
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
+
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
@@ -79,7 +91,6 @@ from dataclasses import replace
 
 from IPython.display import Markdown, display
 
-import clippan_lite as cl
 from clippan_lite import adaptation, classical, data, experiments, fusion, prompts, training
 from clippan_lite.course import exercises, figures, imagery, plotting
 from clippan_lite.data import registration, synthetic
@@ -93,7 +104,7 @@ run = experiments.begin(globals())
 # %% [markdown]
 # ## A real pair out of register
 #
-# A ship in the port of Rotterdam, by WorldView-2. The provider delivered its [MS](GLOSSARY.md#ms) 1.4 [PAN](GLOSSARY.md#pan) pixels off PAN. Two methods fuse it as it is, and again after
+# A ship in the port of Rotterdam, by WorldView-2. The provider delivered its [MS](GLOSSARY.md#ms) 1.4 [PAN](GLOSSARY.md#pan) pixels too low, and nearly one too far left. Two methods fuse it as it is, and again after
 # [registration](GLOSSARY.md#registration): [GSA](GLOSSARY.md#gsa), a classical one, and the [network on board](GLOSSARY.md#network-on-board).
 
 # %%
@@ -138,8 +149,8 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** As delivered, GSA puts the colours about one and a half pixels beside the things: red and white spill over the edges of the deck. After registration they lie where PAN has its edges. The figures of GSA agree: on this pair D_lambda_K falls from 0.29 to 0.08.
-# For the network on board they do not: its [HQNR](GLOSSARY.md#qnr) *falls*, although [ERGAS](GLOSSARY.md#ergas), one scale down against the original MS, gets better for both. Its last layer makes the result agree with MS in any case, so a figure that asks for that agreement sees little.
+# **What you see.** As delivered, GSA puts the colours about one and a half pixels beside the things: red and white spill over the edges of the deck. After registration they lie where PAN has its edges. Most figures of GSA agree: on this pair D_lambda_K falls from 0.29 to 0.08. Only D_s gets worse.
+# For the network on board, D_s gets worse by more than D_lambda_K gets better. So its [HQNR](GLOSSARY.md#qnr) *falls*, although [ERGAS](GLOSSARY.md#ergas), one scale down against the original MS, gets better for both methods. The network's last layer makes the result agree with MS in any case, so D_lambda_K, which asks for that agreement, has little to see.
 # **What it does not show:** the truth at full resolution. Nobody has it for this ship.
 #
 # ## Faults of the input
@@ -200,10 +211,10 @@ head = ("fault", "ERGAS: GSA", "on board", "EXP", "GSA: D_lambda_K", "D_s", "HQN
 display(Markdown(statistics.markdown(head, [(name, *cells) for name, cells in table.items()])))
 
 # %% [markdown]
-# **What you see.** Two pixels off make GSA worse than [EXP](GLOSSARY.md#exp), which is no fusion at all: bright roofs get a shadow on one side. Noise goes through every method, and back-projection amplifies it. Haze makes everything pale and blue, and ERGAS gets *better*, because it divides by the mean, and haze lifts the mean.
-# Moving cars leave pairs of light and dark ghosts on the road: PAN saw them 10 pixels earlier than MS. **What it does not show:** how often these faults come together. Real scenes have several at once.
+# **What you see.** Two pixels off make GSA worse than [EXP](GLOSSARY.md#exp), which is no fusion at all. Bright roofs get a shadow on one side. Noise goes through every method, and the network on board, which ends in back-projection, loses more by it than GSA does. Haze makes everything pale and blue, and ERGAS gets *better*, because it divides by the mean, and haze lifts the mean.
+# Moving cars leave pairs of light and dark ghosts on the road: PAN saw each car 10 pixels away from where MS saw it. **What it does not show:** how often these faults come together. Real scenes have several at once.
 #
-# The same faults in the registered ship. Here nobody knows the truth, so the eye and the figures without a reference must do.
+# Three of these faults are now put into the registered ship. Here nobody knows the truth, so the eye and the figures without a reference must do.
 
 # %%
 spoiled = {
@@ -237,13 +248,13 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** The same signatures on a real ship. Look at the rows of the network on board: noise *raises* its HQNR, and PAN two pixels off hardly moves it. [D_rho](GLOSSARY.md#d_rho) rises both times. The line of the registration finds the two pixels exactly, and the other two faults do not disturb it.
+# **What you see.** The same signatures on a real ship. Look at the rows of the network on board: noise *raises* its HQNR, and PAN two pixels off hardly moves it. [D_rho](GLOSSARY.md#d_rho) rises both times. The last column, which tells what registration finds, has the two pixels exactly, and the other two faults do not disturb it.
 # **What it does not show:** which image is nearest to the truth, and faults that change within a scene, such as thin clouds.
 #
 # ## Too little adaptation
 #
-# [Stage I](GLOSSARY.md#stage-i) adapts [CLIP](GLOSSARY.md#clip) to the scene. What if it is left out? From here on a small network is trained from nothing each time, where a
-# [supervisor](GLOSSARY.md#supervisor) has most to say, with the language loss [$L_d$](GLOSSARY.md#l_d). Three supervisors are compared: a CLIP with random weights and no Stage I, the CLIP on board without Stage I, and the same CLIP after it. The first and the last each train a network.
+# [Stage I](GLOSSARY.md#stage-i) adapts [CLIP](GLOSSARY.md#clip) to the scene. What if it is left out? In this section and the next, a small network is trained from nothing each time, with the language loss [$L_d$](GLOSSARY.md#l_d). There a
+# [supervisor](GLOSSARY.md#supervisor) has most to say. Three supervisors are compared: a CLIP with random weights and no Stage I, the CLIP on board without Stage I, and the same CLIP after it. The first and the last each train a network; the middle one is only measured.
 
 # %%
 from clippan_lite.clip import load_clip
@@ -314,8 +325,8 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** On the embedded scene the random CLIP gives the image a faint green cast, and $L_d$ gains nothing. For such a CLIP a true fusion moves at a right angle to the sentences (a [cosine](GLOSSARY.md#cosine) of 0.00). That is not a zero gradient: $L_d$ is then 1, and its slope points wherever random features happen to turn.
-# The CLIP on board starts at 0.80, because its training captions told sharp from blurred. Stage I takes it to 0.91, and then $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr). **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
+# **What you see.** On the embedded (synthetic) scene the random CLIP gives the image a faint green cast, and $L_d$ gains nothing. For such a CLIP, the step to a true fusion lies at a right angle to the step between the sentences (a [cosine](GLOSSARY.md#cosine) of 0.00). So $L_d$ is 1, but its gradient is not zero: it points wherever random features happen to turn.
+# The CLIP on board starts at 0.80: it was trained with captions that tell sharp from blurred. Stage I takes it to 0.91, and then $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr). **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
 #
 # ## A wrong sentence
 #
@@ -364,12 +375,12 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** The opposite sentence did what it says: the ship is blurred, and its colours are false. The path from words to pixels works. Now read the table. The spoiled image has the *best* D_s and the best HQNR of the three. Only D_rho, which asks for PAN's detail, warns: it nearly doubles. So look at the picture before you quote a figure.
-# **What it does not show:** that Wald's sentence is a good one. It looks cleaner than no $L_d$ here, by eye, with one seed. Stage I and the other weights are ours, not the paper's. And if CLIP had been adapted to the opposite sentence from the start, it would have served as well: chapter 08 shows that with five seeds.
+# **What you see.** The opposite sentence did what it says: the ship is blurred, and its colours are false. The path from words to pixels works. Now read the table. The spoiled image has the *best* D_s and the best HQNR of the three. D_rho, which asks for PAN's detail, warns clearly: it is twice that of training without $L_d$. D_lambda_K rises a little. So look at the picture before you quote a figure.
+# **What it does not show:** that Wald's sentence is a good one. Its image looks cleaner than the one without $L_d$, but that is by eye, with one seed, and its D_rho is worse. Stage I and the other weights are ours, not the paper's. And a CLIP that was adapted to the opposite sentence from the start was not shown to serve worse: chapter 08 asks that with five seeds.
 #
 # ## An unseen sensor
 #
-# A network meets a camera that it was not trained on. The embedded landscape is seen by another camera, so that only the camera changes. *Trained elsewhere* is this chapter's network without $L_d$;
+# A network meets a camera that it was not trained on. Another camera sees the landscape of the embedded scene, so that only the camera changes. *Trained elsewhere* is this chapter's network without $L_d$;
 # *trained there* is the same network trained on the new scene, without truth. The second case needs no new camera: a file whose bands come in reverse order.
 
 # %%
@@ -404,7 +415,7 @@ for name, image in found.items():
     place = unseen[name.partition(":")[0]]
     scores[name] = evaluation.against_truth(image, place)
     image = image.flip(0) if name.startswith("reversed") else image  # so that red is red again
-    shown[name] = imagery.picture(image[:, *area], rgb, bounds)
+    shown[name.replace(": ", ":\n")] = imagery.picture(image[:, *area], rgb, bounds)
 figures.show(
     imagery.panels(shown, columns=4, side=1.8),
     run.folder,
@@ -419,13 +430,13 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** WorldView-3 has nearly the bands of WorldView-2. The price of the new camera does not show in ERGAS, but is 0.7 dB of PSNR and 0.4 degrees of [SAM](GLOSSARY.md#sam) (one seed). A wrong band order, which no check of sizes, types or transforms reveals, takes the same network down to EXP's ERGAS, with violet fringes around everything bright.
+# **What you see.** WorldView-3 has nearly the bands of WorldView-2. The new camera costs 0.7 dB of PSNR and 0.4 degrees of [SAM](GLOSSARY.md#sam) (one seed), and ERGAS does not show it. A wrong band order, which no check of sizes, types or transforms reveals, takes the same network down to EXP's ERGAS, with violet in the dark parts and along edges.
 # The network on board treats bands one by one, so it hardly notices. **What it does not show:** a real unseen camera, with its own noise and misregistration. For a real pair, place and camera change together here.
 #
 # ## Another camera
 #
-# [Back-projection](GLOSSARY.md#back-projection), the metric $D_\lambda^K$ and the simulation of the embedded scene share one operator, the blur of the camera's [MTF](GLOSSARY.md#mtf). Whoever tests a method
-# with the operator that it was built on commits the *inverse crime*: the test cannot fail where practice does. So MS is made anew here from the truth, by cameras that processing knows nothing of. BDSD-PC is then back-projected as if nothing had happened.
+# [Back-projection](GLOSSARY.md#back-projection), the metric D_lambda_K and the simulation of the embedded scene share one operator, the blur of the camera's [MTF](GLOSSARY.md#mtf). Whoever tests a method
+# with the operator that it was built on commits the *inverse crime*: the test cannot fail where practice does. So MS is made anew here from the truth, by cameras that the processing knows nothing of: one keeps more contrast (*MTF gains x 1.4*), one blurs with a detector's box instead of a Gaussian (*box x optics*), one adds noise, and for one PAN is shifted. BDSD-PC, a classical method, is then back-projected as if nothing had happened.
 
 # %%
 ground, _ = imagery.detailed_part(data.largest_valid(judge), 256)
@@ -468,19 +479,19 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** With the camera that is believed in, every round gains. With a box instead of a Gaussian, or gains 1.4 times as high, the first round gains nearly as much, and further ones take it away. One round gains with all five cameras. PAN two pixels off costs 8 dB, and no number of rounds brings them back.
+# **What you see.** If the camera is the assumed one, every round gains. With a box instead of a Gaussian, or gains 1.4 times as high, the first round brings most of that gain, and further ones take a part of it away again. One round gains with all five cameras. PAN two pixels off costs 8 dB, and no number of rounds brings them back.
 # **What it does not show:** scenes where it goes worse. On one of eleven scenes three rounds cost GSA 1.8 dB with the box ([log](LOG.md)).
 #
 # ## Failure signatures
 #
-# What to look for, and what to do. *Moves* means: moves on the scenes of this chapter.
+# What to look for, and what to do. *Moves* means: moved on the scenes that we looked at.
 #
 # | what you see | figure that moves | next check | what to do |
 # |---|---|---|---|
-# | colours beside things, shadows at edges | D_lambda_K and ERGAS rise; HQNR of a back-projected result may not | the line "Registration" | `register`; where the corners differ by more than a pixel, ask for a better pair |
-# | pairs of ghosts on roads or water | D_s rises a little; registration says 0 | are they only where things move? | nothing mends it: say so, or mask them |
+# | colours beside things, shadows at edges | D_lambda_K and ERGAS rise; HQNR of a back-projected result may hardly move | the line "Registration" | `register`; where the corners differ by more than a pixel, ask for a better pair |
+# | pairs of ghosts on roads or water | D_lambda_K and D_s rise; registration says 0 | are they only where things move? | nothing mends it: say so, or mask them |
 # | coloured grain in dark places | D_rho rises; HQNR may get better | zoom into water or shadow | fewer rounds of back-projection; remove noise first |
-# | pale and bluish | none; ERGAS even gets better | darkest value of the blue band | correct the air's light; never compare ERGAS between scenes |
+# | pale and bluish | none that you can rely on: D_s rises on the ship, ERGAS gets better on the synthetic scene | darkest value of the blue band | subtract the light that the air adds; never compare ERGAS between scenes |
 # | blurred, with a colour cast | D_rho rises; HQNR may get better | does $L_d$ outweigh $L_{spec}$? was CLIP adapted to this sentence? | lower $L_d$; run Stage I again |
 # | no gain from $L_d$, perhaps a faint cast | direction cosine near 0 | the controls of [chapter 02](02_clip_adaptation.ipynb) | load CLIP's weights; run Stage I |
 # | coloured fringes around bright things | SAM rises, ERGAS is like EXP's | is vegetation bright in the band that should be [NIR](GLOSSARY.md#nir)? | put the bands in order; train on the scene |
@@ -513,7 +524,7 @@ ergas = {}  # "as it is" and "registered"
 print(exercises.verdict(ergas, {"as it is": 5.1, "registered": 2.0}, tolerance=0.05))
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* Three scenes have one fault each: haze, misregistration or noise. Find out which, without looking at the first line. *Expected:* three names. Two measurements are enough (see the table of signatures).
+# **Exercise 2.** *Medium, 15 minutes.* Three scenes have one fault each: haze, misregistration or noise. Find out which, without looking at the first line of the cell, and put the fault of each letter into `found`. *Expected:* three names. Two measurements are enough (see the table of signatures).
 
 # %% tags=["exercise-2"]
 hidden = dict(zip("ABC", ("noise", "misregistration", "haze"), strict=True))
@@ -526,7 +537,7 @@ found = {}  # such as {"A": "haze", "B": ..., "C": ...}
 print(exercises.verdict(found, hidden))
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 5 minutes, without a cell.* Set `prompt = "wrong"` and run the chapter again. CLIP is now adapted to the wrong sentence. *Expected:* the change of PSNR by the sentence as set falls from +0.3 to -0.1 dB (one seed). Five seeds in chapter 08 show no such difference.
+# **Exercise 3.** *Medium, 5 minutes, without a cell.* Set `prompt = "wrong"` and run the chapter again. CLIP is now adapted to the wrong sentence. Look at the table of "A wrong sentence". *Expected:* the change of PSNR by the sentence as set falls from +0.3 to -0.1 dB (one seed). Five seeds in chapter 08 show no such difference.
 #
 # ## Questions
 #
@@ -538,6 +549,6 @@ print(exercises.verdict(found, hidden))
 #
 # ## Summary
 #
-# Every failure here has a picture, and most have a figure that misses it. Registration and the band order come first: they cost more than any choice of method. A wrong sentence reaches the image, and HQNR may like the result. One round of back-projection is safe, five are not. More about the library is on [its page](../clippan_lite/README.md).
+# Every failure here has a picture, and most have a figure that misses it. Check registration and the band order first: either can take a method down to EXP, or below it. A wrong sentence reaches the image, and HQNR may like the result. One round of back-projection gained with every camera here; five rounds gained less than one where the camera's blur was another. More about the library is on [its page](../clippan_lite/README.md).
 #
 # **Next:** [chapter 06](06_your_own_scene.ipynb), with files of your own.

@@ -15,7 +15,7 @@
 #
 # **I have two GeoTIFFs of one place. How do I get a sharp colour image that I can trust?**
 #
-# Your own scene differs from the embedded one in three ways. Nobody tells you what is wrong with it, nobody knows its truth, and it may be larger than your memory. So this chapter goes the way of a real order:
+# Your own scene differs from the embedded one in three ways. Nobody tells you what is wrong with it, nobody knows its truth, and it may not fit into your computer's memory. So this chapter takes the steps of a real job:
 # look at the files, register, fuse, measure, compare methods, and only then believe. Without files of yours, two real ones stand in: a ship in the port of Rotterdam by WorldView-2.
 #
 # ## What you will learn
@@ -32,7 +32,7 @@
 # | you need | how much |
 # |---|---|
 # | [chapter 03](03_full_resolution_training.ipynb) | what training on a scene means; the network is trained here |
-# | [GeoTIFF](GLOSSARY.md#geotiff) | you know what a transform and a CRS are |
+# | [GeoTIFF](GLOSSARY.md#geotiff) | you know what a geotransform and a CRS (coordinate reference system) are; the glossary has both |
 # | hardware, time | a laptop; 15 minutes of reading, three quarters of a minute of computing; full mode: two minutes; a large scene of yours takes longer |
 #
 # ```mermaid
@@ -41,6 +41,18 @@
 #   C --> R[register] --> U[fuse, window by window] --> M[measure] --> S[swipe: look]
 #   S --> T[fused.tif]
 # ```
+
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
@@ -64,7 +76,6 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-import clippan_lite as cl
 from clippan_lite import classical, cli, experiments, fusion
 from clippan_lite.course import exercises, figures, imagery
 from clippan_lite.data import example, grids
@@ -81,7 +92,7 @@ run = experiments.begin({**globals(), **stand_in})
 # %% [markdown]
 # ## Two files
 #
-# Give yours as `pan` and `ms` in the cell of parameters, with the name of the camera as `sensor`. Before a pixel is read, sizes, CRS, transforms and bands are held against each other and against the camera. Then come the values: range, bit depth, [nodata](GLOSSARY.md#nodata).
+# Give yours as `pan` and `ms` in the cell of parameters, with the name of the camera as `sensor`. Before a pixel is read, sizes, CRS, transforms and bands are checked against each other and against the camera. Then come the values: range, bit depth, [nodata](GLOSSARY.md#nodata).
 
 # %%
 pair = run.pair
@@ -115,11 +126,11 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** PAN shows every barrier on the quay, all in grey. MS shows that they are yellow, in pixels of 2 m. The fused image has both. It took a second or two and no training. The line above the picture tells two things to check at once: the camera's name, and how far MS lies off PAN. **What it does not show:** whether the colours of fine details are true.
+# **What you see.** PAN shows every barrier on the quay, all in grey. MS shows that they are yellow, in pixels of 2 m. The fused image has both. It took a second or two and no training. The lines above the picture tell two things that you should check first: the camera's name, and how far MS lies off PAN. **What it does not show:** whether the colours of fine details are true.
 #
 # ## Fuse and measure
 #
-# Two commands do the work. `clippan-lite fuse` writes a sharp [GeoTIFF](GLOSSARY.md#geotiff) on PAN's grid, and `clippan-lite measure` tells its figures beside those of other methods. The first command runs twice here, without and with `--register`. The cell does what you would type.
+# Two commands do the work. `clippan-lite fuse` writes a sharp [GeoTIFF](GLOSSARY.md#geotiff) on PAN's grid, and `clippan-lite measure` shows its figures beside those of other methods. The first command runs twice here, without and with `--register`. The cell runs what you would type.
 
 # %%
 given = [str(own[0]), str(own[1])]
@@ -150,11 +161,11 @@ display(Markdown(statistics.compared(figures_of, evaluation.FULL)))
 
 # %% [markdown]
 # The line "Registration" says 1.4 pixels, so `--register` is right. The table does not simply agree: D_lambda_K and [D_rho](GLOSSARY.md#d_rho) get better, [HQNR](GLOSSARY.md#qnr) gets worse. No figure without a truth is a judge on its own. Believe the registration, the edges in the picture, and Wald's protocol, in this order ([chapter 05](05_failure_analysis.ipynb)).
-# Compare images of one program only with rows of the same table: `measure` sets [EXP](GLOSSARY.md#exp) and back-projected classical results beside yours.
+# Compare the figures of an image only with rows of the same table: `measure` sets [EXP](GLOSSARY.md#exp) and back-projected classical results beside yours.
 #
 # ## Fusing in windows
 #
-# A satellite scene has a hundred million pixels, and a laptop's memory does not. `fuse` therefore reads the scene twice: once to survey it (all values, PAN's brightness, means and covariances of a classical method), and once to fuse it window by window. Each window has a margin as wide as the method looks.
+# A satellite scene has a hundred million pixels, too many for a laptop's memory. `fuse` therefore reads the scene twice. The first time it surveys the scene: it collects what a method must know of the whole, such as the means and covariances of the bands. The second time it fuses window by window. Each window has a margin, as wide as the method looks beyond a pixel.
 # Here the windows are small on purpose, so that a small scene has seams to look for. Two methods: [GSA](GLOSSARY.md#gsa), and a network trained on this scene.
 
 # %%
@@ -211,12 +222,12 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to two of 2047 digital numbers, in all bands. Others differ in the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
-# **What it does not show:** the frame of 32 pixels at the border of the scene, where classical methods in one piece wrap around the image, and windows do not.
+# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to within two digital numbers of 2047, in all bands. Others differ in the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
+# **What it does not show:** the frame of 32 pixels at the border of the scene, where the filters of classical methods run over the edge. In one piece they go on at the opposite edge; in windows they do not.
 #
 # ## Which method?
 #
-# Four results of one place, and PAN. Choose two, and drag the border between them: with the mouse, a finger or the arrow keys. Look first, then read the table: the figures need no truth, and none of them is one.
+# Four results of one place, and PAN. Choose two, and drag the border between them: with the mouse, a finger or the arrow keys. Look first, then read the table: the figures need no truth, and none of them replaces it.
 
 # %%
 images = {
@@ -258,7 +269,7 @@ for name, (grey_file, colour_file, its_camera) in mistakes.items():
 display(Markdown(statistics.markdown(("mistake", "what you are told"), rows)))
 
 # %% [markdown]
-# Others are half loud: a line is printed, and fusing goes on. Landsat's pixel centres lie where the geotransforms say ([convention](GLOSSARY.md#convention) `geo`). Read with the toolbox's convention, they are half a pixel off:
+# Others are half loud: a line is printed, and fusing goes on. Landsat's pixel centres lie where the geotransforms say ([convention](GLOSSARY.md#convention) `geo`). Read with the other convention, `benchmark`, they are half a pixel off:
 
 # %%
 _ = cl.read_pair(town / "pan.tif", town / "ms.tif", "LANDSAT7")
@@ -272,14 +283,14 @@ _ = cl.read_pair(town / "pan.tif", town / "ms.tif", "LANDSAT7")
 # | PAN and MS of different days | ghosts of ships, cars, clouds and shadows | take files of one acquisition |
 # | nodata without a tag | dark or white collar; the darkest or brightest value fills whole areas | set the tag (`gdal_edit.py -a_nodata 0 pan.tif`) |
 # | MS resampled to another grid | the ratio is no whole number, or MS looks soft | ask for the original; do not reproject before fusing |
-# | corrected for the air, or scaled to 8 bit, only one of the two | the ranges of PAN and MS do not fit | give both in the same digital numbers |
+# | only one of the two files is corrected for the air, or scaled to 8 bit | the ranges of PAN and MS do not fit | give both in the same digital numbers |
 # | stretched for the screen, or JPEG | clipped highlights, blocks of 8 pixels | ask for the original |
-# | a wrong camera with as many bands | nothing at first sight; the MTF is another one | look the camera up (`clippan-lite sensors`) |
+# | a wrong camera with as many bands | nothing at first sight, but its MTF is wrong | look the camera up (`clippan-lite sensors`) |
 # | MS shifted by different amounts in the corners | "corners differ by ..." in the line "Registration" | cut the scene, or ask for a better pair |
 #
 # ## Where imagery comes from
 #
-# `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and `scene.json`; the rest stays as published and is read by `clippan_lite.data.readers`. Type `-p search "wv3 chip"`, or set `search` above, to see fewer.
+# `python -m data_download get NAME` fetches any of these. Chips and windows become a folder with `pan.tif`, `ms.tif` and `scene.json`; the rest stays as published and is read by `clippan_lite.data.readers`. To see fewer, set `search` in the cell of parameters, or give papermill `-p search "wv3 chip"`.
 
 # %%
 rows = [
@@ -289,13 +300,13 @@ rows = [
 display(Markdown(statistics.markdown(("name", "sensor", "kind", "content", "licence"), rows)))
 
 # %% [markdown]
-# Kinds: an *entry* is a file to download, *chips* and *windows* are read piece by piece. Synthetic scenes and Landsat are free for any use. SpaceNet asks to be named, and for the same terms. One source excludes commercial use (Maxar Open Data). The benchmark files state no licence at all: compute with them, but do not publish them. The table cannot tell whether an address still answers today.
+# Kinds: an *entry* is a file to download, *chips* and *windows* are read piece by piece. Synthetic scenes and Landsat are free for any use. Whoever uses SpaceNet must name it, and must publish the results under the same terms. One source excludes commercial use (Maxar Open Data). The benchmark files state no licence at all: compute with them, but do not publish them. The table cannot tell whether an address still answers today.
 #
 # ## Exercises
 #
 # Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in the [solutions](solutions/06_your_own_scene_solutions.ipynb).
 #
-# **Exercise 1.** *Easy, 5 minutes.* Fuse the ship with GSA in windows of 64 and of 512 PAN pixels (`fusing.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, "WV2_4", method="GSA", window=64, progress=False)`), read both, and put the largest difference into `largest`. *Expected:* at most one digital number, because means and covariances are those of the whole scene in both.
+# **Exercise 1.** *Easy, 5 minutes.* Fuse the ship with GSA in windows of 64 and of 512 PAN pixels (`fusing.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, "WV2_4", method="GSA", window=64, progress=False)`, where `out` is a path of your choice). Read both results with rasterio, and put the largest difference between them into `largest`. *Expected:* at most one digital number, because both use the means and covariances of the whole scene.
 
 # %% tags=["exercise-1"]
 folder = example.FOLDER / "rotterdam"
@@ -305,7 +316,7 @@ answer = None if largest is None else bool(largest <= 1)
 print(exercises.verdict(answer, True, name="at most one digital number"))
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* Cut a stripe of nodata into the ship: columns 200 to 239 of PAN. Use `dataclasses.replace(place, valid=..., pan=..., ms=...)` with `valid` of PAN's size, then `geotiff.write_pair(folder, holed)`, and fuse the two files with GSA. Put the share of nodata in the product into `share`. *Expected:* 40 of 600 columns, 0.067.
+# **Exercise 2.** *Medium, 15 minutes.* Cut a stripe of nodata into the ship: columns 200 to 239 of PAN. Make a new pair, `holed = dataclasses.replace(place, valid=..., pan=..., ms=...)`. Its `valid` is a boolean tensor of PAN's size that is False in the stripe; there, `pan` and `ms` are zero. Write it with `geotiff.write_pair(new_folder, holed)` (from `clippan_lite.data`), and fuse the two new files with GSA as in exercise 1. Put the share of nodata pixels in the result into `share`. *Expected:* 40 of 600 columns, 0.067.
 
 # %% tags=["exercise-2"]
 place = cl.example("rotterdam")

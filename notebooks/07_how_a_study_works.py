@@ -16,7 +16,7 @@
 # **A loss made the image 0.2 dB better. How do I find out whether that was the loss, or luck?**
 #
 # Chapter 03 trained with and without the language loss, and chapter 05 broke things. Both mostly showed one training each. A *study* asks the same question in a way that can fail: one thing is changed, a
-# [control](GLOSSARY.md#control) changes everything else but that thing, and several [seeds](GLOSSARY.md#seed) tell how much is chance. Here you build one in small; chapter 08 reads the large ones.
+# [control](GLOSSARY.md#control) keeps everything except that thing, and several [seeds](GLOSSARY.md#seed) tell how much is chance. Here you build one in small; chapter 08 reads the large ones.
 #
 # ## What you will learn
 #
@@ -44,6 +44,18 @@
 #   V -- no --> N[no verdict: more seeds]
 # ```
 
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
+
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
 device = "auto"  # "auto", "cpu" or "cuda"
@@ -54,7 +66,6 @@ import contextlib
 
 from IPython.display import Markdown, display
 
-import clippan_lite as cl
 from clippan_lite import cli, experiments, training
 from clippan_lite.course import exercises, figures, imagery, plotting
 from clippan_lite.experiments import Experiment, claims, measurement, statistics, tables
@@ -64,7 +75,7 @@ run = experiments.begin(globals())
 # %% [markdown]
 # ## What chance looks like
 #
-# Fields and a lake at the edge of the mountains, by Landsat-7. A small network is trained on it three times from nothing: with seed 0, with seed 1, and with seed 0 and the language loss [$L_d$](GLOSSARY.md#l_d) as well. A seed fixes the first weights and the order of the patches, and nothing else.
+# Fields and a lake at the edge of the mountains, by Landsat-7. A small network is trained on this place three times from nothing: with seed 0, with seed 1, and with seed 0 and the language loss [$L_d$](GLOSSARY.md#l_d) as well. A seed fixes the first weights and the order of the patches, and nothing else.
 
 # %%
 figures.use_style()
@@ -103,7 +114,7 @@ for name, title in (("seed 1", "another seed"), ("seed 0, with L_d", "L_d")):
     print(f"{title} changes a pixel by {apart[name].mean():.2f} digital numbers on average")
 
 # %% [markdown]
-# **What you see.** By eye, the three images are nearly one. The two grey pictures have the same scale: bright is where an image differs from seed 0's. Another seed changes more than $L_d$ does, and mostly at edges and in noise. So a single training with $L_d$ beside a single one without it shows little: had their seeds differed, luck would have drowned the question.
+# **What you see.** By eye, the three images are nearly one. The two grey pictures have the same scale: bright is where an image differs from seed 0's. Another seed changes more than $L_d$ does, and mostly at edges and in noise. So never compare a training with $L_d$ at one seed with a training without it at another: the seed alone changes more.
 # **What it does not show:** which image is better. Nobody knows the truth of this place.
 #
 # ## One question
@@ -151,7 +162,7 @@ head = ("seed", *(f"{arm}, dB" for arm in ARMS), "L_d: change", "random CLIP: ch
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# Look at the last two columns. Seeds 0 and 1 both say that $L_d$ helps. Who stops there has "a gain, repeated", and publishes it. Seed 2 says the opposite, and by more. The control moves up and down as well, although its CLIP knows nothing.
+# Look at the last two columns. Seeds 0 and 1 both say that $L_d$ helps. Whoever stops there has "a gain, repeated", and publishes it. Seed 2 says the opposite, and by more. The control moves up and down as well, although its CLIP knows nothing.
 #
 # ## An interval
 #
@@ -179,12 +190,12 @@ for cell in cells:
     )
 
 # %% [markdown]
-# **What you see.** With two seeds the mean is above 0, and the interval is far wider than the mean. With three the mean has changed its sign. With five both arms' intervals hold 0, and they hold each other: neither $L_d$ nor the random CLIP has been shown to do anything here. That is no proof of "no effect". An effect of 0.2 dB would fit the interval just as well.
-# **What it does not show:** longer trainings, other weights and other scenes. One small scene, a few steps, one weight: a verdict about that, and nothing more.
+# **What you see.** Look at $L_d$ first. With two seeds its mean is above 0, and the interval is far wider than the mean. With three the mean has changed its sign. With five, the intervals of both arms hold 0, and each holds the mean of the other: neither $L_d$ nor the random CLIP has been shown to do anything here. That is no proof of "no effect". The interval of $L_d$ leaves room for an effect of 0.2 dB.
+# **What it does not show:** longer trainings, other weights and other scenes. The study speaks of one small scene, a few steps and one weight, and of nothing more.
 #
 # ## A study of your own
 #
-# A study is a file. `[fixed]` holds what all runs share, `[quick.grid]` the axes to repeat over, and each `[arms.NAME]` one arm. `against` names the arm that it is compared with. Any [parameter of the chapters](README.md) can stand in it.
+# A study is a file. `[fixed]` holds what all runs share, `[quick.grid]` the scenes and seeds to repeat over, and each `[arms.NAME]` one arm. `against` names the arm that it is compared with. `[quick...]` counts in the short form and `[full...]` in the long one. The file takes most [parameters of the chapters](README.md), and settings that only studies have, such as `fault` and `swap`; our own files show them.
 
 # %%
 MINE = """
@@ -232,17 +243,17 @@ code = cli.main(
 assert code == 0
 
 # %% [markdown]
-# Six trainings were measured, kept in a table, and compared. `clippan-lite sweep mine.toml` without `--direct` measures each in a notebook of its own, which is slower and leaves pictures of what went wrong. `--full` takes the long form, `--workers 2` two processes, `--minutes 60` stops after an hour; the same command goes on. How all of that works is on [the page of the studies](studies/README.md).
+# Six trainings were measured, kept in a table, and compared. A star marks an interval that leaves out 0. Do not trust it here: with two seeds, an interval is narrow or wide by luck, as the two arms show. `clippan-lite sweep mine.toml` without `--direct` measures each in a notebook of its own, which is slower and leaves pictures of what went wrong. `--full` takes the long form, and `--workers 2` two processes. `--minutes 60` stops after an hour; the same command goes on later. How all of that works is on [the page of the studies](studies/README.md).
 #
-# Four habits keep a study honest. Write the question and the arms down *before* the first run. Give it a control. Report all arms and scenes, not the best ones. And let fewer than five seeds lead to no verdict.
+# Four habits keep a study honest. Write the question and the arms down *before* the first run. Give it a control. Report all arms and scenes, not only the best ones. And draw no verdict from fewer than five seeds.
 #
 # ## First experiments
 #
-# Each needs a file like the one above and an evening of a laptop.
+# Each needs a file like the one above, and an evening on a laptop.
 #
 # | question | arms | control | next check |
 # |---|---|---|---|
-# | does L_QNR cost truth? | `qnr` 0, 0.03, 1 | the same without `direction` | an unseen sensor (`test_scene`) |
+# | does L_QNR lead away from the truth? | `qnr` 0, 0.03, 1 | the same without `direction` | an unseen sensor (`test_scene`) |
 # | is it the sentence? | `prompt` wald, nonsense, wrong | `swap = "wrong"` | another metric family: D_rho beside PSNR |
 # | does a teacher help? | `ship` 0, 1 | a teacher with another seed | more seeds, a real scene |
 # | which backbone bears noise? | `fault` "", "noise:0.1" | `method = "EXP"` | another fault |
@@ -253,7 +264,7 @@ assert code == 0
 #
 # Write your own lines where a cell says `# your code`. One way to solve each, run with its result, is in the [solutions](solutions/07_how_a_study_works_solutions.ipynb). The numbers are from a recorded study of chapter 08: PSNR with (`unsup +L_d`) and without $L_d$ (`unsup`), five seeds each.
 #
-# **Exercise 1.** *Easy, 10 minutes.* Write the interval yourself. For the differences at the same seed on `wv2_urban`, compute the mean, and the lower and upper end of the 95 % interval, from the formula above (`scipy.stats.t.ppf(0.975, n - 1)` is $t_n$). *Expected:* +0.23 dB, 0.19 to 0.28.
+# **Exercise 1.** *Easy, 10 minutes.* Write the interval yourself. For the differences at the same seed on `wv2_urban`, compute the mean, and the lower and upper end of the 95 % interval, from the formula above (`scipy.stats.t.ppf(0.975, n - 1)` is $t_n$, and $s$ is NumPy's `std(ddof=1)`). Put the three into `mine`. *Expected:* +0.23 dB, 0.19 to 0.28.
 
 # %% tags=["exercise-1"]
 rows, facts = tables.load(claims.results_folder() / "A_losses.csv")
@@ -267,7 +278,7 @@ low, high = cell["t95"]
 print(exercises.verdict(mine, {"mean": cell["difference"], "low": low, "high": high}))
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 10 minutes.* Had the seeds not been paired, how wide would the interval be? Take the two lists on `wv2_urban` as independent: half the width is $t\, \sqrt{s_1^2 / n + s_2^2 / n}$, with $t$ for $2n - 2 = 8$ degrees of freedom. *Expected:* 0.057 dB instead of 0.049. Two runs of one seed share little here; pairing pays where scenes or patches differ more than methods.
+# **Exercise 2.** *Medium, 10 minutes.* Had the seeds not been paired, how wide would the interval be? Take the two lists on `wv2_urban` as independent: half the width is $t\, \sqrt{s_1^2 / n + s_2^2 / n}$, with $t$ for $2n - 2 = 8$ degrees of freedom, and $s_1$, $s_2$ the standard deviations of the two lists. Put it into `half_width`. *Expected:* 0.057 dB instead of 0.049. Pairing narrows the interval only a little here, because two runs of one seed share little. It pays where scenes or patches differ more than methods.
 
 # %% tags=["exercise-2"]
 half_width = None
@@ -275,7 +286,7 @@ half_width = None
 print(exercises.verdict(half_width, 0.0569, 0.01, "half the width"))
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 10 minutes.* On `synthetic:1` the same differences scatter more. How many seeds would it take until half the width of the interval is 0.1 dB or less, if the standard deviation stays as it is? *Expected:* 13.
+# **Exercise 3.** *Medium, 10 minutes.* On `synthetic:1` the same differences scatter more. How many seeds would it take until half the width of the interval is 0.1 dB or less, if the standard deviation stays as it is? Put the number into `needed`. *Expected:* 13.
 
 # %% tags=["exercise-3"]
 needed = None

@@ -15,7 +15,7 @@
 #
 # **Does a sentence make the fused image better, and when?**
 #
-# [CLIPPan](https://arxiv.org/abs/2511.10896) says that language supervises its training. A loss can help without its meaning: any pull keeps a network busy. So this chapter takes the meaning away and looks at what is left. It reads seven recorded studies; only the first picture is computed now. If one paragraph
+# [CLIPPan](https://arxiv.org/abs/2511.10896) says that language supervises its training. But a loss can help even if its sentence means nothing, because any new pull changes a training. So this chapter takes the meaning away and looks at what is left. It reads seven recorded studies; only the first picture is computed now. If one paragraph
 # is enough for you, go to "The answer" below.
 #
 # ## What you will learn
@@ -36,6 +36,18 @@
 # | [chapter 07](07_how_a_study_works.ipynb) | arms, controls, paired differences, intervals |
 # | hardware, time | a laptop; 20 minutes of reading, a minute of computing; full mode: `clippan-lite sweep ... --full`, hours on a laptop or a GPU |
 
+# %%
+# On Colab and other hosted machines this brings the package. Where it is installed, nothing happens.
+from glob import glob
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+if find_spec("clippan_lite") is None:
+    wheel = next(iter(glob("clippan_lite-*.whl")), "clippan-lite")  # the workshop kit has one
+    get_ipython().run_line_magic("pip", f'install "{wheel}[notebooks]"')
+import clippan_lite as cl  # before torch, because it sets how threads wait
+
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
 device = "auto"  # "auto", "cpu" or "cuda"
@@ -45,7 +57,6 @@ from dataclasses import replace
 
 from IPython.display import Markdown, display
 
-import clippan_lite as cl
 from clippan_lite import experiments, prompts, training
 from clippan_lite.course import exercises, figures, imagery, plotting
 from clippan_lite.experiments import claims, statistics, tables
@@ -84,11 +95,11 @@ table = {name: evaluation.at_full_resolution(image, place) for name, image in fu
 display(Markdown(statistics.compared(table, evaluation.FULL)))
 
 # %% [markdown]
-# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to 0.85: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. All six figures without a truth find it slightly *worse*. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
+# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to 0.84: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. All six figures without a truth find it slightly *worse*. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
 #
 # ## What was measured
 #
-# Each study is a table in `studies/results`, with what made it beside it. The studies ask with small networks and the CLIP on board (1.4 million parameters, 1364 words). Which Stage I they ran matters, because ours differs from the paper's: it adds a direction term (weight 10), has IntraMCL at 0.3, and mixes the HRMS examples.
+# Each study is a table in `studies/results`; a file beside it says how it was made. The studies use small networks and the CLIP on board (1.4 million parameters, 1364 words). Which Stage I they ran matters, because ours differs from the paper's: it adds a direction term (weight 10), gives IntraMCL, which keeps images of one place together, a weight of 0.3, and takes its HRMS examples from several classical methods.
 
 # %%
 STUDIES = ("A_losses", "B_backbones", "C_prompts", "D_cross_sensor", "E_robustness",
@@ -107,11 +118,11 @@ head = ("study", "question", "points measured", "seeds", "steps of patches", "St
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# So "the paper's" is said on this page only of what ran the paper's settings. All studies are short (the paper has 1000 steps of 32 patches), and only study F ran the paper's terms and weights in Stage I. `ikonos_town` and `wv2_urban` are crops of real IKONOS and WorldView-2 images, which are not part of the package. [GSA](GLOSSARY.md#gsa) beats every network of study A on all three scenes: these are small networks, trained briefly.
+# So this page says "the paper's" only where the paper's settings ran. All studies are short (the paper has 1000 steps of 32 patches), and only study F ran the paper's terms and weights in Stage I. `ikonos_town` and `wv2_urban` are crops of real IKONOS and WorldView-2 images, which are not part of the package. [GSA](GLOSSARY.md#gsa) beats every network of study A on all three scenes: these are small networks, trained briefly.
 #
 # ## Does the language loss help?
 #
-# Study A trains one network (fusionnet) with each combination of losses. Real scenes are trained twice: one scale down, where the original MS is the truth ([PSNR](GLOSSARY.md#psnr)), and at full resolution, where only metrics without truth exist ([QNR](GLOSSARY.md#qnr)).
+# Study A trains one network (fusionnet) with each combination of losses. On each real scene it is trained twice: one scale down, where the original MS is the truth ([PSNR](GLOSSARY.md#psnr)), and at full resolution, where only metrics without truth exist ([QNR](GLOSSARY.md#qnr)).
 #
 # | arm | losses, all with weight 1 | the paper's change of PSNR (WorldView-3) |
 # |---|---|---|
@@ -147,7 +158,7 @@ caption = "What each loss changes in PSNR against the truth: differences paired 
 figures.show(figure, run.folder, "08_losses", caption)
 
 # %% [markdown]
-# **What you see.** $L_{QNR}$ at weight 1 costs 1.7 dB on the IKONOS scene, and gains nothing clear on the other two. $L_d$ beside it gains 0.23 dB on the WorldView-2 scene, where every seed agrees, and nothing clear on the others. A teacher ($L_{ship}$) gains on all three. Ten times as much $L_d$ costs about one decibel on two of them.
+# **What you see.** $L_{QNR}$ at weight 1 costs 1.7 dB on the IKONOS scene, and gains nothing clear on the other two. $L_d$ beside it gains 0.23 dB on the WorldView-2 scene, where every seed agrees, and nothing clear on the others. Without $L_{QNR}$ (first row) it gains there too, but clearly costs on the IKONOS scene. A teacher ($L_{ship}$) gains on all three. Ten times as much $L_d$ costs about one decibel on two of them.
 # **What it does not show:** the paper's data, teacher and length of training. And PSNR is one figure: [SAM](GLOSSARY.md#sam) gets *worse* with $L_d$ on all three scenes, clearly on two.
 #
 # ## Is it the meaning?
@@ -176,11 +187,11 @@ figures.show(figure, run.folder, "08_controls", caption)
 
 # %% [markdown]
 # **What you see.** Adapted to nonsense or to the opposite sentence, CLIP was not shown to supervise worse than with Wald's: six differences of at most 0.11 dB, none clear. After Stage I (ours) the sentence seems to be a label for one of three image types, whatever it says. The opposite sentence costs 0.6 to 2.2 dB only when CLIP was *not* adapted to it: the path from sentence to image works.
-# A random CLIP gains nothing clear. An un-adapted one gains as much as an adapted one on the WorldView-2 scene (0.29 dB): what helps there is how CLIP was trained, not Stage I. **What it does not show:** a large CLIP. The one on board knows few words.
+# A random CLIP gains nothing clear. An un-adapted one gains as much as an adapted one on the WorldView-2 scene (0.29 dB). So what helps there seems to be how CLIP was trained, not Stage I. **What it does not show:** a large CLIP. The one on board knows few words.
 #
 # ## Who judges?
 #
-# The paper reports [QNR](GLOSSARY.md#qnr) and [D_lambda](GLOSSARY.md#d_lambda), which need no truth. Its loss $L_{QNR}$ trains on them. Do they still rank the arms as the truth does? Blue is better than [EXP](GLOSSARY.md#exp), red is worse.
+# The paper reports [QNR](GLOSSARY.md#qnr) and [D_lambda](GLOSSARY.md#d_lambda), which need no truth. Its loss $L_{QNR}$ trains on them. Do they still rank the arms as the truth does? In the figure, blue means better than [EXP](GLOSSARY.md#exp), and red means worse.
 
 # %%
 import numpy as np
@@ -213,13 +224,13 @@ head = ("scene", *(f"rank correlation of {judge} with PSNR" for judge in JUDGES[
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# **What you see.** The best QNR, 0.98, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: it says nothing. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms rather well (-1 would be perfect).
+# **What you see.** The best QNR, 0.98, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: here it tells next to nothing about the truth. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms better (-1 would be perfect).
 #
 # **What it does not show:** how other weights of $L_{QNR}$ would rank; this package uses 0.03. On real scenes, QNR and PSNR come from two trainings at two scales.
 #
 # ## The other studies
 #
-# The six other studies in one table. Several were cut off by time, never chosen by result. A verdict needs five seeds: with fewer, a statement stays *open*.
+# One table shows the six other studies. Some were stopped because time ran out, none because of its results. A verdict needs five seeds: with fewer, a statement stays *open*.
 
 # %%
 ASKED = (
@@ -268,7 +279,7 @@ head = ("study", "statement", "differences", "seeds", "change of PSNR, dB", "ver
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# *Open* is not "no effect". With three seeds on a real scene, an interval reaches 0.25 to 0.85 dB to each side, so an effect of 0.2 dB would not be seen. One thing is worth a study of its own: networks that were judged on another sensor than they were trained on lost about 0.2 dB with $L_d$ in both directions (three seeds, study D). Study F moves Stage I's own figures a lot, but a better figure of Stage I has not been shown to make a better image.
+# *Open* is not "no effect". With three seeds on a real scene, an interval reaches 0.25 to 0.85 dB to each side, so an effect of 0.2 dB would not be seen. One thing is worth a study of its own: networks that were trained on one sensor and judged on another lost about 0.2 dB with $L_d$, whichever of the two came first (three seeds, study D). Study F moves Stage I's own figures a lot, but a better figure of Stage I has not been shown to make a better image.
 #
 # Study G has five seeds. It asks whether words can do better: a *guard* that leaves colours to $L_{spec}$, text adapters that do nothing (*frozen texts*), CLIP's patches (*tokens*), and antonyms asked of an un-adapted CLIP (*words*: "a sharp image" against "a blurred image").
 
@@ -280,7 +291,7 @@ caption = "Other ways to let language supervise: against no language, and with t
 figures.show(figure, run.folder, "08_supervisor", caption)
 
 # %% [markdown]
-# **What you see.** Two things are asked of each supervisor: does it beat no language, and does a wrong text cost something? Swapping the text for its opposite costs about 0.6 dB or more on two scenes in every variant, so a text can harm. Nonsense was not shown to do worse than the right text, so what is gained does not seem to be the meaning's. In the first four variants the right text gains 0.3 dB on the synthetic scene, and costs 0.5 to 0.8 dB on the WorldView-2 scene, where the wrong one does better.
+# **What you see.** Two things are asked of each supervisor: does it beat no language, and does a wrong text cost something? Swapping the text for its opposite costs about 0.6 dB or more on two scenes in every variant, so a text can harm. Nonsense was not shown to do worse than the right text, so the meaning does not seem to bring what is gained. In all variants but *words*, the right text gains 0.3 dB on the synthetic scene, and costs 0.5 to 0.8 dB on the WorldView-2 scene, where the wrong one does better. Study A, with other weights, found a gain of $L_d$ on that very scene, so its sign depends on the settings.
 # Only *words* harms no scene clearly, and it helps none clearly. No variant wins; all stay options of `train()`, off by default. **What it does not show:** a weight that suits each scene. Without truth, nothing can choose it.
 #
 # ## The answer
@@ -304,7 +315,7 @@ display(Markdown(
 # %% [markdown]
 # ## The paper's claims
 #
-# Each row has the claim, the paper's figure, ours with its interval, and a verdict. A *cell* is one difference: one scene and one pair of arms, paired by seed. The tests are corrected for the number of cells, because of many cells some look clear by chance.
+# Each row has the claim, the paper's figure, ours with its interval, and a verdict. A *cell* is one difference: one scene and one pair of arms, paired by seed. The tests are corrected for the number of cells, because among many cells some look clear by chance alone.
 #
 # | verdict | what it means | what it does not mean |
 # |---|---|---|
@@ -326,7 +337,7 @@ print(f"claims: {len(verdicts)}, without a verdict line: {sum(not v for v in ver
 #
 # ## Next checks
 #
-# What would change our mind? Each row can be run with what is on board, given time.
+# What would change our mind? Each row can be run with this package, given time. Some need a GPU, a download, or real scenes of your own.
 #
 # | check | why | how |
 # |---|---|---|
@@ -353,7 +364,7 @@ print(
 )
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). Put the rank correlation of QNR and of D_rho with PSNR over the means of the other arms on `ikonos_town` into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (small is good). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
+# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). For each other arm on `ikonos_town`, take the means of QNR, D_rho and PSNR over the seeds (`rows` of exercise 1 has all values). Put the rank correlation (`scipy.stats.spearmanr`) of QNR's means with PSNR's, and of D_rho's with PSNR's, into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (small is good). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
 
 # %% tags=["exercise-2"]
 rank = {}  # "QNR" and "D_rho"
@@ -373,6 +384,6 @@ print(exercises.verdict(rank, {"QNR": 0.455, "D_rho": -0.3}, 0.02))
 #
 # ## Summary
 #
-# On our scenes the fall of D_lambda and the rise of QNR are reproduced, and come from $L_{QNR}$, which trains on them. $L_d$ adds 0.2 dB on one scene of three. Once CLIP is adapted to a sentence, its meaning was not shown to matter. What runs a study is described on [the page of the studies](studies/README.md), and the package on [its own page](../clippan_lite/README.md).
+# On our scenes the fall of D_lambda and the rise of QNR are reproduced, and come from $L_{QNR}$, which trains on them. With study A's weights, $L_d$ adds 0.2 dB on one scene of three. Once CLIP is adapted to a sentence, the meaning of that sentence was not shown to matter. How to run a study is described on [the page of the studies](studies/README.md), and the package on [its own page](../clippan_lite/README.md).
 #
 # **Next:** a study of your own, with a question that can fail.

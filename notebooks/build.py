@@ -3,7 +3,6 @@
     python notebooks/build.py                       all chapters and solutions
     python notebooks/build.py 02_clip_adaptation    one chapter
     python notebooks/build.py --check               only name products older than their source
-    python notebooks/build.py --workshop kit.zip    the chapters for students, without solutions
     python notebooks/build.py --front-page          the picture of the README
 
 Two builds of the same source give the same cells, ids and metadata. Nothing in a product depends on
@@ -19,7 +18,6 @@ import re
 import sys
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -37,14 +35,6 @@ LANGUAGE = {
 }
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 PROGRESS = re.compile(r"\r|\d+%\|")  # how tqdm and its relatives draw
-KIT = """Chapters of the course, with the expected pictures; cells that say "# your code" are yours.
-
-Once, with a network: pip install "clippan-lite[all]". From then on no network is needed: a small
-CLIP, a synthetic scene and fusion networks are part of the package.
-
-    clippan-lite check      is everything there? A problem comes with what to do about it.
-    jupyter lab             then open 00_start_here.ipynb
-"""
 CAMERAS = {"landsat7": "Landsat-7", "rotterdam": "WorldView-2"}
 FRONT_PAGE = {"landsat7": (180, 240, 200), "rotterdam": (180, 190, 200)}  # row, column, side
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -62,12 +52,6 @@ def main() -> int:
     )
     parser.add_argument(
         "--claims", action="store_true", help="print the table of claims, as in studies/README.md"
-    )
-    parser.add_argument(
-        "--workshop",
-        metavar="ZIP",
-        type=Path,
-        help="pack the chapters for students, without solutions",
     )
     parser.add_argument("--front-page", action="store_true", help="make the README's picture")
     arguments = parser.parse_args()
@@ -97,9 +81,6 @@ def main() -> int:
         from clippan_lite.experiments import claims
 
         print(claims.markdown())
-        return 0
-    if arguments.workshop:
-        pack([chapters[name] for name in wanted], arguments.workshop)
         return 0
     os.environ.pop("CLIPPAN_TEST_DATA", None)  # 00 prints it; products hold nothing of the machine
     # One home for all chapters of a call, so that each finds the previous one's quick product.
@@ -153,22 +134,6 @@ def is_current(source: Path) -> bool:
         return False
     stamp = nbformat.read(product, as_version=4).metadata.get("clippan", {}).get("source_sha256")
     return stamp == notebooks.source_hash(notebooks.read_source(source))
-
-
-def pack(chapters: list[Path], target: Path) -> None:
-    """Write the products of chapters, without solutions, into one archive."""
-    students = [source for source in chapters if source.parent == HERE]
-    with (
-        files.replacing(target) as part,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for source in students:
-            product = source.with_suffix(".ipynb")
-            # Its fixed date makes equal kits equal files.
-            entry = zipfile.ZipInfo(f"{target.stem}/{product.name}")
-            archive.writestr(entry, product.read_bytes(), zipfile.ZIP_DEFLATED)
-        archive.writestr(zipfile.ZipInfo(f"{target.stem}/README.txt"), KIT)
-    print(f"{target}: {len(students)} chapters, {target.stat().st_size / 1e6:.1f} MB")
 
 
 def build(source: Path, home: Path) -> None:

@@ -1,9 +1,6 @@
 """Notebooks without running them: their products are up to date, clean and complete."""
 
 import re
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -349,28 +346,6 @@ def test_exercises_are_checked(path):
 def test_a_stub_keeps_all_but_the_answer():
     whole = "a = 1\nif a:\n    # begin solution\n    b = 2\n    c = 3\n    # end solution\nprint(a)"
     assert stub(whole) == "a = 1\nif a:\n    # your code\nprint(a)"
-
-
-def test_the_workshop_kit_holds_chapters_and_no_solutions(tmp_path):
-    for name in ("one", "two"):
-        command = [
-            sys.executable,
-            str(FOLDER / "build.py"),
-            "--workshop",
-            str(tmp_path / name / "kit.zip"),
-        ]
-        (tmp_path / name).mkdir()
-        subprocess.run(command, check=True, capture_output=True)
-    assert (tmp_path / "one" / "kit.zip").read_bytes() == (
-        tmp_path / "two" / "kit.zip"
-    ).read_bytes()
-    with zipfile.ZipFile(tmp_path / "one" / "kit.zip") as kit:
-        assert kit.namelist() == [
-            *(f"kit/{path.stem}.ipynb" for path in CHAPTERS),
-            "kit/README.txt",
-        ]
-        text = kit.read("kit/04_evaluation.ipynb").decode()
-    assert "# your code" in text and "begin solution" not in text and '"image/' in text
 
 
 def test_the_page_of_chapters_has_the_table_of_parameters():

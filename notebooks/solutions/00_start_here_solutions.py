@@ -23,8 +23,8 @@ from clippan_lite.course import exercises
 place = cl.example("landsat7")
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 3 minutes.* How many square kilometres does the real place `place` cover? `place.pan.shape` holds its rows and columns. PAN's geotransform is in `place.georef["transform"]`;
-# its `a` is the width of a pixel in metres. *Expected:* about 59 square kilometres.
+# **Exercise 1.** *Easy, 3 minutes.* How many square kilometres does the real place `place` cover? The last two numbers of `place.pan.shape` are its rows and columns. PAN's geotransform, which turns rows and columns into map coordinates, is in `place.georef["transform"]`;
+# its `a` is the width of a pixel in metres. Put the area into `area_km2`. *Expected:* about 59 square kilometres.
 
 # %% tags=["exercise-1"]
 area_km2 = None
@@ -39,7 +39,7 @@ print(exercises.verdict(area_km2, 59, tolerance=0.01, name="the area"))
 assert exercises.verdict(area_km2, 59, tolerance=0.01) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** *Easy, 5 minutes.* Fuse the other real place on board, a ship in port: `cl.example("rotterdam")`. Put its ratio (PAN pixels along one MS pixel) and the shape of the fused image into the answer,
+# **Exercise 2.** *Easy, 5 minutes.* Fuse the other real place that comes with the package, a ship in port: `cl.example("rotterdam")`. Put its ratio (PAN pixels along one MS pixel) and the shape of the fused image into `answer`,
 # as `{"ratio": ..., "shape": list(...)}`. Read the line that begins with "Registration", too. *Expected:* ratio 4, and a fused image of 4 bands with 404 rows and 600 columns. MS lies more than one PAN pixel off PAN.
 
 # %% tags=["exercise-2"]

@@ -68,7 +68,7 @@ said = exercises.verdict_of(my_degrade, library, pair.pan[None], kernel, ratio)
 assert said == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** *Easy, 5 minutes.* Make the reduced pair of `pair` with `degrade.degrade`. MS takes the gains `camera.mtf_ms`, one per band, PAN takes `camera.mtf_pan`, and both take `pair.convention`. Put the two into the dictionary under
+# **Exercise 2.** *Easy, 5 minutes.* Make the reduced pair of `pair` with `degrade.degrade`. MS takes the gains `camera.mtf_ms`, one per band, PAN takes `camera.mtf_pan`, and both take `pair.convention`. Put the two into the dictionary `my_pair` under
 # `"ms"` and `"pan"`. *Expected:* what `degrade.wald` gives.
 
 # %% tags=["exercise-2"]
@@ -86,7 +86,7 @@ print(exercises.verdict(my_pair, {"ms": ms_low, "pan": pan_low}))
 assert exercises.verdict(my_pair, {"ms": ms_low, "pan": pan_low}) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 3.** *Easy, 5 minutes.* How much does half a PAN pixel matter? Interpolate the ship's MS under both conventions (`degrade.upsample(place.ms, place.ratio, ...)`), subtract, and take the mean of the absolute values.
+# **Exercise 3.** *Easy, 5 minutes.* How much does half a PAN pixel matter? Interpolate the ship's MS under both conventions (`degrade.upsample(place.ms, place.ratio, ...)`), subtract, and take the mean of the absolute values. Put it into `difference`.
 # *Expected:* about 10.4 DN. At edges it is more than ten times as much.
 
 # %% tags=["exercise-3"]
@@ -102,8 +102,8 @@ assert exercises.verdict(difference, 10.4, tolerance=0.02) == exercises.RIGHT
 assert (one - other).abs().quantile(0.999) > 10 * difference
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Some codes reduce an image by averaging `ratio` by `ratio` pixels, a *box*. How much contrast does a box leave at MS's Nyquist frequency, `nyquist` cycles per PAN pixel?
-# Take the mean of $e^{-2 \pi i f t}$ over the box's `ratio` places $t$, then the absolute value. *Expected:* nearly twice what the MTF leaves, so a box blurs too little.
+# **Exercise 4.** *Medium, 10 minutes.* Some programs reduce an image by averaging squares of `ratio` by `ratio` pixels, a *box*. How much contrast does a box leave at MS's Nyquist frequency, `nyquist` cycles per PAN pixel?
+# Along one axis, the box covers the `ratio` pixels $t = 0, 1, \dots$. Take the mean of $e^{-2 \pi i f t}$ over them, where $f$ is `nyquist`. Put its absolute value into `left`. *Expected:* nearly twice what the MTF leaves, so a box blurs too little.
 
 # %% tags=["exercise-4"]
 left = None

@@ -42,7 +42,7 @@ def crops_of(image):
 supervisor = Supervisor(clip_model, sentences, pair.bands, pair.sensor.rgb).to(run.device)
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 10 minutes.* Write `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
+# **Exercise 1.** *Easy, 10 minutes.* Write this equation as `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`, and `share` is $s$. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
 
 # %% tags=["exercise-1"]
 adapter = supervisor.image_adapters["ms"]
@@ -72,8 +72,8 @@ said = exercises.verdict_of(my_adapter, library, features, first, last, adapter.
 assert said == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** *Easy, 5 minutes.* Ask the un-adapted CLIP with sentences that have nothing to do with fusion, `prompts.get("nonsense")`: make a supervisor with `probes.unadapted(pair, clip_model, ..., run.device)`, then its figures with `probes.figures(..., views)`.
-# *Expected:* it names a third of the types, which is chance. Its direction cosine is near 0.
+# **Exercise 2.** *Easy, 5 minutes.* Ask the un-adapted CLIP with sentences that have nothing to do with fusion, `prompts.get("nonsense")`: make a supervisor with `probes.unadapted(pair, clip_model, ..., run.device)`, then put its figures, `probes.figures(..., views)`, into `nonsense`.
+# *Expected:* it names the right type for a third of the crops, which is chance. Its direction cosine is near 0.
 
 # %% tags=["exercise-2"]
 nonsense = {}
@@ -88,8 +88,8 @@ assert exercises.verdict(nonsense, {"type accuracy": 1 / 3}, tolerance=0.1) == e
 assert abs(nonsense["direction cosine"]) < 0.2
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. `probes.figures(supervisor, ...)` gives both
-# cosines; the gap is the first minus the second. *Expected:* a gap of about 0.48 on the embedded scene.
+# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. `probes.figures(supervisor, ...)["direction cosine"]` gives either
+# cosine. Put the truth's minus EXP's into `gap`. *Expected:* a gap of about 0.48 on the embedded scene.
 
 # %% tags=["exercise-3"]
 gap = None
@@ -105,7 +105,7 @@ print(exercises.verdict(gap, 0.48, tolerance=0.1, name="the gap"))
 assert exercises.verdict(gap, 0.48, tolerance=0.1) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
+# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. It returns a supervisor and the history of its training. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
 # the 0.80 before Stage I. The paper's three terms never ask for the direction that its Stage II follows.
 
 # %% tags=["exercise-4"]

@@ -133,8 +133,8 @@ print(exercises.verdict(mine, theirs))
 assert exercises.verdict(mine, theirs) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 3.** *Easy, 5 minutes.* What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP itself, `x = crops.exp`, as numbers.
-# *Expected:* `spectral` has almost nothing against it. `spatial` has about twenty times as much.
+# **Exercise 3.** *Easy, 5 minutes.* What stops a network from returning EXP? Measure `losses.spectral(x, crops)` and `losses.spatial(x, crops)` of EXP itself, `x = crops.exp`, and put the two numbers into `of_exp`.
+# *Expected:* `spectral` is tiny. `spatial` is about twenty times as large.
 
 # %% tags=["exercise-3"]
 of_exp = {}  # "spectral" and "spatial", each with its number
@@ -157,7 +157,7 @@ assert exercises.verdict(of_exp, terms) == exercises.RIGHT
 assert of_exp["spatial"] > 5 * of_exp["spectral"]
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing (0.000001): `run.config(False, 0).changed(steps=20, qnr=...)`. Compare the mean `qnr` of the last five steps of the two histories.
+# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing (0.000001): `run.config(False, 0).changed(steps=20, qnr=...)`. `training.train(pair, config, device=run.device)` returns a network and its history, a list with one row per step. Put the mean `qnr` of the last five rows into `reached`, under the weight.
 # *Expected:* it ends lower where it was asked for. Chapter 04 tells what that is worth.
 
 # %% tags=["exercise-4"]

@@ -29,7 +29,7 @@ pair = judge = run.pair
 low = data.reduced(pair)
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 10 minutes.* How much blur does QNR want? Blur the truth with a standard deviation of 0, 0.5, 1 and 1.5 pixels (`faults.graded(judge.truth, blur=...)`) and note the QNR of each (`evaluation.at_full_resolution(image, judge)`).
+# **Exercise 1.** *Easy, 10 minutes.* How much blur does QNR want? Blur the truth with a standard deviation of 0, 0.5, 1 and 1.5 pixels (`faults.graded(judge.truth, blur=...)`) and note the QNR of each in `by_blur` (`evaluation.at_full_resolution(image, judge)` gives all metrics by name).
 # Then set `most` to the blur that QNR likes best. *Expected:* not 0.
 
 # %% tags=["exercise-1"]
@@ -52,7 +52,7 @@ assert exercises.verdict(most, max(by_blur, key=by_blur.get)) == exercises.RIGHT
 assert most == 1.0 and by_blur[0.0] < by_blur[0.5] < by_blur[1.0]
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 10 minutes.* Write it. *Expected:* "Right."
+# **Exercise 2.** *Medium, 10 minutes.* Write this equation as `my_ergas`. *Expected:* "Right."
 
 
 # %% tags=["exercise-2"]
@@ -71,8 +71,8 @@ print(exercises.verdict_of(my_ergas, metrics.ergas, *one, gradient=False))
 assert exercises.verdict_of(my_ergas, metrics.ergas, *one, gradient=False) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)`), and compare its interval with the deviations of the two rows.
-# *Expected:* paired, yes, although the rows overlap all over.
+# **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)["PSNR"]`; here `other` takes the place of `with_it`, and `one` that of `without`). Compare its interval with the deviations of the two rows.
+# *Expected:* yes, when paired, although the two rows overlap almost entirely.
 
 # %% tags=["exercise-3"]
 one = [{"PSNR": v} for v in (28.1, 29.0, 30.1)]

@@ -42,7 +42,7 @@ said = exercises.verdict(ergas, {"as it is": 5.1, "registered": 2.0}, tolerance=
 assert said == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* Three scenes have one fault each: haze, misregistration or noise. Find out which, without looking at the first line. *Expected:* three names. Two measurements are enough (see the table of signatures).
+# **Exercise 2.** *Medium, 15 minutes.* Three scenes have one fault each: haze, misregistration or noise. Find out which, without looking at the first line of the cell, and put the fault of each letter into `found`. *Expected:* three names. Two measurements are enough (see the table of signatures).
 
 # %% tags=["exercise-2"]
 hidden = dict(zip("ABC", ("noise", "misregistration", "haze"), strict=True))

@@ -31,7 +31,7 @@ import rasterio
 import torch
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 5 minutes.* Fuse the ship with GSA in windows of 64 and of 512 PAN pixels (`fusing.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, "WV2_4", method="GSA", window=64, progress=False)`), read both, and put the largest difference into `largest`. *Expected:* at most one digital number, because means and covariances are those of the whole scene in both.
+# **Exercise 1.** *Easy, 5 minutes.* Fuse the ship with GSA in windows of 64 and of 512 PAN pixels (`fusing.fuse_scene(folder / "pan.tif", folder / "ms.tif", out, "WV2_4", method="GSA", window=64, progress=False)`, where `out` is a path of your choice). Read both results with rasterio, and put the largest difference between them into `largest`. *Expected:* at most one digital number, because both use the means and covariances of the whole scene.
 
 # %% tags=["exercise-1"]
 folder = example.FOLDER / "rotterdam"
@@ -53,7 +53,7 @@ print(exercises.verdict(answer, True, name="at most one digital number"))
 assert exercises.verdict(answer, True) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* Cut a stripe of nodata into the ship: columns 200 to 239 of PAN. Use `dataclasses.replace(place, valid=..., pan=..., ms=...)` with `valid` of PAN's size, then `geotiff.write_pair(folder, holed)`, and fuse the two files with GSA. Put the share of nodata in the product into `share`. *Expected:* 40 of 600 columns, 0.067.
+# **Exercise 2.** *Medium, 15 minutes.* Cut a stripe of nodata into the ship: columns 200 to 239 of PAN. Make a new pair, `holed = dataclasses.replace(place, valid=..., pan=..., ms=...)`. Its `valid` is a boolean tensor of PAN's size that is False in the stripe; there, `pan` and `ms` are zero. Write it with `geotiff.write_pair(new_folder, holed)` (from `clippan_lite.data`), and fuse the two new files with GSA as in exercise 1. Put the share of nodata pixels in the result into `share`. *Expected:* 40 of 600 columns, 0.067.
 
 # %% tags=["exercise-2"]
 place = cl.example("rotterdam")

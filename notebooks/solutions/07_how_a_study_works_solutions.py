@@ -21,7 +21,7 @@ from clippan_lite.course import exercises
 from clippan_lite.experiments import claims, tables
 
 # %% [markdown]
-# **Exercise 1.** *Easy, 10 minutes.* Write the interval yourself. For the differences at the same seed on `wv2_urban`, compute the mean, and the lower and upper end of the 95 % interval, from the formula above (`scipy.stats.t.ppf(0.975, n - 1)` is $t_n$). *Expected:* +0.23 dB, 0.19 to 0.28.
+# **Exercise 1.** *Easy, 10 minutes.* Write the interval yourself. For the differences at the same seed on `wv2_urban`, compute the mean, and the lower and upper end of the 95 % interval, from the formula above (`scipy.stats.t.ppf(0.975, n - 1)` is $t_n$, and $s$ is NumPy's `std(ddof=1)`). Put the three into `mine`. *Expected:* +0.23 dB, 0.19 to 0.28.
 
 # %% tags=["exercise-1"]
 rows, facts = tables.load(claims.results_folder() / "A_losses.csv")
@@ -48,7 +48,7 @@ assert (
 )
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 10 minutes.* Had the seeds not been paired, how wide would the interval be? Take the two lists on `wv2_urban` as independent: half the width is $t\, \sqrt{s_1^2 / n + s_2^2 / n}$, with $t$ for $2n - 2 = 8$ degrees of freedom. *Expected:* 0.057 dB instead of 0.049. Two runs of one seed share little here; pairing pays where scenes or patches differ more than methods.
+# **Exercise 2.** *Medium, 10 minutes.* Had the seeds not been paired, how wide would the interval be? Take the two lists on `wv2_urban` as independent: half the width is $t\, \sqrt{s_1^2 / n + s_2^2 / n}$, with $t$ for $2n - 2 = 8$ degrees of freedom, and $s_1$, $s_2$ the standard deviations of the two lists. Put it into `half_width`. *Expected:* 0.057 dB instead of 0.049. Pairing narrows the interval only a little here, because two runs of one seed share little. It pays where scenes or patches differ more than methods.
 
 # %% tags=["exercise-2"]
 half_width = None
@@ -65,7 +65,7 @@ print(exercises.verdict(half_width, 0.0569, 0.01, "half the width"))
 assert exercises.verdict(half_width, 0.0569, 0.01) == exercises.RIGHT
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 10 minutes.* On `synthetic:1` the same differences scatter more. How many seeds would it take until half the width of the interval is 0.1 dB or less, if the standard deviation stays as it is? *Expected:* 13.
+# **Exercise 3.** *Medium, 10 minutes.* On `synthetic:1` the same differences scatter more. How many seeds would it take until half the width of the interval is 0.1 dB or less, if the standard deviation stays as it is? Put the number into `needed`. *Expected:* 13.
 
 # %% tags=["exercise-3"]
 needed = None
