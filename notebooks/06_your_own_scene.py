@@ -222,7 +222,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to within two digital numbers of 2047, in all bands. Others differ in the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
+# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to within two digital numbers of 2047, in all bands. Most of the others lie in the dark parts, such as the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
 # **What it does not show:** the frame of 32 pixels at the border of the scene, where the filters of classical methods run over the edge. In one piece they go on at the opposite edge; in windows they do not.
 #
 # ## Which method?

@@ -95,7 +95,7 @@ table = {name: evaluation.at_full_resolution(image, place) for name, image in fu
 display(Markdown(statistics.compared(table, evaluation.FULL)))
 
 # %% [markdown]
-# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to 0.84: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. All six figures without a truth find it slightly *worse*. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
+# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to about 0.85: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. All six figures without a truth find it slightly *worse*. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
 #
 # ## What was measured
 #
@@ -306,10 +306,10 @@ gained = ", ".join(f"{cell['difference']:+.2f} dB on {scene}" for scene, cell in
 meaningless = max(abs(cell["difference"]) for arm in CONTROLS[2:4] for cell in by_arm[arm].values())
 swapped = min(-cell["difference"] for cell in by_arm["L_d, swapped after"].values())
 display(Markdown(
-    f"**Does language supervision help, and when?** A little, and not by its meaning. Beside the other losses without truth, $L_d$ gains {gained}, and nothing clear on the other "
+    f"**Does language supervision help, and when?** A little at best, and it was not shown to help by its meaning. Beside the other losses without truth, $L_d$ gains {gained}, and nothing clear on the other "
     f"{len(by_arm['unsup +L_d']) - len(helped)} scenes. A CLIP that was adapted to nonsense or to the opposite sentence was not shown to do worse than one adapted to Wald's: the results differ by at most "
     f"{meaningless:.2f} dB. The sentence does reach the image: asked of a CLIP that was adapted to another one, the opposite sentence costs {swapped:.2f} dB or more. Where $L_d$ helps, it takes a trained CLIP. "
-    "After Stage I the sentence works like a label for one image type, whatever it says. This holds for five seeds, three scenes, small networks, a small CLIP and our Stage I."
+    "After Stage I the sentence seems to be a label for one image type, whatever it says. With other weights (study G), $L_d$ costs on the scene where it gained here. This holds for five seeds, three scenes, small networks, a small CLIP and our Stage I."
 ))  # fmt: skip
 
 # %% [markdown]

@@ -163,13 +163,13 @@ class Run:
         """The same settings for a network that begins untrained.
 
         Where the experiment's begins with trained weights, recipe "scratch" stands in, with the
-        experiment's steps and weights of L_QNR and L_d.
+        experiment's weights of L_QNR and L_d, and twice its steps: there is more to learn.
         """
         asked = self.config(with_l_d, seed)
         if not asked.start:
             return asked
         weights = {name: asked.weight(name) for name in ("qnr", "direction")}
-        return recipe("scratch", steps=asked.steps, seed=asked.seed, **weights)
+        return recipe("scratch", steps=2 * asked.steps, seed=asked.seed, **weights)
 
     def network(
         self, config: TrainConfig | None = None, scale: str | None = None, label: str = ""
