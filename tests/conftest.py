@@ -12,9 +12,12 @@ import torch
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+LONGEST = {"test_notebooks_run.py": -3, "test_notebooks_nbval.py": -2, "test_browser.py": -1}
+
+
 def pytest_collection_modifyitems(items):
-    """A file stays in one process, so the longest begins first."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks_run.py")
+    """A file stays in one process, so the longest begin first."""
+    items.sort(key=lambda item: LONGEST.get(item.path.name, 0))
 
 
 @pytest.fixture(scope="session")

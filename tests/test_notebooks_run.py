@@ -1,4 +1,4 @@
-"""The notebooks run: each by nbval with its defaults, and all in a chain on a real place."""
+"""All chapters run in a chain on a real place."""
 
 import json
 import os
@@ -19,9 +19,6 @@ PLACE = Path(example.__file__).parent / "examples" / "landsat7"
 FULL = {"D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR"}
 REDUCED = {"PSNR", "ERGAS", "SAM", "Q2n"}
 METHODS = {"EXP", "GSA", "BDSD", "network without L_d", "network with L_d"}
-# nbval leaves these to the chain and to the build, which take them with few and with all steps.
-LONG = ("04", "05", "07")
-SKIPPED = {".git", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
 pytestmark = pytest.mark.slow
 assert CHAPTERS, "the notebooks are missing"
@@ -30,30 +27,6 @@ assert CHAPTERS, "the notebooks are missing"
 def environment(home):
     path = os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "CLIPPAN_HOME": str(home), "PYTHONPATH": path}
-
-
-def files_of(folder):
-    skipped = {*SKIPPED, ".ipynb_checkpoints"}
-    return {p for p in folder.rglob("*") if p.is_file() and not skipped & set(p.parts)}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """Where the chapters leave what the next ones take, so nothing is trained twice."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.mark.parametrize(
-    "path", [path for path in CHAPTERS if path.stem[:2] not in LONG], ids=lambda p: p.stem
-)
-def test_a_chapter_runs_and_prints_what_it_printed_before(path, home):
-    before = files_of(REPO / "notebooks")
-    nbval = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=900"]
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", *nbval]
-    command.append(str(path.with_suffix(".ipynb")))
-    done = subprocess.run(command, cwd=REPO, env=environment(home), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert files_of(REPO / "notebooks") == before  # notebooks never write into the repository
 
 
 def check_results(results, scales):
