@@ -3,12 +3,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from rasterio.transform import Affine, from_origin
+from scipy import ndimage
 
-from clippan_lite.data import Pair, geotiff, registration, synthetic
+from clippan_lite import classical, metrics
+from clippan_lite.data import Pair, geotiff, reduced, registration, synthetic
 from clippan_lite.data.registration import Shift, correct, estimate
 from clippan_lite.experiments import Experiment, Run
+from clippan_lite.large_scenes.fusing import fuse_scene
 from clippan_lite.physics import sensors
 
 # Best PAN sampling offset (down, right) from the area-aligned centre, in steps of 0.25 PAN pixel,
@@ -121,15 +125,128 @@ def test_large_images_are_judged_by_windows(town, monkeypatch):
 
 
 def test_more_than_a_shift_is_told(town):
-    pan = town.pan.clone()
-    pan[:, 256:] = pan[:, 256:].roll(3, 1)
+    pan = town.pan.clone()  # two quarters of four are moved, which no warp explains
+    pan[:, 256:, :256] = pan[:, 256:, :256].roll(3, 1)
+    pan[:, :256, 256:] = pan[:, :256, 256:].roll(3, 1)
     pair = replace(town, pan=pan)
     found = estimate(pair)
     assert found.spread == pytest.approx(3, abs=0.1) and estimate(town).spread < 0.1
     assert (
-        "corners of the image differ by 3.0: no single shift mends that"
+        "parts of the image differ by 3.0: no shift or affine warp mends that"
         in registration.alignment(pair, found)
     )
+
+
+def warped(pair, slopes, move):
+    """PAN warped about its middle, so that MS lies ``move + slopes @ place`` off it."""
+    forth = np.eye(2) + np.array(slopes)
+    middle = (np.array(pair.pan.shape[1:]) - 1) / 2
+    start = middle + np.array(move) - forth @ middle
+    pan = ndimage.affine_transform(pair.pan[0].double().numpy(), forth, start, order=5)
+    return replace(pair, pan=torch.from_numpy(pan)[None].float().clamp(0, pair.peak))
+
+
+WARPS = {
+    "turned": ([[0.0, -0.005], [0.005, 0.0]], (0.0, 0.0)),
+    "stretched": ([[0.01, 0.0], [0.0, 0.01]], (-1.0, 1.0)),
+    "any": ([[0.004, 0.001], [-0.002, 0.003]], (0.7, -0.4)),
+}
+
+
+@pytest.mark.parametrize("name", WARPS)
+def test_an_affine_warp_is_found_and_taken_back(town, name):
+    slopes, move = WARPS[name]
+    pair = warped(town, slopes, move)
+    found = estimate(pair)
+    for place in ((0, 0), (0, 511), (511, 0), (511, 511), (255.5, 255.5)):
+        away = np.array(place) - 255.5
+        expected = np.array(move) + np.array(slopes) @ away
+        got = np.array([found.down, found.right]) + np.reshape(found.slopes, (2, 2)) @ (
+            np.array(place) - found.middle
+        )
+        assert np.abs(got - expected).max() < 0.1, place
+    assert ": it is turned or stretched; register" in registration.alignment(pair, found)
+    back = correct(pair, found)
+    left = estimate(back)
+    assert max(abs(left.down), abs(left.right), left.spread) < 0.1 and not any(left.slopes)
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    seen = back.valid_pixels[inner[1:]]
+    error, before = ((image.pan - town.pan)[inner][:, seen] for image in (back, pair))
+    assert error.square().mean() < 0.02 * before.square().mean()
+
+
+def test_what_a_warp_brings_from_outside_is_nodata(town):
+    back = correct(town, Shift(0.0, 0.0, 1.0, slopes=(0.02, 0, 0, 0.02), middle=(255.5, 255.5)))
+    assert back.valid is None  # enlarged about the middle: all of it comes from inside
+    smaller = Shift(0.0, 0.0, 1.0, slopes=(-0.02, 0, 0, -0.02), middle=(255.5, 255.5))
+    valid = correct(town, smaller).valid
+    assert not valid[:4].any() and not valid[:, -4:].any() and valid[7:-7, 7:-7].all()
+
+
+def test_holes_are_warped_too(town):
+    valid = torch.ones(512, 512, dtype=torch.bool)
+    valid[100:140, 300:340] = False
+    hollow = replace(town, pan=town.pan * valid, valid=valid)
+    warp = Shift(2.0, -1.0, 1.0, slopes=(0.0, 0.01, 0.0, 0.0), middle=(255.5, 255.5))
+    back = correct(hollow, warp)
+    assert not back.valid[104:141, 300:338].any() and (back.pan[:, ~back.valid] >= 0).all()
+    far = torch.ones_like(valid)
+    far[90:150, 290:350] = False
+    far[:6] = far[:, -6:] = far[-6:] = far[:, :6] = False
+    assert back.valid[far].all()
+    whole = correct(town, warp)
+    far &= whole.valid_pixels
+    assert torch.allclose(back.pan[:, far], whole.pan[:, far], atol=1.0)  # holes do not ring
+
+
+@pytest.mark.parametrize("window", [256])
+def test_a_scene_in_windows_is_warped_as_in_one_piece(town, tmp_path, window):
+    pair = warped(town, *WARPS["any"])
+    folder = geotiff.write_pair(tmp_path / "pair", pair)
+    files = folder / "pan.tif", folder / "ms.tif"
+    out = fuse_scene(
+        *files, tmp_path / "f.tif", "IKONOS", method="GSA", register=True, window=window,
+        dtype="float32", progress=False,
+    )  # fmt: skip
+    with rasterio.open(out) as file:
+        assert file.tags()["REGISTRATION"].startswith("PAN warped 0.70 down, 0.40 left")
+        parts = torch.from_numpy(file.read())
+    whole = classical.fuse("GSA", geotiff.read_pair(*files, "IKONOS", register=True))
+    inner = (slice(None), slice(40, -40), slice(40, -40))
+    assert (parts - whole)[inner].abs().max() < 1
+    truth = (town.truth - classical.fuse("GSA", town))[inner].square().mean()
+    assert (parts - town.truth)[inner].square().mean() < 1.2 * truth
+
+
+def test_parts_of_a_large_scene_tell_its_warp(town):
+    """Parts of one image, each shifted by whole pixels as a warp of the scene would do it there."""
+    size, shifts = (6000, 9000), {}
+    pairs = {}
+    for row in (0, 2744, 5488):
+        for column in (0, 4244, 8488):
+            down, right = round(column / 4244), -round(row / 2744)
+            pairs[row, column] = moved(town, -down, -right)
+            shifts[row, column] = down, right
+    found = registration.of_scene(pairs, size)
+    for (row, column), expected in shifts.items():
+        place = np.array([row + 255.5, column + 255.5]) - found.middle
+        got = np.array([found.down, found.right]) + np.reshape(found.slopes, (2, 2)) @ place
+        assert got == pytest.approx(expected, abs=0.05)
+    same = registration.of_scene(dict.fromkeys(pairs, town), size)
+    assert not any(same.slopes) and same.spread < 0.1
+
+
+def test_one_wild_part_does_not_count():
+    places = [(y, x) for y in (0.0, 500.0, 1000.0) for x in (0.0, 500.0, 1000.0)]
+    found = [((y, x), Shift(0.002 * y, -0.001 * x, 0.9)) for y, x in places]
+    found[4] = (found[4][0], Shift(5.0, 5.0, 0.9))
+    warp = registration.fit(found, (1001, 1001))
+    assert np.allclose(warp.slopes, (0.002, 0, 0, -0.001), atol=1e-4)
+    wild = [
+        (place, Shift(float(i % 3), float(i * 7 % 5), 0.9)) for i, (place, _) in enumerate(found)
+    ]
+    assert registration.fit(wild, (1001, 1001)) is None
+    assert registration.fit(found[:5], (1001, 1001)) is None
 
 
 def noise(seed, size, sensor="WV2"):
@@ -348,5 +465,19 @@ def test_a_real_pair_that_is_more_than_shifted(real_data):
     folder = real_data / "vhr_housing"
     if not folder.is_dir():
         pytest.skip(f"{real_data} holds no vhr_housing")
-    found = estimate(geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "VHR4"))
+    files = folder / "pan.tif", folder / "ms.tif"
+    as_is = geotiff.read_pair(*files, "VHR4")
+    found = estimate(as_is)
     assert found.spread > 3  # its MS is 1 % smaller than PAN, top to bottom
+    back = geotiff.read_pair(*files, "VHR4", register=True)
+    left = estimate(back)
+    assert max(abs(left.down), abs(left.right)) < 0.2 and left.spread < 1
+    ergas = [error_of(pair) for pair in (as_is, back)]
+    assert ergas[1] < 0.9 * ergas[0]
+
+
+def error_of(pair):
+    """ERGAS of GSA one scale down, where both images of the pair are valid."""
+    low = reduced(pair)
+    fused = classical.fuse("GSA", low)
+    return metrics.reduced(fused, low.truth, low.ratio, low.peak, low.mask)["ERGAS"]

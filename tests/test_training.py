@@ -516,4 +516,4 @@ def test_a_training_that_begins_with_weights_learns_from_them(small_pair):
     """L_ship pulls towards the weights that the training began with, so at first it is small."""
     config = recipe("best", steps=1, reduced=0.0)
     _, history = training.train(small_pair, config, progress=False)
-    assert history[0]["ship"] < 5e-3  # a share of it follows PAN in the teacher
+    assert history[0]["ship"] < 1e-2  # the teacher is the mean of eight copies, and follows PAN

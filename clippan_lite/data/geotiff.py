@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def read_pair(
     sensor = sensors.get(sensor_name)
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     pair = grids.read_whole(grid, name, placed=not register)
-    return _aligned([pair], register)[0]
+    return _aligned({(0, 0): pair}, pair.pan.shape[1:], register)[0]
 
 
 def read_parts(
@@ -104,7 +105,8 @@ def read_parts(
     sensor = sensors.get(sensor_name)
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     if max(grid.height, grid.width) <= side * count:
-        return _aligned([grids.read_whole(grid, placed=not register)], register)
+        whole = grids.read_whole(grid, placed=not register)
+        return _aligned({(0, 0): whole}, whole.pan.shape[1:], register)
     pairs, found = grids.parts(grid, side, count)
     if not pairs:
         raise ValueError(
@@ -117,19 +119,21 @@ def read_parts(
         "stand for it"
     )
     if grid.offset is not None and not register:
-        pairs = [registration.correct(pair, grid.offset) for pair in pairs]
-    return _aligned(pairs, register)
+        pairs = {at: registration.correct(pair, grid.offset) for at, pair in pairs.items()}
+    return _aligned(pairs, (grid.height, grid.width), register)
 
 
-def _aligned(pairs: list[Pair], register: bool) -> list[Pair]:
+def _aligned(
+    pairs: Mapping[tuple[int, int], Pair], size: Sequence[int], register: bool
+) -> list[Pair]:
     """Print how far MS lies off PAN in the parts of a scene; move PAN onto it if asked to."""
-    shift = registration.report_shift(grids.most_detailed(pairs), advise=not register)
+    shift = registration.report_shift(pairs, size, advise=not register)
     if not register:
-        return pairs
-    pairs = [registration.correct(pair, shift) for pair in pairs]
-    moved = registration.Shift(*pairs[0].pan_shift, shift.correlation)
-    print(f"Registration: PAN shifted {moved} onto MS")
-    return pairs
+        return list(pairs.values())
+    moved = [registration.correct(pair, shift, at) for at, pair in pairs.items()]
+    down, right = moved[0].pan_shift
+    print(f"Registration: PAN {replace(shift, down=down, right=right).done} onto MS")
+    return moved
 
 
 def read_scene(folder: str | os.PathLike[str]) -> Pair:

@@ -406,7 +406,9 @@ def read_whole(grid: Grid, name: str | None = None, placed: bool = True) -> Pair
     return replace(registration.correct(pair, grid.offset), name=pair.name)
 
 
-def parts(grid: Grid, side: int = 1024, count: int = 3) -> tuple[list[Pair], pair_checks.Values]:
+def parts(
+    grid: Grid, side: int = 1024, count: int = 3
+) -> tuple[dict[tuple[int, int], Pair], pair_checks.Values]:
     """Parts of a scene, evenly spread and without overlap, to look at or to train on.
 
     Args:
@@ -415,8 +417,9 @@ def parts(grid: Grid, side: int = 1024, count: int = 3) -> tuple[list[Pair], pai
         count: parts each way; fewer where a scene has no room for them.
 
     Returns:
-        Up to ``count`` squared pairs, without those that are mostly nodata (nodata is 0 in them);
-        and what all of them hold, for :func:`clippan_lite.data.pair_checks.values`.
+        Up to ``count`` squared pairs by the PAN row and column that they begin at, without those
+        that are mostly nodata (nodata is 0 in them); and what all of them hold, for
+        :func:`clippan_lite.data.pair_checks.values`.
 
     Raises:
         ValueError: NaN or infinite pixels, or a file is damaged.
@@ -427,21 +430,16 @@ def parts(grid: Grid, side: int = 1024, count: int = 3) -> tuple[list[Pair], pai
         length = min(size, side // ratio * ratio)
         first = np.linspace(0, size - length, min(count, size // length)).astype(int)
         axes.append([(start, start + length) for start in (first // ratio * ratio).tolist()])
-    pairs, values = [], []
+    pairs, values = {}, []
     for rows, cols in itertools.product(*axes):
         pair, *has_data = read_window(grid, rows, cols)
         values.append(pair_checks.Values.of(pair, *has_data))
         if pair.valid_pixels.double().mean() > 0.5:
-            pairs.append(pair)
+            pairs[rows[0], cols[0]] = pair
     found = functools.reduce(operator.add, values)
     if found.pan.bad or found.ms.bad:
         pair_checks.values(found, grid.sensor)
     return pairs, found
-
-
-def most_detailed(pairs: list[Pair]) -> Pair:
-    """The pair whose PAN varies most: it tells most about a shift."""
-    return max(pairs, key=lambda pair: float(pair.pan[0][pair.valid_pixels].std()))
 
 
 @contextlib.contextmanager

@@ -11,10 +11,11 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from rasterio import Affine
 from scipy import ndimage
@@ -41,6 +42,12 @@ DIFFERENT = 0.25  # correlation that images of different places stay below
 # from 0.58).
 MANY = 64 * 64
 UNEVEN = 1.0  # PAN pixels: no single shift mends corners that differ by more
+WINDOWS = 5  # of an image each way, whose shifts tell how it is turned or stretched
+ALIKE = 0.3  # PAN pixels: windows further from the fit do not belong to it
+SHARE = 0.2  # or, if that is more, this share of how much the fit differs over the image
+ENOUGH = 0.8  # share of the windows that must belong
+FEWEST = 6  # windows for the six numbers of the fit
+NO_SLOPES = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,11 @@ class Shift:
             shift, [0, 1].
         reliable: False where the images do not tell: flat, tiny, mostly nodata, unlike each other,
             or shifted further than was searched. ``down`` and ``right`` are 0 then.
-        spread: largest difference between the image's four corners, PAN pixels; 0 where they do
-            not tell.
+        spread: largest difference between parts of the image, PAN pixels; 0 where they do not tell.
+        slopes: how ``down`` grows with each PAN row and column, then ``right``. Not all 0 where the
+            images are turned or stretched against each other.
+        middle: PAN row and column where ``down`` and ``right`` hold; without slopes they hold
+            everywhere.
     """
 
     down: float
@@ -63,21 +73,61 @@ class Shift:
     correlation: float
     reliable: bool = True
     spread: float = 0.0
+    slopes: tuple[float, float, float, float] = NO_SLOPES
+    middle: tuple[float, float] = (0.0, 0.0)
 
     def __str__(self) -> str:
         vertical = "down" if self.down >= 0 else "up"
         horizontal = "right" if self.right >= 0 else "left"
-        return f"{abs(self.down):.2f} {vertical}, {abs(self.right):.2f} {horizontal}"
+        text = f"{abs(self.down):.2f} {vertical}, {abs(self.right):.2f} {horizontal}"
+        return f"{text} in the middle" if any(self.slopes) else text
+
+    @property
+    def done(self) -> str:
+        """What happens to PAN, in words."""
+        return f"{'warped' if any(self.slopes) else 'shifted'} {self}"
 
 
-def report_shift(pair: Pair, advise: bool = True) -> Shift:
+def report_shift(
+    pairs: Mapping[tuple[int, int], Pair], size: Sequence[int], advise: bool = True
+) -> Shift:
     """Estimate how far MS lies off PAN, and print it as `alignment` words it.
 
     It informs only: open sea does not correlate either.
+
+    Args:
+        pairs: parts of a scene, by the PAN row and column that they begin at, or the whole.
+        size: rows and columns of the scene, PAN pixels.
+        advise: say what to do about it.
     """
-    shift = estimate(pair)
-    print(alignment(pair, shift, advise))
+    shift = of_scene(pairs, size)
+    print(alignment(next(iter(pairs.values())), shift, advise))
     return shift
+
+
+def of_scene(pairs: Mapping[tuple[int, int], Pair], size: Sequence[int]) -> Shift:
+    """The shift of a scene: its most detailed part's, or a warp where parts differ.
+
+    Arguments are those of `report_shift`.
+    """
+
+    def detail(at: tuple[int, int]) -> float:
+        return float(pairs[at].pan[0][pairs[at].valid_pixels].std())
+
+    best = max(pairs, key=detail)
+    shift = estimate(pairs[best])
+    if len(pairs) == 1:
+        row, column = shift.middle
+        return replace(shift, middle=(row + best[0], column + best[1]))
+    found = []
+    for (row, column), pair in pairs.items():
+        height, width = pair.pan.shape[1:]
+        middle = row + (height - 1) / 2, column + (width - 1) / 2
+        found.append((middle, _estimate(pair, SEARCH)))
+    spread = _spread(found)
+    if spread <= UNEVEN:
+        return replace(shift, slopes=NO_SLOPES)
+    return fit(found, size) or replace(shift, slopes=NO_SLOPES, spread=spread)
 
 
 def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
@@ -98,13 +148,17 @@ def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
     )
     if any(pair.pan_shift):
         line += f", after PAN was shifted {Shift(*pair.pan_shift, 1.0)}"
+    register = "register (--register, in notebooks -p register true)"
+    if any(shift.slopes):
+        line += f"; parts of the image differ by {shift.spread:.1f}: it is turned or stretched"
+        return f"{line}; {register} warps PAN onto MS" if advise else line
     if shift.spread > UNEVEN:
         return (
-            f"{line}; corners of the image differ by {shift.spread:.1f}: no single shift mends that"
+            f"{line}; parts of the image differ by {shift.spread:.1f}: no shift or affine warp "
+            "mends that"
         )
     if not advise or max(abs(shift.down), abs(shift.right)) <= WORTHWHILE:
         return line
-    register = "register (--register, in notebooks -p register true)"
     other, half = ("geo", 0.5) if pair.convention == "benchmark" else ("benchmark", -0.5)
     if pair.ratio % 2 == 0 and max(abs(shift.down - half), abs(shift.right - half)) <= WORTHWHILE:
         return f"{line}; convention {other} fits, or {register}"
@@ -146,10 +200,106 @@ def estimate(pair: Pair, search: int = SEARCH) -> Shift:
     if not shift.reliable or min(sizes) < SIDE:
         return shift
     ends = [(slice(0, min(SIDE, n // 2)), slice(n - min(SIDE, n // 2), n)) for n in sizes]
-    corners = [_estimate(crop(pair, rows, cols), search) for rows, cols in itertools.product(*ends)]
-    found = torch.tensor([(corner.down, corner.right) for corner in corners if corner.reliable])
-    spread = float((found.amax(0) - found.amin(0)).max()) if len(found) else 0.0
-    return replace(shift, spread=spread)
+    spread = _spread(_windows(pair, ends, search))
+    if spread <= UNEVEN:
+        return replace(shift, spread=spread)
+    return _warp(pair, search) or replace(shift, spread=spread)
+
+
+def _warp(pair: Pair, search: int) -> Shift | None:
+    """The affine warp of a pair, or None where its windows tell none.
+
+    A window sees only the mean of its own warp, so what is left is looked for in the warped pair.
+    """
+    spans = [_spans(n, min(SIDE, n // 2)) for n in pair.ms.shape[1:]]
+    warp = fit(_windows(pair, spans, search), pair.pan.shape[1:])
+    if warp is None:
+        return None
+    for _ in range(2):
+        left = fit(_windows(correct(pair, warp), spans, search), pair.pan.shape[1:])
+        if left is not None:
+            warp = _both(warp, left)
+    return warp
+
+
+def _both(first: Shift, then: Shift) -> Shift:
+    """One warp for two, about the same middle."""
+    one, two = (np.eye(2) + np.reshape(shift.slopes, (2, 2)) for shift in (first, then))
+    down, right = np.add(two @ (first.down, first.right), (then.down, then.right))
+    slopes = tuple((two @ one - np.eye(2)).flatten().tolist())
+    both = replace(first, down=float(down), right=float(right), slopes=slopes)
+    return replace(both, spread=_reach(both)[1], correlation=then.correlation)
+
+
+def _reach(shift: Shift) -> tuple[float, float]:
+    """The largest move of a corner, and the largest difference between two."""
+    slopes, (row, column) = np.reshape(shift.slopes, (2, 2)), shift.middle
+    corners = np.array(list(itertools.product((-row, row), (-column, column))))
+    moves = corners @ slopes.T + (shift.down, shift.right)
+    return float(np.abs(moves).max()), float(np.ptp(moves, axis=0).max())
+
+
+Found = list[tuple[tuple[float, float], Shift]]  # PAN row and column of a part's middle, its shift
+
+
+def fit(found: Found, size: Sequence[int]) -> Shift | None:
+    """The affine warp that the shifts of an image's parts tell, or None where they tell none.
+
+    The shifts are fitted by least squares, in which parts that do not agree with the others lose
+    weight step by step.
+
+    Args:
+        found: parts and their shifts; only reliable ones count.
+        size: rows and columns of the whole image, PAN pixels.
+    """
+    found = [(place, shift) for place, shift in found if shift.reliable]
+    if len(found) < FEWEST:
+        return None
+    middle = (size[0] - 1) / 2, (size[1] - 1) / 2
+    places = torch.tensor([place for place, _ in found], dtype=torch.float64)
+    shifts = torch.tensor([(shift.down, shift.right) for _, shift in found], dtype=torch.float64)
+    ones = torch.ones(len(found), 1, dtype=torch.float64)
+    terms = torch.cat([ones, places - torch.tensor(middle, dtype=torch.float64)], 1)
+    weights = torch.ones(len(found), 1, dtype=torch.float64)
+    for _ in range(20):
+        numbers = torch.linalg.lstsq(terms * weights, shifts * weights).solution
+        off = (shifts - terms @ numbers).norm(dim=1, keepdim=True)
+        weights = (1 + (off / ALIKE).square()).rsqrt()
+    (down, right), *slopes = numbers.tolist()
+    warp = Shift(
+        down,
+        right,
+        correlation=float(np.median([shift.correlation for _, shift in found])),
+        slopes=(slopes[0][0], slopes[1][0], slopes[0][1], slopes[1][1]),
+        middle=middle,
+    )
+    furthest, spread = _reach(warp)
+    belongs = off[:, 0] <= max(ALIKE, SHARE * spread)
+    known = torch.linalg.matrix_rank(terms[belongs]) == 3  # parts in one line tell no warp
+    if belongs.double().mean() < ENOUGH or not known or furthest > SEARCH + 1:
+        return None
+    return replace(warp, spread=spread)
+
+
+def _windows(pair: Pair, spans: Sequence[Sequence[slice]], search: int) -> Found:
+    """The shifts of windows, given by their rows and columns on MS."""
+    found = []
+    for rows, cols in itertools.product(*spans):
+        middles = [(span.start + span.stop) / 2 * pair.ratio - 0.5 for span in (rows, cols)]
+        found.append(((middles[0], middles[1]), _estimate(crop(pair, rows, cols), search)))
+    return found
+
+
+def _spread(found: Found) -> float:
+    """Largest difference between reliable shifts."""
+    shifts = torch.tensor([(shift.down, shift.right) for _, shift in found if shift.reliable])
+    return float((shifts.amax(0) - shifts.amin(0)).max()) if len(shifts) else 0.0
+
+
+def _spans(size: int, side: int) -> list[slice]:
+    """Windows evenly spread over a side."""
+    starts = torch.linspace(0, size - side, WINDOWS).int().tolist()
+    return [slice(start, start + side) for start in starts]
 
 
 def _estimate(pair: Pair, search: int) -> Shift:
@@ -238,22 +388,25 @@ class _Gradients:
         return torch.stack(samples)
 
 
-def correct(pair: Pair, shift: Shift) -> Pair:
-    """Shift PAN so that PAN and MS fit the pair's convention.
+def correct(pair: Pair, shift: Shift, origin: tuple[int, int] = (0, 0)) -> Pair:
+    """Shift or warp PAN so that PAN and MS fit the pair's convention.
 
     Whole pixels are moved without loss. A fraction passes a windowed sinc of 33 taps, right to 1 %
     up to 0.91 of PAN's Nyquist frequency. Fractions below 0.05 PAN pixel are left out: `estimate`
-    cannot tell them from 0.
+    cannot tell them from 0. A shift with slopes is an affine warp, which is made in one step by
+    splines of degree 5.
 
     Args:
         pair: images in DN.
         shift: from `estimate`.
+        origin: PAN row and column at which the pair begins, where it is a part of the image that
+            the shift was estimated for.
 
     Returns:
-        A pair with PAN shifted down and right by ``shift``; ``pan_shift`` and the name
-        ``..._registered`` say so. Where PAN would come from outside, ``valid`` is False and PAN
-        repeats the image's edge, so that methods find no dark frame. Where it would be nodata, PAN
-        is 0. ``georef["transform"]`` becomes MS's, on PAN's grid: the content has moved to MS's
+        A pair with PAN shifted down and right by ``shift``; ``pan_shift`` (of the middle) and the
+        name ``..._registered`` say so. Where PAN would come from outside, ``valid`` is False and
+        PAN repeats the image's edge, so that methods find no dark frame. Where it would be nodata,
+        PAN is 0. ``georef["transform"]`` becomes MS's, on PAN's grid: the content has moved to MS's
         place, so fused images lie where MS says. ``truth`` belongs to MS and stays.
 
     Raises:
@@ -273,16 +426,10 @@ def correct(pair: Pair, shift: Shift) -> Pair:
             ~valid.numpy(), return_distances=False, return_indices=True
         )
         pan = pan[:, *torch.from_numpy(nearest)]
-    measured, inside = valid, []
-    for axis, move in enumerate(moves):
-        pan = _move(pan, move, axis + 1)
-        before, after = math.floor(move), math.ceil(move)  # each value lies between two pixels
-        measured = _move_whole(measured, before, axis) & _move_whole(measured, after, axis)
-        size = valid.shape[axis]
-        inside.append(slice(max(0, after), max(0, size + min(0, before))))
-    measured = measured & valid
-    valid = torch.zeros_like(measured)
-    valid[*inside] = measured[*inside]
+    if any(shift.slopes):
+        pan, measured, valid = _warped(pan, valid, shift, origin)
+    else:
+        pan, measured, valid = _shifted(pan, valid, moves)
     return replace(
         pair,
         pan=pan.clamp(min(0.0, float(pair.pan.min())), pair.peak) * measured,
@@ -291,6 +438,41 @@ def correct(pair: Pair, shift: Shift) -> Pair:
         georef=moved_georef(pair.georef, pair.ratio, pair.convention, moves),
         pan_shift=(pair.pan_shift[0] + moves[0], pair.pan_shift[1] + moves[1]),
     )
+
+
+def _shifted(
+    pan: torch.Tensor, valid: torch.Tensor, moves: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """PAN moved by as many pixels; what of it was measured; and what of that lies inside."""
+    measured, inside = valid, []
+    for axis, move in enumerate(moves):
+        pan = _move(pan, move, axis + 1)
+        before, after = math.floor(move), math.ceil(move)  # each value lies between two pixels
+        measured = _move_whole(measured, before, axis) & _move_whole(measured, after, axis)
+        size = valid.shape[axis]
+        inside.append(slice(max(0, after), max(0, size + min(0, before))))
+    measured = measured & valid
+    left = torch.zeros_like(measured)
+    left[*inside] = measured[*inside]
+    return pan, measured, left
+
+
+def _warped(
+    pan: torch.Tensor, valid: torch.Tensor, shift: Shift, origin: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """PAN warped, as `_shifted`. Where a pixel goes is affine, so where it comes from is, too."""
+    middle = np.subtract(shift.middle, origin)
+    back = np.linalg.inv(np.eye(2) + np.reshape(shift.slopes, (2, 2)))
+    start = middle - back @ np.add(middle, (shift.down, shift.right))
+    image = pan[0].double().numpy()
+    warped = ndimage.affine_transform(image, back, start, order=5, mode="nearest")
+    holes = (~valid).numpy().astype(np.float32)
+
+    def free(mode: str) -> torch.Tensor:
+        found = ndimage.affine_transform(holes, back, start, order=1, mode=mode, cval=1.0)
+        return torch.from_numpy(found < 1e-6) & valid
+
+    return torch.from_numpy(warped)[None].to(pan), free("nearest"), free("constant")
 
 
 def _move_whole(image: torch.Tensor, pixels: int, axis: int) -> torch.Tensor:

@@ -64,7 +64,8 @@ def fuse_scene(
         method: a classical method, :data:`clippan_lite.classical.METHODS`. Without a network and a
             method, the best way that needs no training is taken, and a line says which.
         convention: ``"benchmark"`` or ``"geo"``, where MS samples sit on PAN's grid.
-        register: shift PAN onto MS, by what the most detailed of nine places tells.
+        register: shift PAN onto MS, by what the most detailed of nine places tells; or warp it, if
+            the places differ and an affine warp explains how.
         window: side in PAN pixels, rounded up to a multiple of 64 (and of the network's grid).
             Memory grows with its square.
         workers: processes; above 1 they are a local cluster of dask.distributed.
@@ -196,7 +197,7 @@ def _facts(job: windows.Job, method: str | None) -> dict[str, object]:
         "BACK_PROJECTION": f"{job.rounds} rounds, {job.along:.3f} along PAN",
         "SENSOR": grid.sensor.name,
         "CONVENTION": grid.convention,
-        "REGISTRATION": f"PAN shifted {job.shift} PAN pixels" if job.shift else "none",
+        "REGISTRATION": f"PAN {job.shift.done} PAN pixels" if job.shift else "none",
         "INPUTS": ", ".join(f"{what} {path.name} {check:016x}" for what, path, check in inputs),
         "MS_BANDS": ",".join(map(str, grid.ms_bands)),
         "SOFTWARE": f"clippan-lite {VERSION}",
@@ -276,10 +277,9 @@ def _shift(grid: grids.Grid, register: bool) -> registration.Shift | None:
             raise ValueError(f"{problem}: crop it, or leave register off")
         print(f"{problem}: whether PAN and MS fit is not checked")
         return grid.offset
-    pair = grids.most_detailed(pairs)
     if grid.offset is not None and not register:
-        pair = registration.correct(pair, grid.offset)
-    shift = registration.report_shift(pair, advise=not register)
+        pairs = {at: registration.correct(pair, grid.offset) for at, pair in pairs.items()}
+    shift = registration.report_shift(pairs, (grid.height, grid.width), advise=not register)
     if not register:
         return grid.offset
     registration.check(shift, grid.name)

@@ -105,7 +105,7 @@ def read(job: Job, place: Window, margin: int) -> tuple[Pair, Core, tuple[Tensor
 
 
 def make_ready(
-    job: Job, pair: Pair, core: Core, measured: tuple[Tensor, Tensor]
+    job: Job, place: Window, pair: Pair, core: Core, measured: tuple[Tensor, Tensor]
 ) -> tuple[Pair, Core]:
     """A window as methods take it, and where in it the window lies.
 
@@ -113,7 +113,8 @@ def make_ready(
     around the scene, because their interpolation would wrap around the window.
     """
     if job.shift is not None:
-        pair = registration.correct(pair, job.shift)
+        origin = place.row_off - core[0].start, place.col_off - core[1].start
+        pair = registration.correct(pair, job.shift, origin)
     if not job.methods:
         return pair, core
     rows, cols = core
@@ -163,7 +164,7 @@ def with_share(job: Job) -> Job:
     ratio, sides = job.grid.sensor.ratio, (job.grid.height, job.grid.width)
     middle = [classical.middle_of(side // ratio) for side in sides]
     place = Window.from_slices(*(slice(m.start * ratio, m.stop * ratio) for m in middle))
-    pair, core = make_ready(job, *read(job, place, job.margin))
+    pair, core = make_ready(job, place, *read(job, place, job.margin))
     if not pair.valid_pixels[core].any():
         return job
     results = classical_of(job, pair) if job.methods else None
@@ -180,7 +181,7 @@ def fuse_window(job: Job, place: Window) -> None:
         ValueError: the fused window has NaN or infinite pixels.
         OSError: the file could not be written.
     """
-    pair, core = make_ready(job, *read(job, place, job.margin))
+    pair, core = make_ready(job, place, *read(job, place, job.margin))
     valid = pair.valid_pixels[core]
     if pair.valid_results is not None:
         valid = pair.valid_results[..., *core]
