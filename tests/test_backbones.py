@@ -54,6 +54,7 @@ def test_unknown_backbone_and_wrong_input_are_one_line():
         backbones.create("pnn", 4)(torch.rand(1, 8, 16, 16), torch.rand(1, 1, 64, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", backbones.REGISTRY)
 def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
     network = awake(name, 8)
@@ -67,6 +68,7 @@ def test_fusing_in_tiles_equals_fusing_whole(name, small_pair):
     assert (whole - tiled).abs().max() < 0.5, "a seam of half a digital number or more"
 
 
+@pytest.mark.slow
 def test_a_pixel_does_not_draw_from_further_than_the_reach():
     """What `reach` promises, seen by the gradient of one output pixel."""
     for name in FROM_EXP:

@@ -140,6 +140,7 @@ def test_help_is_fast_and_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]" and "chain" in done.stdout
 
 
+@pytest.mark.slow
 def test_module_runs_as_a_program(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
@@ -163,6 +164,7 @@ def files(tmp_path_factory):
     return [str(folder / "pan.tif"), str(folder / "ms.tif")]
 
 
+@pytest.mark.slow
 def test_train_and_fuse_a_pair(capsys, files, tmp_path):
     run, out = tmp_path / "run", tmp_path / "fused.tif"
     assert (

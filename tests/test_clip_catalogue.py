@@ -153,6 +153,7 @@ class Hub(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_fetched_from_a_server(tmp_path, weights):
     folder = local_dir(tmp_path / "served", weights)
     handler = type("Served", (Hub,), {"folder": folder})

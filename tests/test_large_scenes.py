@@ -83,6 +83,7 @@ def test_windows_give_the_whole_for_every_classical_method(method, pair, scene, 
         assert apart(parts, whole) <= 1.5  # one digital number, and half of one by rounding
 
 
+@pytest.mark.slow
 def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
     valid = torch.ones(640, 640, dtype=torch.bool)
     valid[200:330, 240:300] = False
@@ -359,6 +360,7 @@ def test_float_data_keeps_its_type(pair, tmp_path):
     assert parts.min() >= 0 and not parts.eq(parts.round()).all()
 
 
+@pytest.mark.slow
 def test_float32_keeps_the_fractions_that_rounding_costs(pair, scene, tmp_path):
     options = {"method": "GSA", "rounds": 3, "window": 320}
     exact, profile, *_ = fused(scene, tmp_path / "f.tif", dtype="float32", **options)

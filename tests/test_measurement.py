@@ -29,6 +29,7 @@ def test_a_classical_method_is_judged_as_everywhere():
     assert set(row) == {*TRUTH, *FULL, "minutes"}
 
 
+@pytest.mark.slow
 def test_a_network_with_language_has_figures_of_stage_one_and_the_same_twice():
     few = {"steps": 2, "adapt_steps": 2, "batch": 2}
     first, second = measure(**few), measure(**few, scale="truth")

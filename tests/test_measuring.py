@@ -72,6 +72,7 @@ def test_an_image_of_another_grid_is_refused(files, capsys):
     assert "expected 8 bands of 256 x 256 pixels" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_fuse_without_a_method_takes_the_network_on_board(files, small_pair, capsys):
     paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
     assert cli.main(["fuse", *paths, "--sensor", "WV2"]) == 0

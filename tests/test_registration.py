@@ -153,6 +153,7 @@ WARPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WARPS)
 def test_an_affine_warp_is_found_and_taken_back(town, name):
     slopes, move = WARPS[name]
@@ -199,6 +200,7 @@ def test_holes_are_warped_too(town):
     assert torch.allclose(back.pan[:, far], whole.pan[:, far], atol=1.0)  # holes do not ring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [256])
 def test_a_scene_in_windows_is_warped_as_in_one_piece(town, tmp_path, window):
     pair = warped(town, *WARPS["any"])
@@ -460,6 +462,7 @@ def test_real_pairs_agree_with_others(real_data, name):
     assert abs(left.down) < 0.1 and abs(left.right) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_real_pair_that_is_more_than_shifted(real_data):
     folder = real_data / "vhr_housing"
