@@ -119,6 +119,7 @@ def make_site(folder: Path) -> int:
     colours = f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
     (folder / "code.css").write_text(colours, encoding="utf-8")
     searched = [page for page in pages if page["path"] not in ("handout.html", "answers.html")]
+    searched.sort(key=lambda page: "LOG" in page["path"])  # what explains comes before the log
     index = [entry for page in searched for entry in entries(page)]
     (folder / "search.js").write_text(f"const INDEX = {json.dumps(index)};\n", encoding="utf-8")
     return len(pages)
