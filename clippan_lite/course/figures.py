@@ -33,7 +33,7 @@ STYLE = {
     "grid.alpha": 0.25,
     "axes.prop_cycle": cycler(color=COLOURS),
     "legend.frameon": False,
-    "image.interpolation": "auto",  # sharp pixels when enlarged, no moiré when reduced
+    "image.interpolation": "antialiased",  # sharp pixels when enlarged, no moiré when reduced
 }
 #: A notebook shows an inch of a figure this wide, so that text has one size in all of them.
 PIXELS_PER_INCH = 100
