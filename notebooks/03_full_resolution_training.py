@@ -30,7 +30,7 @@
 # |---|---|
 # | [chapter 02](02_clip_adaptation.ipynb) | the [supervisor](GLOSSARY.md#supervisor); this chapter makes it if it is missing |
 # | PyTorch | you can read a training loop |
-# | hardware, time | a laptop; 30 minutes of reading, about a minute and a half of computing; full mode (`steps=400`): about 20 minutes, less with a GPU |
+# | hardware, time | a laptop; 30 minutes of reading, about a minute and a half of computing; full mode: about 20 minutes, less with a GPU |
 #
 # Your solutions can be compared with [ours](solutions/03_full_resolution_training_solutions.ipynb). The [page of the library](../clippan_lite/README.md) lists all functions.
 

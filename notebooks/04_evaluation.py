@@ -31,7 +31,7 @@
 # |---|---|
 # | [chapter 03](03_full_resolution_training.ipynb) | the networks; this chapter trains them if they are missing |
 # | statistics | mean, standard deviation, [confidence interval](GLOSSARY.md#confidence-interval) |
-# | hardware, time | a laptop; 35 minutes of reading, about two and a half minutes of computing, a minute and a half after chapter 03; full mode (`steps=400`, `seeds="0,1,2,3,4"`): about 40 minutes |
+# | hardware, time | a laptop; 35 minutes of reading, about two and a half minutes of computing, a minute and a half after chapter 03; full mode: about 40 minutes |
 #
 # Your solutions can be compared with [ours](solutions/04_evaluation_solutions.ipynb). The [page of the library](../clippan_lite/README.md) lists all functions.
 
