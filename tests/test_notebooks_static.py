@@ -227,7 +227,8 @@ def test_exercises_are_their_solutions_without_the_answer(path):
     asked, solved = exercises(path), exercises(FOLDER / "solutions" / f"{path.stem}_solutions.py")
     assert len(asked) >= 2
     assert asked == {tag: stub(cell) for tag, cell in solved.items()}
-    assert all("# your code" in cell and "solution" not in cell for cell in asked.values())
+    for cell in asked.values():
+        assert "# your code" in cell and not re.search(r"\bsolution\b", cell)
 
 
 MOST_NUMBERS = 5  # in a paragraph; more belong into a table
