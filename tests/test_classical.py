@@ -515,3 +515,15 @@ def test_regressions_need_whole_ms_pixels(pair, name, least):
     mask[:4] = True
     fused = classical.METHODS[name](pair.ms, pair.pan, pair.sensor, mask=mask)
     assert torch.isfinite(fused).all() and (fused[:, mask] > 0).all()
+
+
+def test_results_repeat_the_border_where_fuse_wraps_around():
+    """A bright right edge must not show at the left one."""
+    ms = torch.full((4, 32, 32), 100.0)
+    ms[..., -1] = 900.0
+    pan = ms.mean(0, keepdim=True).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    pair = Pair(ms, pan, get("IKONOS"))
+    wrapped, repeated = classical.fuse("EXP", pair), classical.results(["EXP"], pair)
+    assert (wrapped[..., 0] - 100).abs().max() > 50
+    assert (repeated[..., :64] - 100).abs().max() < 1e-3
+    assert (wrapped - repeated)[..., 50:78, 50:78].abs().max() < 1e-3

@@ -16,10 +16,11 @@ This wing may import ``data``, ``metrics``, ``physics`` and ``runtime``.
 """
 
 from collections.abc import Sequence
+from contextvars import copy_context
 
 import torch
 
-from clippan_lite.classical.common import Method, finish
+from clippan_lite.classical.common import WRAPS, Method, finish
 from clippan_lite.classical.consistent import middle_of, project, share_along_pan
 from clippan_lite.classical.detail import bdsd, bdsd_pc
 from clippan_lite.classical.multiresolution import (
@@ -91,8 +92,14 @@ def find(name: str) -> Method:
 
 
 def results(names: Sequence[str], pair: Pair) -> torch.Tensor:
-    """Results of several methods, one after the other along the bands: ``(N * C, H, W)``, DN."""
-    return torch.cat([_fused(name, pair) for name in names])
+    """Results of several methods, one after the other along the bands: ``(N * C, H, W)``, DN.
+
+    They repeat the image's border. `fuse` wraps around it in the convention ``"benchmark"``, as the
+    toolboxes do.
+    """
+    context = copy_context()
+    context.run(WRAPS.set, False)
+    return torch.cat([context.run(_fused, name, pair) for name in names])
 
 
 def fuse(name: str, pair: Pair, rounds: int = 0, along: float = 0.0) -> torch.Tensor:

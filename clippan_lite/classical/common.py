@@ -17,6 +17,7 @@ from clippan_lite.physics.degrade import (
     mtf_filter,
     upsample,
 )
+from clippan_lite.physics.resample import interpolate
 from clippan_lite.physics.sensors import Sensor, check_sensor
 from clippan_lite.physics.windows import all_valid, any_valid, fill
 
@@ -254,6 +255,15 @@ def blurred(pan: Tensor, ratio: int) -> Tensor:
     return mtf_filter(pan, LOWPASS, ratio, "exact")
 
 
+#: Whether EXP wraps around the image, as the toolboxes' interp23 does, or repeats its border.
+WRAPS: ContextVar[bool] = ContextVar("WRAPS", default=True)
+
+
+def enlarge(ms: Tensor, ratio: int, convention: str) -> Tensor:
+    """EXP as the methods see it: `upsample`, or `interpolate` where the border is repeated."""
+    return (upsample if WRAPS.get() else interpolate)(ms, ratio, convention)
+
+
 def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -> Tensor:
     """PAN as each band's camera would see it: blurred by its MTF, decimated and interpolated.
 
@@ -267,9 +277,8 @@ def low_pass(pan: Tensor, gains: Sequence[float], ratio: int, convention: str) -
         ``(C, H, W)``; bands of one gain are one computation.
     """
     unique = sorted(set(gains))
-    low = upsample(
-        degrade(pan.expand(len(unique), -1, -1), unique, ratio, convention), ratio, convention
-    )
+    wide = pan.expand(len(unique), -1, -1)
+    low = enlarge(degrade(wide, unique, ratio, convention), ratio, convention)
     return (
         low.expand(len(gains), -1, -1)
         if len(unique) == 1

@@ -7,8 +7,8 @@ the whole image, are found on the MS grid and used on PAN's.
 import torch
 from scipy.optimize import nnls
 
-from clippan_lite.classical.common import LOWPASS, column, method, moments, solve, valid_ms
-from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
+from clippan_lite.classical.common import LOWPASS, column, enlarge, method, moments, solve, valid_ms
+from clippan_lite.physics.degrade import degrade, mtf_filter
 from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
@@ -49,7 +49,7 @@ def bdsd(
     mean, cov = moments(low, small, ms - low, valid=valid_ms(mask, r, 2 * r, n + 1))
     second = cov + mean[:, None] * mean
     weights = solve(second[: n + 1, : n + 1], second[: n + 1, n + 1 :])
-    return _inject(upsample(ms, r, convention), pan, weights)
+    return _inject(enlarge(ms, r, convention), pan, weights)
 
 
 def _signed(cov: Tensor, right: Tensor) -> Tensor:
@@ -98,6 +98,6 @@ def bdsd_pc(
     small = degrade(pan, min(LOWPASS, 2 * sensor.mtf_pan), r, convention)
     cov = moments(low, small, ms - low, valid=valid_ms(mask, r, 2 * r, n + 1))[1]
     weights = _signed(cov[: n + 1, : n + 1], cov[: n + 1, n + 1 :])
-    up = upsample(ms, r, convention)
+    up = enlarge(ms, r, convention)
     mean = moments(up, pan, valid=mask)[0]
     return _inject(up, pan, weights) - column(mean @ weights)

@@ -10,6 +10,7 @@ from clippan_lite.classical.common import (
     FLAT,
     blurred,
     column,
+    enlarge,
     low_pass,
     matching,
     method,
@@ -18,7 +19,7 @@ from clippan_lite.classical.common import (
     quotient,
     valid_ms,
 )
-from clippan_lite.physics.degrade import degrade, upsample
+from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.sensors import Sensor
 from clippan_lite.physics.windows import box_mean
 
@@ -43,7 +44,7 @@ def exp(
     Source:
         Aiazzi et al. 2002 (interp23) or Keys 1981 (bicubic).
     """
-    return upsample(ms, sensor.ratio, convention)
+    return enlarge(ms, sensor.ratio, convention)
 
 
 @method
@@ -61,7 +62,7 @@ def hpf(
     Source:
         Chavez and Bowell 1988; the window, twice the ratio, after Chavez et al. 1991.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), mask)
     return torch.addcmul(up, gain, pan - box_mean(pan, 2 * sensor.ratio + 1))
 
@@ -81,7 +82,7 @@ def sfim(
     Source:
         Liu 2000.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     level = column(moments(pan, valid=mask)[0])
     return up * modulation(pan, box_mean(pan, 2 * sensor.ratio + 1), level)
 
@@ -99,7 +100,7 @@ def mtf_glp(
     Source:
         Aiazzi et al. 2002 and 2006.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     gain, _, _ = matching(up, pan, blurred(pan, sensor.ratio), mask)
     detail = pan - low_pass(pan, sensor.mtf_ms, sensor.ratio, convention)
     return torch.addcmul(up, gain, detail)
@@ -120,7 +121,7 @@ def mtf_glp_hpm(
     Source:
         Aiazzi et al. 2006; Vivone et al. 2014.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     gain, offset, mean = matching(up, pan, blurred(pan, sensor.ratio), mask)
     low = gain * low_pass(pan, sensor.mtf_ms, sensor.ratio, convention) + offset
     return up * modulation(gain * pan + offset, low, mean)
@@ -141,7 +142,7 @@ def mtf_glp_fs(
     Source:
         Vivone, Restaino and Chanussot 2018.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     low = low_pass(pan, sensor.mtf_ms, sensor.ratio, convention)
     n = len(up)
     mean, cov = moments(up, low, pan, valid=mask)
@@ -184,6 +185,6 @@ def mtf_glp_cbd(
     r = sensor.ratio
     small = degrade(pan.expand(len(ms), -1, -1), sensor.mtf_ms, r, convention)
     gains = _context(ms, small, valid_ms(mask, r, 2, WINDOW))
-    gains = upsample(gains, r, convention).clamp_min(0)
-    detail = pan - upsample(small, r, convention)
-    return torch.addcmul(upsample(ms, r, convention), gains, detail)
+    gains = enlarge(gains, r, convention).clamp_min(0)
+    detail = pan - enlarge(small, r, convention)
+    return torch.addcmul(enlarge(ms, r, convention), gains, detail)

@@ -10,6 +10,7 @@ from clippan_lite.classical.common import (
     FLAT,
     LOWPASS,
     column,
+    enlarge,
     matching,
     method,
     modulation,
@@ -18,7 +19,7 @@ from clippan_lite.classical.common import (
     solve,
     valid_ms,
 )
-from clippan_lite.physics.degrade import degrade, upsample
+from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.sensors import Sensor
 
 Tensor = torch.Tensor
@@ -39,7 +40,7 @@ def brovey(
     Source:
         Gillespie et al. 1987.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     intensity = up.mean(0, keepdim=True)
     gain, offset, mean = matching(intensity, pan, pan, mask)
     return up * modulation(gain * pan + offset, intensity, mean)
@@ -90,7 +91,7 @@ def gihs(
     Source:
         Tu et al. 2001.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=mask)
     weights = torch.full_like(mean[:-1], 1 / len(up))
     gains = torch.ones_like(weights)
@@ -112,7 +113,7 @@ def pca(
     Source:
         Chavez and Kwarteng 1989.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=mask)
     first = torch.linalg.eigh(cov[:-1, :-1])[1][:, -1]
     first = torch.where(first @ cov[:-1, -1] < 0, -first, first)
@@ -134,7 +135,7 @@ def gs(
     Source:
         Laben and Brower 2000; the closed form of Aiazzi et al. 2007.
     """
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=mask)
     weights = torch.full_like(mean[:-1], 1 / len(up))
     gains = _gains(mean, cov, weights)
@@ -162,6 +163,6 @@ def gsa(
     # Four standard deviations of the low-pass are 2 MS pixels.
     cov = moments(ms, small, valid=valid_ms(mask, sensor.ratio, 2, len(ms) + 1))[1]
     weights = solve(cov[:-1, :-1], cov[:-1, -1])
-    up = upsample(ms, sensor.ratio, convention)
+    up = enlarge(ms, sensor.ratio, convention)
     mean, cov = moments(up, pan, valid=mask)
     return _substitute(up, pan, mean, weights, _gains(mean, cov, weights))

@@ -96,7 +96,7 @@ def survey_window(job: Job, place: Window) -> Survey:
     survey = Survey(values, np.bincount(light, minlength=BINS), [], _checksums(inner, place))
     finite = torch.isfinite(pair.pan[:, pan_ok]).all() and torch.isfinite(pair.ms[:, ms_ok]).all()
     if job.methods and values.valid and finite:
-        pair, core = windows.make_ready(job, place, pair, core, measured)
+        pair = windows.moved(job, place, pair, core)
         if pair.valid_pixels[core].any():
             survey.sums = sums_of_window(job.methods, pair, core)
     return survey

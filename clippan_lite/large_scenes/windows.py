@@ -1,4 +1,4 @@
-"""One window of a scene: reading it with a margin, making it ready, fusing it into a file.
+"""One window of a scene: reading it with a margin, moving PAN, fusing it into a file.
 
 Classical methods ask for `moments`, the means and covariances of a whole image. A window answers
 with those of the whole scene, which the survey gathered.
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from rasterio.windows import Window
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from clippan_lite import backbones, classical
@@ -104,41 +103,18 @@ def read(job: Job, place: Window, margin: int) -> tuple[Pair, Core, tuple[Tensor
     return pair, core.toslices(), (pan_ok, ms_ok)
 
 
-def make_ready(
-    job: Job, place: Window, pair: Pair, core: Core, measured: tuple[Tensor, Tensor]
-) -> tuple[Pair, Core]:
-    """A window as methods take it, and where in it the window lies.
+def moved(job: Job, place: Window, pair: Pair, core: Core) -> Pair:
+    """A window whose PAN is moved onto MS; ``core`` says where in it the window lies."""
+    if job.shift is None:
+        return pair
+    origin = place.row_off - core[0].start, place.col_off - core[1].start
+    return registration.correct(pair, job.shift, origin)
 
-    Nodata becomes 0, and PAN is moved onto MS. For classical methods the scene's edge is repeated
-    around the scene, because their interpolation would wrap around the window.
-    """
-    if job.shift is not None:
-        origin = place.row_off - core[0].start, place.col_off - core[1].start
-        pair = registration.correct(pair, job.shift, origin)
-    if not job.methods:
-        return pair, core
-    rows, cols = core
-    height, width = pair.pan.shape[1:]
-    left, right = job.margin - cols.start, cols.stop + job.margin - width
-    above, below = job.margin - rows.start, rows.stop + job.margin - height
 
-    def pad(image: Tensor, step: int = 1) -> Tensor:
-        sides = [side // step for side in (left, right, above, below)]
-        return F.pad(image, sides, mode="replicate")
-
-    holes = pair.band_holes
-    pair = replace(
-        pair,
-        ms=pad(pair.ms, pair.ratio),
-        pan=pad(pair.pan),
-        valid=pad(pair.valid_pixels[None].float())[0] > 0,
-        truth=None,
-        band_holes=None if holes is None else pad(holes.float(), pair.ratio) > 0,
-    )
-    return pair, (
-        slice(job.margin, rows.stop + above),
-        slice(job.margin, cols.stop + left),
-    )
+def ready(job: Job, place: Window) -> tuple[Pair, Core]:
+    """A window with its margin as methods take it, and where in it the window lies."""
+    pair, core, _ = read(job, place, job.margin)
+    return moved(job, place, pair, core), core
 
 
 def fuse_classical(methods: Sequence[str], pair: Pair, answer: Callable[..., Moments]) -> Tensor:
@@ -164,7 +140,7 @@ def with_share(job: Job) -> Job:
     ratio, sides = job.grid.sensor.ratio, (job.grid.height, job.grid.width)
     middle = [classical.middle_of(side // ratio) for side in sides]
     place = Window.from_slices(*(slice(m.start * ratio, m.stop * ratio) for m in middle))
-    pair, core = make_ready(job, place, *read(job, place, job.margin))
+    pair, core = ready(job, place)
     if not pair.valid_pixels[core].any():
         return job
     results = classical_of(job, pair) if job.methods else None
@@ -181,7 +157,7 @@ def fuse_window(job: Job, place: Window) -> None:
         ValueError: the fused window has NaN or infinite pixels.
         OSError: the file could not be written.
     """
-    pair, core = make_ready(job, place, *read(job, place, job.margin))
+    pair, core = ready(job, place)
     valid = pair.valid_pixels[core]
     if pair.valid_results is not None:
         valid = pair.valid_results[..., *core]
