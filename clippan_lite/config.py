@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
-from clippan_lite import losses
+from clippan_lite import backbones, losses
 from clippan_lite.runtime.settings import Frozen, Settings, check, setting
 
 
@@ -168,9 +168,11 @@ class TrainConfig(StageSettings):
     options: dict[str, Any] = field(default_factory=dict)  # passed to the backbone
 
     def changed(self, **changes: Any) -> Self:
-        """As of any settings; a change of the backbone leaves out the options of the old one."""
-        if changes.get("backbone", self.backbone) != self.backbone:
-            changes = {"options": {}, **changes}
+        """As of any settings. Options are added; another backbone begins without any."""
+        given = changes.get("options", {})
+        before = {} if changes.get("backbone", self.backbone) != self.backbone else self.options
+        if isinstance(given, Mapping):
+            changes = {**changes, "options": {**before, **given}}
         return super().changed(**changes)
 
 
@@ -222,9 +224,12 @@ def recipe(name: str, **changes: Any) -> TrainConfig:
     given.
 
     Raises:
-        ValueError: an unknown recipe or setting.
+        ValueError: an unknown recipe, setting or option of the backbone.
     """
-    return _named(RECIPES, name).changed(**changes)
+    config = _named(RECIPES, name).changed(**changes)
+    if config.backbone in backbones.REGISTRY:
+        backbones.check_options(config.backbone, config.options)
+    return config
 
 
 def adapt_recipe(name: str, **changes: Any) -> AdaptConfig:

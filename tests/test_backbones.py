@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clippan_lite import backbones, classical, fusion, training
-from clippan_lite.backbones import panmamba
+from clippan_lite.backbones import costs, panmamba
 from clippan_lite.config import TrainConfig, recipe
 from clippan_lite.physics import degrade
 
@@ -89,7 +89,7 @@ def test_a_pixel_does_not_draw_from_further_than_the_reach():
 
 def test_bandwise_begins_with_the_mean_of_its_methods_back_projected(small_pair):
     network = backbones.create("bandwise", 8)
-    bdsd, hpm, fs = (classical.fuse(name, small_pair) for name in network.methods)
+    bdsd, hpm, fs = classical.results(network.methods, small_pair).split(8)
     others = torch.stack([bdsd, fs, network.interpolate(small_pair.ms[None])[0]])
     least, most = others.amin(0), others.amax(0)  # HPM stays within two such ranges of the others
     hpm = torch.minimum(torch.maximum(hpm, 3 * least - 2 * most), 3 * most - 2 * least)
@@ -197,7 +197,7 @@ def test_scan_is_the_recurrence():
 
 def test_cost_counts_parameters_and_products():
     network = backbones.create("pnn", 4, width=8)
-    figures = backbones.cost(network)
+    figures = costs.cost(network)
     assert figures["parameters"] == (9 * 9 * 5 * 8 + 8) + (5 * 5 * 8 * 4 + 4) + (5 * 5 * 4 * 4 + 4)
     products = (
         9 * 9 * 5 * 8 + 5 * 5 * 8 * 4 + 5 * 5 * 4 * 4

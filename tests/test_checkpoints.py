@@ -251,9 +251,3 @@ def test_a_network_is_not_written_onto_a_folder(tmp_path):
     with pytest.raises(ValueError, match="is a folder: give a file in it"):
         checkpoints.save_network(folder, backbones.create("fusionnet", 8), QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
-
-
-def test_options_that_a_backbone_does_not_take_are_one_line():
-    config = QUICK.changed(options={"magic": 1})
-    with pytest.raises(ValueError, match=r"backbone fusionnet cannot be made with .*'magic'"):
-        checkpoints.start(config, 8, 4, "benchmark")

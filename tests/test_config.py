@@ -263,3 +263,16 @@ def test_another_backbone_leaves_the_options_of_the_old_one():
     other = recipe("best", backbone="pnn", start="")
     assert other.options == {} and backbones.create(other.backbone, 4, **other.options)
     assert recipe("best", backbone="fusionnet", options={"blocks": 2}).options == {"blocks": 2}
+
+
+def test_options_are_added_to_those_of_a_recipe_and_checked():
+    wide = recipe("best", options={"width": 8})
+    assert wide.options == {"eightfold": True, "width": 8}
+    assert recipe("best", options={"eightfold": False}).options == {"eightfold": False}
+    known = "expected some of width, blocks, eightfold, rounds"
+    with pytest.raises(ValueError, match=f"backbone bandwise has no option 'magic': {known}"):
+        recipe("best", options={"magic": 1})
+    with pytest.raises(ValueError, match="option eightfold must be true or false, found 'no'"):
+        recipe("best", options={"eightfold": "no"})
+    with pytest.raises(ValueError, match=r"option width must be a whole number, found 2\.5"):
+        recipe("best", options={"width": 2.5})

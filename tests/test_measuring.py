@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 
+import numpy as np
 import pytest
 import rasterio
 import torch
@@ -178,3 +179,68 @@ def test_ranges_that_do_not_fit_and_an_assumed_mtf_are_said(small_pair, tmp_path
     cl.read_pair(scene / "pan.tif", scene / "ms.tif", "VHR4")
     out = capsys.readouterr().out
     assert "VHR4 has no published MTF" in out and "same digital numbers" not in out
+
+
+def rewritten(files, name, change, bands=None):
+    """fused.tif under another name, its pixels changed, and perhaps its bands named."""
+    with rasterio.open(files / "fused.tif") as file:
+        profile, image = file.profile, file.read()
+    with rasterio.open(files / name, "w", **profile) as file:
+        file.write(change(image))
+        if bands:
+            file.descriptions = bands
+    return files / name
+
+
+def test_bands_of_the_measured_image_are_taken_by_their_names(files, small_pair):
+    arguments = (files / "pan.tif", files / "ms.tif", "WV2")
+    names = tuple(reversed(small_pair.sensor.bands))
+    turned = rewritten(files, "turned.tif", lambda image: image[::-1], names)
+    found = measuring.measure(turned, *arguments, beside=False)["turned.tif"]
+    plain = measuring.measure(files / "fused.tif", *arguments, beside=False)["fused.tif"]
+    assert found == plain
+    odd = rewritten(files, "odd.tif", lambda image: image, ("red",) * 8)
+    with pytest.raises(ValueError, match=r"odd.tif's bands are called red, .* put them in the"):
+        measuring.measure(odd, *arguments)
+
+
+def test_an_image_without_names_has_the_order_of_the_file_of_ms(files, small_pair, capsys):
+    with rasterio.open(files / "ms.tif") as file:
+        profile, image = file.profile, file.read()
+    with rasterio.open(files / "swapped.tif", "w", **profile) as file:
+        file.write(image[::-1])
+    swapped = rewritten(files, "as_ms.tif", lambda image: image[::-1])
+    options = {"beside": False, "bands": "8,7,6,5,4,3,2,1"}
+    pair = (files / "pan.tif", files / "swapped.tif", "WV2")
+    found = measuring.measure(swapped, *pair, **options)["as_ms.tif"]
+    plain = measuring.measure(
+        files / "fused.tif", files / "pan.tif", files / "ms.tif", "WV2", beside=False
+    )
+    assert found == pytest.approx(plain["fused.tif"], rel=1e-6)
+    assert "are taken in the order of MS's file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda image: image * 2, "holds about 2 times the digital numbers of MS"),
+        (lambda image: image[[2, 1, 0, *range(3, 8)]], "better in the order 3,2,1,4,5,6,7,8"),
+        (lambda image: np.roll(image, 2, axis=1), "lies 2.00 down"),
+        (lambda image: image * (np.arange(256) > 30), "is 0 at 7936 pixels where PAN is not"),
+        (lambda image: image, None),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_what_may_be_wrong_with_the_measured_image_is_said(
+    files, capsys, monkeypatch, change, note, large
+):
+    if large:
+        monkeypatch.setattr(measuring, "LARGE", 128)
+        monkeypatch.setattr(measuring, "_middle", lambda grid: (slice(0, 256), slice(0, 256)))
+    odd = rewritten(files, "odd.tif", change)
+    pair = (files / "pan.tif", files / "ms.tif", "WV2", files / "truth.tif")
+    measuring.measure(odd, *pair, beside=False)
+    printed = capsys.readouterr().out
+    told = [line for line in printed.splitlines() if "odd.tif" in line or "truth.tif" in line]
+    assert len(told) == (note is not None), printed
+    assert note is None or note in told[0]

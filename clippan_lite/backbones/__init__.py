@@ -3,20 +3,18 @@
 All learn a residual, on the interpolated MS or on classical results, and start with it at zero.
 So an untrained network returns EXP, or the mean of those results.
 
-Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``data`` and
-``physics``.
+Begin with :func:`create` and the base :class:`Fusion`. This wing may import ``data``,
+``physics`` and ``runtime``.
 """
 
 import pkgutil
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any
-
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from clippan_lite.backbones.common import Fusion, conv, silence
 from clippan_lite.physics.resample import check_whole
+from clippan_lite.runtime.settings import TYPE_NAMES, in_kind
 
 #: Name -> class, or "module:class" of this folder: a file is loaded when its network is asked for.
 REGISTRY: dict[str, str | type[Fusion]] = {
@@ -31,6 +29,7 @@ REGISTRY: dict[str, str | type[Fusion]] = {
 }
 
 
+SHARED = ("bands", "ratio", "convention")  # arguments of every network
 RATIOS = (2, 4, 8)  # PAN pixels per MS pixel that networks take
 
 
@@ -60,26 +59,6 @@ def register(name: str) -> Callable[[type[Fusion]], type[Fusion]]:
     return add
 
 
-@torch.no_grad()
-def cost(network: Fusion, size: int = 64) -> dict[str, float]:
-    """Size of a network, and its work on an image of ``size`` x ``size`` PAN pixels.
-
-    Returns:
-        ``parameters`` and ``MAC per PAN pixel``. The latter counts convolutions and matrix
-        products; it leaves out scans, the weighting by attention and back-projection.
-    """
-    device, low = next(network.parameters()).device, size // network.ratio
-    ms = torch.rand(1, network.bands, low, low, device=device)
-    pan = torch.rand(1, 1, size, size, device=device)
-    bands = network.bands
-    sensor: Any = SimpleNamespace(mtf_ms=(0.3,) * bands, ratio=network.ratio)  # stands for any
-    classical = torch.rand(1, len(network.methods) * bands, size, size, device=device)
-    with FlopCounterMode(display=False) as counter:
-        network.sharpen(ms, pan, sensor, classical)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return {"parameters": parameters, "MAC per PAN pixel": counter.get_total_flops() / 2 / size**2}
-
-
 def check(name: str) -> None:
     """Raise a ValueError that lists the known names, unless ``name`` is one of them."""
     if name not in REGISTRY:
@@ -103,6 +82,25 @@ def find(name: str) -> type[Fusion]:
     return pkgutil.resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
 
 
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that a network does not take, or of another type than their defaults.
+
+    Raises:
+        ValueError: one line with the options that the network takes.
+    """
+    taken = signature(find(name)).parameters
+    rest = any(option.kind is Parameter.VAR_KEYWORD for option in taken.values())
+    defaults = {key: option.default for key, option in taken.items() if key not in SHARED}
+    defaults |= {"rounds": find(name).rounds}
+    for key, value in options.items():
+        if key not in defaults and not rest:
+            known = ", ".join(defaults)
+            raise ValueError(f"backbone {name} has no option {key!r}: expected some of {known}")
+        kind = type(defaults.get(key))
+        if kind in TYPE_NAMES:
+            in_kind(f"{name}'s option {key}", value, kind)
+
+
 def create(
     name: str, bands: int, ratio: int = 4, convention: str = "benchmark", **options: object
 ) -> Fusion:
@@ -121,9 +119,10 @@ def create(
         ``(B, 1, h * ratio, w * ratio)``, and returns HRMS ``(B, C, h * ratio, w * ratio)``.
 
     Raises:
-        ValueError: unknown name, no band, or another ratio.
+        ValueError: unknown name or option, no band, or another ratio.
     """
     network = find(name)
+    check_options(name, options)
     if bands < 1:
         raise ValueError(f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}")
     check_ratio(ratio)

@@ -62,26 +62,68 @@ def bands_of_ms(ms: DatasetReader, sensor: Sensor, given: str | None = None) -> 
     if given is not None:
         return _given(ms, sensor, given)
     numbers = _without_alpha(ms, len(sensor.bands))
-    claims = [_claim(ms, number, sensor) for number in numbers]
-    order = _matched(claims, len(sensor.bands))
-    if order is None:
+    advice = (
+        "say which is which, as in --bands 3,2,1,4 (the file's bands in the sensor's order), or "
+        "choose another sensor"
+    )
+    chosen = _told(ms, sensor, numbers, "MS", advice)
+    if chosen is None:
         pair_checks.bands(1, len(numbers), sensor)
-        if any(claim is not None and i not in claim for i, claim in enumerate(claims)):
-            found = ", ".join(_said(ms, number) for number in numbers)
-            raise ValueError(
-                f"MS's bands are called {found}; {sensor.name} has {', '.join(sensor.bands)}: "
-                "say which is which, as in --bands 3,2,1,4 (the file's bands in the sensor's "
-                "order), or choose another sensor"
-            )
-        order = list(range(len(numbers)))
-    chosen = tuple(numbers[i] for i in order)
-    if chosen != tuple(ms.indexes):
-        pairs = zip(sensor.bands, chosen, strict=True)
-        which = ", ".join(f"{band} is band {number}" for band, number in pairs)
-        print(f"MS's bands are taken by what the file says of them: {which}")
-    else:
+        chosen = tuple(numbers)
+    if chosen == tuple(ms.indexes):
         _tell_of_colours(ms, sensor)
     return chosen
+
+
+def bands_of_fused(
+    image: DatasetReader, name: str, sensor: Sensor, of_ms: Sequence[int]
+) -> tuple[int, ...]:
+    """Numbers of a fused image's bands, from 1, in the sensor's order.
+
+    Where the file says nothing of its bands, they lie as MS's do in MS's file.
+
+    Args:
+        image: the open file, with as many bands as the sensor.
+        name: of the image, for messages.
+        sensor: whose bands they are.
+        of_ms: numbers of MS's bands in the sensor's order.
+
+    Raises:
+        ValueError: bands that contradict the sensor.
+    """
+    advice = "put them in the sensor's order (gdal_translate -b), or name them so"
+    chosen = _told(image, sensor, image.indexes, name, advice)
+    if chosen is not None:
+        return chosen
+    places = sorted(of_ms)
+    chosen = tuple(places.index(number) + 1 for number in of_ms)
+    if chosen != tuple(image.indexes):
+        print(f"Note: {name} does not name its bands: they are taken in the order of MS's file")
+    return chosen
+
+
+def _told(
+    source: DatasetReader, sensor: Sensor, numbers: Sequence[int], what: str, advice: str
+) -> tuple[int, ...] | None:
+    """Bands in the sensor's order, as the file tells it; None where it does not."""
+    claims = [_claim(source, number, sensor) for number in numbers]
+    order = _matched(claims, len(sensor.bands))
+    if order is not None:
+        chosen = tuple(numbers[i] for i in order)
+        if chosen != tuple(source.indexes):
+            pairs = zip(sensor.bands, chosen, strict=True)
+            which = ", ".join(f"{band} is band {number}" for band, number in pairs)
+            print(f"{what}'s bands are taken by what the file says of them: {which}")
+        return chosen
+    if len(numbers) == len(sensor.bands) and any(
+        claim is not None and i not in claim for i, claim in enumerate(claims)
+    ):
+        found = ", ".join(_said(source, number) for number in numbers)
+        raise ValueError(
+            f"{what}'s bands are called {found}; {sensor.name} has {', '.join(sensor.bands)}: "
+            f"{advice}"
+        )
+    return None
 
 
 def band_of_pan(pan: DatasetReader, sensor: Sensor, ms: DatasetReader) -> tuple[int]:

@@ -10,6 +10,7 @@ import json
 import math
 import operator
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from clippan_lite import classical
-from clippan_lite.data import geotiff, grids, registration
+from clippan_lite.data import declared, fused_checks, geotiff, grids, registration
 from clippan_lite.large_scenes.fusing import fuse_scene
 from clippan_lite.metrics import evaluation
 from clippan_lite.metrics.sums import BLOCK, Errors, Sums, of_errors, of_scene
@@ -34,6 +35,7 @@ BESIDE = {
 }
 LARGE = 4096  # PAN pixels: larger scenes are handled in windows
 SIDE = 2048  # of a window, PAN pixels
+MEASURED = "the image to be measured"
 Rows = dict[str, dict[str, float]]
 
 
@@ -81,10 +83,12 @@ def measure(
         return _measure_large(name, Path(fused), grid, sensor, true_file, beside)
     pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register, bands=bands)
     grid = replace(grid, georef=pair.georef)
-    image, valid = read_like(fused, grid)
+    image, valid = read_like(fused, bands_like(fused, grid))
+    fused_checks.tell(name, image, replace(pair, valid=pair.valid_pixels & valid))
     if truth is not None:
-        pair.truth, known = read_like(truth, grid)
+        pair.truth, known = read_like(truth, bands_like(truth, grid))
         valid &= known
+        fused_checks.tell(Path(truth).name, pair.truth, replace(pair, valid=valid))
     if not valid.all():
         pair.valid = pair.valid_pixels & valid
     rows = {name: evaluation.evaluate(image, pair)}
@@ -97,6 +101,11 @@ def _measure_large(
     name: str, fused: Path, grid: grids.Grid, sensor: str, truth: Path | None, beside: bool
 ) -> Rows:
     """The rows of a scene that is handled in windows. Rows to compare with are fused on disk."""
+    middle = _middle(grid)
+    pair, _, _ = grids.read_window(grid, *((part.start, part.stop) for part in middle))
+    for path in filter(None, (fused, truth)):
+        image, valid = read_like(path, bands_like(path, grid), middle)
+        fused_checks.tell(path.name, image, replace(pair, valid=pair.valid_pixels & valid))
     rows = {name: in_windows(fused, grid, truth)}
     scene = (grid.pan_path, grid.ms_path)
     with tempfile.TemporaryDirectory() as folder:
@@ -134,6 +143,8 @@ def in_windows(
     """
     unit = BLOCK * grid.sensor.ratio
     spans = [_spans(side, unit) for side in (grid.height, grid.width)]
+    bands = bands_like(fused, grid)
+    true_bands = () if truth is None else bands_like(truth, grid)
     places = list(itertools.product(*spans))
     found: list[Sums] = []
     errors: list[Errors] = []
@@ -141,9 +152,9 @@ def in_windows(
         pair, _, _ = grids.read_window(grid, (tall.start, tall.stop), (wide.start, wide.stop))
         if grid.offset is not None:
             pair = registration.correct(pair, grid.offset)
-        image, valid = read_like(fused, grid, (tall, wide))
+        image, valid = read_like(fused, bands, (tall, wide))
         if truth is not None:
-            true_image, known = read_like(truth, grid, (tall, wide))
+            true_image, known = read_like(truth, true_bands, (tall, wide))
             valid &= known
         valid &= pair.valid_pixels if pair.with_all_bands is None else pair.with_all_bands
         inside = (_within(rows, tall), _within(cols, wide))
@@ -157,6 +168,16 @@ def in_windows(
         peak = 2.0**grid.sensor.bits - 1
         figures |= functools.reduce(operator.add, errors).figures(grid.sensor.ratio, peak)
     return figures
+
+
+def _middle(grid: grids.Grid) -> tuple[slice, slice]:
+    """Rows and columns of a scene's middle, PAN pixels, a quarter of a large one each way."""
+    ratio = grid.sensor.ratio
+    rows, cols = (
+        slice(side * 3 // 8 // ratio * ratio, side * 5 // 8 // ratio * ratio)
+        for side in (grid.height, grid.width)
+    )
+    return rows, cols
 
 
 def _spans(size: int, unit: int) -> list[tuple[slice, slice]]:
@@ -175,42 +196,54 @@ def _within(part: slice, around: slice) -> slice:
     return slice(part.start - around.start, part.stop - around.start)
 
 
-def read_like(
-    path: str | Path, grid: grids.Grid, part: tuple[slice, slice] | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """An image on a pair's PAN grid, DN: ``(C, H, W)`` float32, and ``(H, W)`` bool, True if valid.
+def bands_like(path: str | Path, grid: grids.Grid) -> tuple[int, ...]:
+    """Check that an image lies on a pair's PAN grid, and find its bands in the sensor's order.
 
     Args:
         path: of the GeoTIFF.
         grid: the pair's files.
-        part: rows and columns to read; None reads all.
+
+    Returns:
+        Numbers of its bands, from 1, see :func:`clippan_lite.data.declared.bands_of_fused`.
 
     Raises:
         ValueError: another size, other bands, or another place.
     """
-    with grids.opened(Path(path), "the image to be measured") as file:
+    name = Path(path).name
+    with grids.opened(Path(path), MEASURED) as file:
         found = (file.count, file.height, file.width)
         expected = (len(grid.sensor.bands), grid.height, grid.width)
         if found != expected:
             raise ValueError(
-                f"{Path(path).name}: expected {expected[0]} bands of {expected[1]} x {expected[2]} "
+                f"{name}: expected {expected[0]} bands of {expected[1]} x {expected[2]} "
                 f"pixels, MS's bands on the grid that PAN and MS share, found {found[0]} of "
                 f"{found[1]} x {found[2]}: fuse or crop it to that grid"
             )
         here, crs = grid.georef.get("transform"), grid.georef.get("crs")
         if file.crs and crs and file.crs != crs:
-            raise ValueError(
-                f"{Path(path).name} has the CRS {file.crs}, PAN has {crs}: warp one to the other"
-            )
+            raise ValueError(f"{name} has the CRS {file.crs}, PAN has {crs}: warp one to the other")
         placed = here is not None and not file.transform.is_identity
         if here and placed and not file.transform.almost_equals(here, 0.5 * abs(here.a)):
             raise ValueError(
-                f"{Path(path).name} lies elsewhere than PAN: its transform is "
+                f"{name} lies elsewhere than PAN: its transform is "
                 f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}: crop it to PAN's grid, "
                 "or give --register if it was fused so"
             )
+        return declared.bands_of_fused(file, name, grid.sensor, grid.ms_bands)
+
+
+def read_like(
+    path: str | Path, bands: Sequence[int], part: tuple[slice, slice] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """An image ``(C, H, W)`` float32 in DN, and where it holds data, ``(H, W)`` bool.
+
+    Args:
+        path: of the GeoTIFF.
+        bands: to read, from `bands_like`.
+        part: rows and columns to read; None reads all.
+    """
     window = None if part is None else Window.from_slices(*part)
-    image, has_bands = grids.read_raster(Path(path), "the image to be measured", window)
+    image, has_bands = grids.read_raster(Path(path), MEASURED, window, bands)
     return image, has_bands.any(0)
 
 

@@ -47,17 +47,22 @@ def check(name: str, value: Any, rule: Field[Any]) -> Any:
         ValueError: another type, a number out of bounds or not finite, or a text that is no choice.
     """
     kind: Any = type(rule.default)
-    accepted = {int: Integral, float: Real}.get(kind, kind)
-    # Python counts True as a whole number. Here only a setting of truth values takes one.
-    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
-        raise ValueError(f"{name} must be {TYPE_NAMES[kind]}, found {value!r}")
-    value = kind(value)
+    value = in_kind(name, value, kind)
     choices = rule.metadata["choices"]
     if choices and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, found {value!r}")
     if kind in (int, float):
         check_bounds(name, value, rule.metadata["least"], rule.metadata["most"])
     return value
+
+
+def in_kind(name: str, value: Any, kind: Any) -> Any:
+    """A value as truth value, number or text (ValueError: it is of another type)."""
+    accepted = {int: Integral, float: Real}.get(kind, kind)
+    # Python counts True as a whole number. Here only a setting of truth values takes one.
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted):
+        raise ValueError(f"{name} must be {TYPE_NAMES[kind]}, found {value!r}")
+    return kind(value)
 
 
 def check_bounds(name: str, value: float, least: float, most: float = math.inf) -> None:
