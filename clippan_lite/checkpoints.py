@@ -84,15 +84,23 @@ def save_network(
         made_from: what else decided it.
 
     Raises:
-        ValueError: the path is a folder.
+        ValueError: the settings would make another network, or the path is a folder.
         OSError: the file could not be written; one that was there is kept.
     """
+    shape = (network.bands, network.ratio, network.convention)
+    with torch.device("meta"):
+        again = create(config, *shape)
+    alike = type(again) is type(network) and _shapes(again) == _shapes(network)
+    if not alike or network.options not in ({}, again.options):  # none: made by its class
+        raise ValueError(
+            f"the network is a {type(network).__name__} with options {network.options}, these "
+            f"settings make a {type(again).__name__} with {again.options}: save it with the "
+            "settings that it was trained with"
+        )
     facts = {
         "made_from": made_from or {},
         "config": asdict(config),
-        "bands": network.bands,
-        "ratio": network.ratio,
-        "convention": network.convention,
+        **dict(zip(("bands", "ratio", "convention"), shape, strict=True)),
     }
     weight_files.save(Path(path), network.state_dict(), facts)
 
@@ -173,7 +181,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
         raise ValueError(
             f"{path.name} holds {other.backbone} for {shape[0]} bands, ratio {shape[1]}, options "
             f"{other.options}; wanted {config.backbone} for {bands}, {ratio}, {config.options}: "
-            "start from another file, or from ''"
+            "leave out options that change its size, start from another file, or from ''"
         )
     _fill(network, weights, path)
     return network
@@ -192,7 +200,10 @@ def load_facts(path: Path, what: str = "fusion network") -> tuple[dict[str, torc
     try:
         return weight_files.load(path, what)
     except ValueError as error:
-        raise ValueError(f"{error}: remove it and train again") from error
+        advice = "remove it and train again"
+        if path.suffix != ".safetensors":
+            advice = "give a .safetensors file, as cl.save_network and clippan-lite train write it"
+        raise ValueError(f"{error}: {advice}") from error
 
 
 def _load_network(

@@ -6,7 +6,7 @@ import torch
 
 from clippan_lite import backbones, checkpoints, classical
 from clippan_lite.backbones.tiles import TILE, in_tiles
-from clippan_lite.data import Pair, without_holes
+from clippan_lite.data import Pair, pair_checks, without_holes
 from clippan_lite.metrics.inputs import check_unit
 from clippan_lite.physics.windows import fill
 from clippan_lite.runtime.settings import expect
@@ -49,11 +49,14 @@ def fuse(
         nodata.
 
     Raises:
-        ValueError: the network takes other bands, another ratio or convention.
+        ValueError: the network takes other bands, another ratio or convention; or PAN or MS holds
+            one value only.
     """
     expect("the pair", pair, Pair, "cl.read_pair reads files")
     expect("the network", network, backbones.Fusion, TAKE_FIRST, optional=True)
     check_unit("pan", pair.pan, pair.ms)
+    if area is None:  # a part may well be flat
+        pair_checks.not_flat(pair)
     network = network or best_network(pair.bands, pair.ratio, pair.convention)
     if network is None:
         return classical.fuse(INSTEAD, pair, rounds=INSTEAD_ROUNDS)[

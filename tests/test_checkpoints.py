@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import os
 import signal
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from clippan_lite import backbones, checkpoints, fusion, losses, training
-from clippan_lite.config import AdaptConfig, TrainConfig
+from clippan_lite.config import AdaptConfig, TrainConfig, recipe
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.runtime import weights
 
@@ -251,3 +252,27 @@ def test_a_network_is_not_written_onto_a_folder(tmp_path):
     with pytest.raises(ValueError, match="is a folder: give a file in it"):
         checkpoints.save_network(folder, backbones.create("fusionnet", 8), QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["n.safetensors"]
+
+
+def test_a_network_is_saved_only_with_settings_that_make_it_again(tmp_path):
+    path, network = tmp_path / "n.safetensors", checkpoints.bundled(4, 4)
+    refused = r"is a Bandwise with options .*, these settings make a .*: save it with the settings"
+    for wrong in (recipe("best"), QUICK, recipe("best", options={"width": 8, "eightfold": False})):
+        with pytest.raises(ValueError, match=refused):
+            checkpoints.save_network(path, network, wrong)
+    assert not path.exists()
+    checkpoints.save_network(path, network, recipe("course"))
+    assert checkpoints.load_network(path).options == network.options
+    assert path.stat().st_mode & 0o777 == 0o666 & ~os.umask(os.umask(0o022))
+
+
+def test_an_image_in_place_of_a_network_is_not_called_one_to_remove(tmp_path):
+    (tmp_path / "fused.tif").write_bytes(b"II*\0")
+    with pytest.raises(ValueError, match=r"holds no fusion network.*: give a \.safetensors file"):
+        checkpoints.load_network(tmp_path / "fused.tif")
+
+
+def test_options_that_do_not_fit_the_start_are_named():
+    wide = recipe("best", options={"width": 16})
+    with pytest.raises(ValueError, match=r"wanted .*'width': 16.*: leave out options that change"):
+        checkpoints.start(wide, 4, 4, "benchmark")

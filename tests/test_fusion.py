@@ -19,3 +19,10 @@ def test_fuse_keeps_nodata(small_pair):
     fused = fusion.fuse(holed, backbones.create("fusionnet", 8))
     assert fused[:, :64].abs().max() == 0
     assert fused[:, 64:].min() >= 0
+
+
+@pytest.mark.parametrize("what", ["pan", "ms"])
+def test_an_image_of_one_value_is_refused(small_pair, what):
+    flat = dataclasses.replace(small_pair, **{what: torch.zeros_like(getattr(small_pair, what))})
+    with pytest.raises(ValueError, match=f"{what.upper()} holds one value only \\(0\\): nothing"):
+        fusion.fuse(flat)

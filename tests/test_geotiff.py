@@ -12,6 +12,7 @@ from rasterio.transform import Affine, from_origin
 
 from clippan_lite.data import Pair, geotiff, grids
 from clippan_lite.data.synthetic import make_scene
+from clippan_lite.metrics import evaluation
 from clippan_lite.physics import sensors
 
 DATA = os.environ.get("CLIPPAN_TEST_DATA")
@@ -156,7 +157,7 @@ def test_where_both_files_begin(first, expected):
 
 def test_too_small(pair_files, images):
     small = images[0][:, :252, :252], images[1][:, :63, :63]
-    refused(pair_files(*small), "252 x 252 pixels, expected at least 256")
+    refused(pair_files(*small), "^PAN and MS have 252 x 252 PAN pixels in common, expected at least 256")
 
 
 def test_grids(pair_files):
@@ -171,11 +172,11 @@ def test_grids(pair_files):
     )
     refused(
         pair_files(ms_profile={"transform": grid(4.0, down=5.0)}),
-        "5.0 below PAN; in common are 248 x 320",
+        "5.0 below PAN; PAN and MS have 248 x 320",
     )
     refused(
         pair_files(ms_profile={"transform": grid(4.0, down=400.0)}),
-        "400.0 below PAN; in common are 0 x 320",
+        "400.0 below PAN; PAN and MS have 0 x 320",
     )
     refused(
         pair_files(ms_profile={"transform": Affine(4, 0, 5, 0, 0, 5)}),
@@ -515,3 +516,21 @@ def test_a_pair_of_two_places_is_told(tmp_path, capsys):
     assert "DO THEY SHOW ONE PLACE?" in capsys.readouterr().out
     geotiff.read_scene(folder)
     assert "DO THEY SHOW ONE PLACE?" in capsys.readouterr().out
+
+
+def test_arguments_of_another_type_are_one_line(small_pair, tmp_path):
+    image = small_pair.truth
+    with pytest.raises(ValueError, match=r"expected the fused image of type Tensor.*from_numpy"):
+        geotiff.write_fused(tmp_path / "f.tif", image.numpy(), small_pair)
+    with pytest.raises(ValueError, match=r"expected the pair of type Pair, found .*Path"):
+        geotiff.write_pair(small_pair, tmp_path / "scene")
+    with pytest.raises(ValueError, match=r"expected the fused image.*evaluate\(fused, pair\)"):
+        evaluation.evaluate(small_pair, image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_the_type_does_not_hold_are_told(small_pair, tmp_path, capsys):
+    image = small_pair.truth.clone()
+    image[0, 0, :3] = torch.tensor([-0.4, -5.0, 70000.0])
+    geotiff.write_fused(tmp_path / "f.tif", image, small_pair)
+    assert "Note: 2 values lie outside of what uint16 holds, 0 to 65535" in capsys.readouterr().out

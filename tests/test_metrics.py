@@ -14,7 +14,8 @@ from torchmetrics.functional.image import (
 
 from clippan_lite import metrics
 from clippan_lite.metrics import blocks
-from clippan_lite.physics.degrade import degrade, imresize, mtf_filter, upsample
+from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
+from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import get
 
 

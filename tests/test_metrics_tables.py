@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from clippan_lite import metrics
 from clippan_lite.metrics import aligned, sums
-from clippan_lite.physics.degrade import degrade, degrade_at, imresize, mtf_filter, upsample
+from clippan_lite.physics.degrade import degrade, degrade_at, mtf_filter, upsample
+from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import get
 from clippan_lite.physics.windows import window_sum
 

@@ -82,23 +82,26 @@ def find(name: str) -> type[Fusion]:
     return pkgutil.resolve_name(f"{__name__}.{entry}") if isinstance(entry, str) else entry
 
 
-def check_options(name: str, options: Mapping[str, object]) -> None:
-    """Refuse options that a network does not take, or of another type than their defaults.
+def check_options(name: str, options: Mapping[str, object]) -> dict[str, Any]:
+    """All options of a network: those given, and the defaults of the others.
 
     Raises:
-        ValueError: one line with the options that the network takes.
+        ValueError: one that the network does not take, or of another type than its default.
     """
-    taken = signature(find(name)).parameters
+    network = find(name)
+    taken = signature(network).parameters
     rest = any(option.kind is Parameter.VAR_KEYWORD for option in taken.values())
     defaults = {key: option.default for key, option in taken.items() if key not in SHARED}
-    defaults |= {"rounds": find(name).rounds}
+    defaults = {key: value for key, value in defaults.items() if value is not Parameter.empty}
+    defaults |= {"rounds": network.rounds}
     for key, value in options.items():
-        if key not in defaults and not rest:
+        if key not in {*taken, *defaults} and not rest:
             known = ", ".join(defaults)
             raise ValueError(f"backbone {name} has no option {key!r}: expected some of {known}")
         kind = type(defaults.get(key))
         if kind in TYPE_NAMES:
             in_kind(f"{name}'s option {key}", value, kind)
+    return defaults | dict(options)
 
 
 def create(
@@ -122,12 +125,12 @@ def create(
         ValueError: unknown name or option, no band, or another ratio.
     """
     network = find(name)
-    check_options(name, options)
+    chosen = check_options(name, options)
     if bands < 1:
         raise ValueError(f"expected bands >= 1 and ratio 2, 4 or 8, found bands {bands}")
     check_ratio(ratio)
     rounds: Any = options.pop("rounds", network.rounds)
     check_whole("rounds of back-projection", rounds, 0)
     made = network(bands, ratio, convention, **options)
-    made.rounds = int(rounds)
+    made.rounds, made.options = int(rounds), chosen
     return made

@@ -40,6 +40,7 @@ class Fusion(nn.Module):
         rounds: of back-projection onto MS as the last layer. 0 leaves it out.
         methods: classical methods whose results the network mends. Empty for a network that begins
             at EXP.
+        options: what it was made with, set by :func:`clippan_lite.backbones.create`.
         takes_any: whether one set of weights serves any number of bands, ratio and convention.
     """
 
@@ -52,6 +53,7 @@ class Fusion(nn.Module):
     def __init__(self, bands: int, ratio: int, convention: str):
         super().__init__()
         self.bands, self.ratio, self.convention = bands, ratio, convention
+        self.options: dict[str, Any] = {}
 
     def interpolate(self, ms: torch.Tensor) -> torch.Tensor:
         """EXP of a patch: interpolated MS whose borders are replicated, not wrapped around."""

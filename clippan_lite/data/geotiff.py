@@ -26,6 +26,7 @@ from clippan_lite.data import Pair, grids, pair_checks, registration
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import facts as facts_of
 from clippan_lite.runtime import files
+from clippan_lite.runtime.settings import expect
 
 #: What GDAL adds to a raster's name for files that describe it.
 SIDECARS = (".aux.xml", ".ovr", ".ovr.aux.xml", ".msk", ".msk.ovr", ".msk.aux.xml")
@@ -197,7 +198,11 @@ def write_pair(
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: something else than a pair.
     """
+    expect("the pair", pair, Pair, "write_pair(folder, pair)")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     transform = pair.georef.get("transform")
@@ -249,6 +254,8 @@ def write_fused(
         ValueError: another shape than PAN's grid and MS's bands, or pixels that are NaN or
             infinite.
     """
+    expect("the fused image", fused, torch.Tensor, "torch.from_numpy makes one of an array")
+    expect("the pair", pair, Pair, "write_fused(path, fused, pair)")
     pair_checks.full_size("fused image", fused, pair)
     bad = ~torch.isfinite(fused)
     if pair.valid_results is not None:
@@ -259,6 +266,14 @@ def write_fused(
             f"fused image has {int(bad.sum())} NaN or infinite pixels: "
             "training diverged, lower its rate"
         )
+    if np.dtype(pair.dtype).kind in "iu":
+        holds = np.iinfo(pair.dtype)
+        outside = int(((fused < holds.min - 0.5) | (fused > holds.max + 0.5)).sum())
+        if outside:
+            print(
+                f"Note: {outside} values lie outside of what {pair.dtype} holds, {holds.min} to "
+                f"{holds.max}: they are clipped (pair.dtype = 'float32' keeps them)"
+            )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid_results, tags=tags)

@@ -294,11 +294,13 @@ def _common_area(
         common.append((in_pan, in_ms, size, offset))
     height, width = (size * ratio for _, _, size, _ in common)
     if min(height, width) < SMALLEST_CROP * ratio:
+        away = ""
+        if max(map(abs, start)) >= 0.05:
+            away = f"MS starts {start[1]:.1f} right of and {start[0]:.1f} below PAN; "
         raise ValueError(
-            f"MS starts {start[1]:.1f} right of and {start[0]:.1f} below PAN; in common are "
-            f"{height} x {width} pixels, expected at least {SMALLEST_CROP * ratio} each way, so "
-            f"that {SMALLEST_CROP} remain in the {ratio} times reduced test: give files of one "
-            "place and a larger area"
+            f"{away}PAN and MS have {height} x {width} PAN pixels in common, expected at least "
+            f"{SMALLEST_CROP * ratio} each way, so that {SMALLEST_CROP} remain in the "
+            f"{ratio} times reduced test: give files of one place and a larger area"
         )
     return common
 

@@ -82,6 +82,16 @@ def truth(what: str, pair: Pair) -> None:
         )
 
 
+def not_flat(pair: Pair) -> None:
+    """Refuse a pair in which PAN or MS holds one value only (ValueError)."""
+    for what, image in (("PAN", pair.pan), ("MS", pair.ms)):
+        if (image == image.flatten(1)[:, :1, None]).all():
+            raise ValueError(
+                f"{pair.name}: {what} holds one value only ({float(image.max()):.6g}): nothing can "
+                "be fused, give another pair"
+            )
+
+
 def numbers(pan: str, ms: str, sensor: sensors.Sensor) -> sensors.Sensor:
     """Check the data types of both images, given by name.
 

@@ -9,6 +9,7 @@ by side. The parts become one Cloud-Optimised GeoTIFF.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 from dataclasses import replace
@@ -172,14 +173,14 @@ def _plan(job: windows.Job, out: Path, method: str | None, register: bool) -> li
     grid, count = job.grid, len(job.grid.sensor.bands)
     size = count * grid.height * grid.width * np.dtype(job.dtype).itemsize / 1e6
     way = method or type(job.network).__name__
-    place = "shifted onto MS by what the pixels tell" if register else "as the files say"
+    place = "is moved onto MS" if register else "stays where the files put it"
     return [
         f"PAN: {grid.pan_path}, {grid.height} x {grid.width} pixels from {grid.pan_start}",
         f"MS: {grid.ms_path}, bands {', '.join(map(str, grid.ms_bands))} as "
         f"{', '.join(grid.sensor.bands)}",
         f"sensor: {grid.sensor.name}, ratio {grid.sensor.ratio}, {grid.sensor.bits} bit, "
         f"convention {grid.convention}, {grid.where}",
-        f"method: {way}, {job.rounds} rounds of back-projection; PAN: {place}",
+        f"method: {way}, {job.rounds} rounds of back-projection; PAN {place}",
         f"windows: {len(job.places)} of {job.side} PAN pixels with a margin of {job.margin}, kept "
         f"in {job.folder.name} until the end",
         f"would write: {out}, {job.dtype}, {size:.0f} MB before compression"
@@ -194,6 +195,7 @@ def _facts(job: windows.Job, method: str | None) -> dict[str, object]:
     inputs = zip(("PAN", "MS"), (grid.pan_path, grid.ms_path), job.checksums, strict=True)
     return {
         "METHOD": method or type(job.network).__name__,
+        "OPTIONS": json.dumps({} if job.network is None else job.network.options),
         "BACK_PROJECTION": f"{job.rounds} rounds, {job.along:.3f} along PAN",
         "SENSOR": grid.sensor.name,
         "CONVENTION": grid.convention,

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from clippan_lite.losses.terms import Batch, Tensor
 from clippan_lite.metrics import blocks
 from clippan_lite.physics import degrade
+from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.windows import box_mean
 
 
@@ -96,7 +97,7 @@ def _distortions(fused: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """D_lambda and D_s of each image ``(B,)``: the metrics' definitions in single precision."""
     blocks.check_bands(batch.exp)
     ratio = batch.sensor.ratio
-    low_pan = degrade.imresize(batch.pan, 1 / ratio)
+    low_pan = imresize(batch.pan, 1 / ratio)
     low_pan = degrade.upsample(low_pan, ratio, batch.convention)
     between, to_pan = _relations(fused, batch.pan)
     between_before, to_pan_before = _relations(batch.exp, low_pan)

@@ -4,6 +4,7 @@ import torch
 
 from clippan_lite.data import Pair
 from clippan_lite.metrics.tables import full, reduced
+from clippan_lite.runtime.settings import expect
 
 FULL = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho")
 REDUCED = ("PSNR", "ERGAS", "SAM", "Q2n")
@@ -30,6 +31,8 @@ def evaluate(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
         ValueError: a fused image that does not fit the pair, values that are not finite, no block
             of 32 x 32 valid pixels.
     """
+    expect("the fused image", fused, torch.Tensor, "evaluate(fused, pair)")
+    expect("the pair", pair, Pair, "evaluate(fused, pair)")
     figures = at_full_resolution(fused, pair)
     if pair.truth is not None:
         figures |= against_truth(fused, pair)

@@ -12,10 +12,10 @@ from clippan_lite.physics.degrade import (
     check_image,
     check_whole,
     degrade,
-    imresize,
     mtf_filter,
     upsample,
 )
+from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor

@@ -16,7 +16,8 @@ import torch
 from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.no_reference import q2n_on_ms_grid, unexplained
 from clippan_lite.metrics.reference import spectral_angles
-from clippan_lite.physics.degrade import degrade, imresize, mirror, mtf_filter, upsample
+from clippan_lite.physics.degrade import degrade, mirror, mtf_filter, upsample
+from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import Sensor
 from clippan_lite.physics.windows import all_valid, fill
 

@@ -140,7 +140,7 @@ def _double(x: torch.Tensor, first: bool) -> torch.Tensor:
 def _cubic_phases(ratio: int) -> torch.Tensor:
     """Weights ``(ratio, 5)`` of centre-true bicubic interpolation, of samples i - 2 to i + 2."""
     u = (np.arange(ratio) + 0.5) / ratio - 0.5
-    return torch.from_numpy(_cubic(u[:, None] - np.arange(-2, 3)[None, :]))
+    return torch.from_numpy(cubic(u[:, None] - np.arange(-2, 3)[None, :]))
 
 
 def _enlarge(x: torch.Tensor, ratio: int) -> torch.Tensor:
@@ -211,7 +211,7 @@ def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
     return upsample(padded, ratio, convention)[..., edge:-edge, edge:-edge]
 
 
-def _cubic(t: np.ndarray) -> np.ndarray:
+def cubic(t: np.ndarray) -> np.ndarray:
     """Keys' cubic kernel with a = -0.5."""
     t = np.abs(t)
     near = 1.5 * t**3 - 2.5 * t**2 + 1
@@ -223,50 +223,3 @@ def mirror(index, n: int):
     """Whole-sample indices reflected about the image's edges (the edge pixel is repeated)."""
     index = index % (2 * n)
     return index + (index >= n) * (2 * n - 1 - 2 * index)
-
-
-@lru_cache(maxsize=64)
-def _resize_taps(n: int, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices and weights ``(taps, m)`` of MATLAB's antialiased bicubic resize of n samples."""
-    m = math.ceil(round(n * scale, 9))  # 1/3 and the like must not add a pixel
-    shrink = min(scale, 1.0)
-    width = 4 / shrink
-    centre = (np.arange(m) + 0.5) / scale - 0.5
-    left = np.floor(centre - width / 2).astype(int)
-    index = left[None, :] + np.arange(math.ceil(width) + 2)[:, None]
-    weight = shrink * _cubic(shrink * (centre[None, :] - index))
-    weight /= weight.sum(0)
-    used = np.abs(weight).max(1) > 0
-    return torch.from_numpy(mirror(index, n)[used]), torch.from_numpy(weight[used])
-
-
-def _resize(x: torch.Tensor, dim: int, scale: float) -> torch.Tensor:
-    """Resize along one axis."""
-    index, weight = (t.to(x.device) for t in _resize_taps(x.shape[dim], scale))
-    shape = [1] * x.dim()
-    shape[dim] = -1
-    return sum(
-        x.index_select(dim, i) * w.to(x).view(shape) for i, w in zip(index, weight, strict=True)
-    )
-
-
-def imresize(x: torch.Tensor, scale: float) -> torch.Tensor:
-    """Bicubic resize with antialiasing and symmetric borders, as MATLAB's imresize does it.
-
-    Args:
-        x: ``(C, H, W)`` or ``(B, C, H, W)``, any unit.
-        scale: output pixels per input pixel, above 0; both directions.
-
-    Returns:
-        ``(..., C, ceil(H * scale), ceil(W * scale))``.
-
-    Raises:
-        ValueError: wrong shape or scale.
-
-    Source:
-        Keys 1981, a = -0.5; the kernel is widened by 1 / scale when shrinking.
-    """
-    check_image("x", x)
-    if not scale > 0:
-        raise ValueError(f"scale: expected a number above 0, found {scale!r}")
-    return _resize(_resize(x, -2, float(scale)), -1, float(scale))

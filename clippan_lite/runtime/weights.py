@@ -36,7 +36,10 @@ def save(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as part:
+            part.touch()
+            mode = part.stat().st_mode  # the library would let nobody else read the file
             save_file(plain, part, header)
+            part.chmod(mode)
     except SafetensorError as error:
         before = "the one before it is kept" if path.is_file() else "none is kept"
         raise OSError(f"{path} could not be written ({error}); {before}: make room") from error
