@@ -138,6 +138,10 @@ def find_network(path: str | Path) -> Path:
         return "without" in file.name, int(seed)
 
     files = sorted(path.glob("fusion/full-*-l_d-seed*.safetensors"), key=rank)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: give a network's .safetensors or a run folder with one"
+        )
     if not files:
         raise FileNotFoundError(
             f"{path} is neither a network's .safetensors nor a run folder with one: train first"
@@ -220,6 +224,12 @@ def _load_network(
     for name, value in options.values.items():
         if isinstance(value, int | float):
             options.need(abs(value) <= MOST, name, f"at most {MOST}")
+    backbone = settings.text("backbone")
+    if backbone not in backbones.REGISTRY:
+        raise ValueError(
+            f"{path.name} holds a network of the backbone {backbone!r}, which is not known here; "
+            "if it is your own, fuse in Python, where @backbones.register has made it known"
+        )
     try:
         check_choice("convention", convention, CONVENTIONS)
         config = TrainConfig(**{**settings.values, "weights": known})
@@ -258,7 +268,9 @@ def own_code(config: TrainConfig) -> dict[str, str]:
     parts: dict[str, Any] = {name: config.terms[name].code for name in config.active()}
     parts[config.backbone] = backbones.REGISTRY[config.backbone]
     own = {name: part for name, part in parts.items() if not isinstance(part, str)}
-    return {f"code of {name}": digest(source.of(part)) for name, part in own.items()}
+    return {
+        f"code of {name}": digest(source.with_what_it_reads(part)) for name, part in own.items()
+    }
 
 
 def fingerprint(tensors: Iterable[torch.Tensor | None]) -> str:

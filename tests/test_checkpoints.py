@@ -92,7 +92,7 @@ def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):
     message = r"first.safetensors holds fusionnet for 8 bands, ratio 4, .* wanted pnn for"
     with pytest.raises(ValueError, match=message):
         training.train(small_pair, from_it.changed(backbone="pnn"), progress=False)
-    with pytest.raises(FileNotFoundError, match="nowhere is neither a network"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: give a network"):
         training.train(small_pair, QUICK.changed(start="nowhere"), progress=False)
     bundled = QUICK.changed(steps=0, start="bundled", backbone="pnn")
     with pytest.raises(ValueError, match=r"no bundled weights of pnn: take bandwise"):
@@ -276,3 +276,17 @@ def test_options_that_do_not_fit_the_start_are_named():
     wide = recipe("best", options={"width": 16})
     with pytest.raises(ValueError, match=r"wanted .*'width': 16.*: leave out options that change"):
         checkpoints.start(wide, 4, 4, "benchmark")
+
+
+def test_a_network_of_ones_own_backbone_says_where_it_can_be_used(tmp_path, monkeypatch):
+    path = tmp_path / "n.safetensors"
+    monkeypatch.setitem(backbones.REGISTRY, "mine", backbones.find("pnn"))
+    mine = TrainConfig(backbone="mine")
+    checkpoints.save_network(path, backbones.create("mine", 4), mine)
+    assert isinstance(checkpoints.load_network(path), backbones.find("pnn"))
+    monkeypatch.delitem(backbones.REGISTRY, "mine")
+    with pytest.raises(ValueError, match=r"backbone 'mine', which is not known here; if it is"):
+        checkpoints.load_network(path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"neither a network's \.safetensors nor a run"):
+        checkpoints.find_network(tmp_path / "empty")

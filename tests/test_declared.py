@@ -286,7 +286,9 @@ def test_a_drift_names_the_command_that_mends_it(files, pixel):
 def test_an_offset_counts_even_if_the_shapes_fit(files, capsys):
     """MS begins 3 PAN pixels right of and below PAN: the first whole MS pixels are used."""
     start = PAN_GRID @ Affine.translation(3, 3) @ Affine.scale(4)
-    with pytest.raises(ValueError, match=r"3\.0 below PAN; PAN and MS have 252 x 252 PAN pixels in common"):
+    with pytest.raises(
+        ValueError, match=r"3\.0 below PAN; PAN and MS have 252 x 252 PAN pixels in common"
+    ):
         read(files(transform=start))
     wide = np.zeros((1, SIDE + 4, SIDE + 4), "uint16") + 500
     wide[:, ::7] += 200

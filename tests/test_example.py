@@ -41,3 +41,10 @@ def test_an_unknown_one_is_one_line():
 def test_chapters_find_them_by_name():
     pair = scenes.read("landsat7", 0, "", "", False)
     assert torch.equal(pair.ms, example.example("landsat7").ms) and not scenes.has_truth("landsat7")
+
+
+def test_an_example_can_be_registered():
+    moved = example.example("rotterdam", register=True)
+    assert max(map(abs, moved.pan_shift)) > 1 and moved.name.endswith("registered")
+    left = registration.estimate(moved)
+    assert max(abs(left.down), abs(left.right)) < 0.2

@@ -157,7 +157,9 @@ def test_where_both_files_begin(first, expected):
 
 def test_too_small(pair_files, images):
     small = images[0][:, :252, :252], images[1][:, :63, :63]
-    refused(pair_files(*small), "^PAN and MS have 252 x 252 PAN pixels in common, expected at least 256")
+    refused(
+        pair_files(*small), "^PAN and MS have 252 x 252 PAN pixels in common, expected at least 256"
+    )
 
 
 def test_grids(pair_files):

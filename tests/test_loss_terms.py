@@ -234,11 +234,13 @@ def mine(fused, batch):
 
 
 @pytest.mark.parametrize(
-    "declared", [{"needs": "magic"}, {"scale": "half"}, {"scale": "reduced", "needs": "truth"}]
+    "declared", [{"needs": "magic"}, {"scale": "half"}, {"scale": "reduced", "needs": "supervisor"}]
 )
 def test_a_need_or_a_scale_that_is_unknown_is_refused(declared, registry):
     with pytest.raises(ValueError, match="expected a scale of"):
         losses.register("of_my_own", **declared)(own_loss)
+    with pytest.raises(ValueError, match="leave needs out, one scale down the truth is always"):
+        losses.register("of_my_own", scale="reduced", needs="truth")(own_loss)
 
 
 @pytest.mark.parametrize("need", ["truth", "teacher", "supervisor"])

@@ -389,8 +389,8 @@ def test_reading_prints_the_shift_and_what_to_do(files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == (
         "Registration: MS lies 1.60 down, 0.80 left of PAN (PAN pixels; benchmark convention), "
-        "multiple correlation 1.00; register (--register, in notebooks -p register true) shifts "
-        "PAN onto MS"
+        "multiple correlation 1.00; register (--register, register=True, in notebooks -p "
+        "register true) shifts PAN onto MS"
     )
     assert pair.pan_shift == (0, 0) and pair.valid is None
 

@@ -61,9 +61,10 @@ def run_dir(tmp_path):
         "methods": {"GSA": values(0.01), "EXP": values(), "network with L_d": network},
         "l_d_effect": {
             "full": {
-                "HQNR": {"difference": 0.01, "t95": [-0.01, 0.03], "n": 3},
-                "D_s": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 3},
-                "QNR": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 3},
+                "HQNR": {"difference": 0.01, "t95": [-0.01, 0.03], "n": 5},
+                "D_s": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 5},
+                "QNR": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 5},
+                "D_lambda": {"difference": -0.02, "t95": [-0.03, -0.01], "n": 3},
                 "D_rho": {"difference": 0.1, "t95": None, "n": 1},
             }
         },
@@ -132,6 +133,9 @@ def test_tables_mark_the_best_and_name_exp(run_dir):
     rows = re.findall(r'<tr><th scope="row">([^<]*)', section)
     assert rows[0] == "EXP" and "by construction" in section
     assert "D_lambda ↓" in section and "QNR ↑" in section
+    assert "D_rho ↓" not in section and "D_rho ↑" not in section
+    for name in ("EXP", "GSA", "network with L_d"):  # neither end of D_rho is best
+        assert 'class="best"' not in row(html, "Full resolution, without", name)[5]
     cells = row(html, "Full resolution, without", "EXP")
     assert (
         'class="best"' in cells[1] and 'class="best"' in cells[3] and 'class="best"' not in cells[4]
@@ -154,13 +158,14 @@ def test_truth_table_appears_where_known(run_dir):
 def test_effect_reads_intervals_honestly(run_dir):
     html, _ = checked(run_dir)
     heading = "What the language loss"
-    assert "interval contains 0: no measurable effect" in row(html, heading, "HQNR")[-1]
+    assert "interval holds 0: no effect is shown" in row(html, heading, "HQNR")[-1]
     assert (
         "+0.0100" in row(html, heading, "HQNR")[1]
         and "-0.0100 to +0.0300" in row(html, heading, "HQNR")[2]
     )
     assert "better with L_d" in row(html, heading, "D_s")[-1]
     assert "worse with L_d" in row(html, heading, "QNR")[-1]
+    assert "fewer than 5 seeds: no verdict" in row(html, heading, "D_lambda")[-1]
     assert "too few seeds" in row(html, heading, "D_rho")[-1]
 
 

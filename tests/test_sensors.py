@@ -316,3 +316,13 @@ def test_paths_become_absolute_and_names_stay(camera, monkeypatch):
         and sensors.resolve("mycam.toml:A") == f"{path}:A"
     )
     assert sensors.resolve("WV-2") == "WV-2"
+
+
+def test_one_sensor_of_a_file_can_be_listed(tmp_path):
+    file = tmp_path / "two.toml"
+    lines = sensors.to_toml(sensors.get("IKONOS")).splitlines(keepends=True)
+    entry = "".join(line for line in lines if "aliases" not in line)
+    file.write_text(entry.replace("[IKONOS]", "[ONE]") + entry.replace("[IKONOS]", "[TWO]"))
+    assert list(sensors.load(file)) == ["ONE", "TWO"] and list(sensors.load(f"{file}:TWO")) == [
+        "TWO"
+    ]

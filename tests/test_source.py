@@ -1,6 +1,10 @@
 """The code of functions and classes as a text."""
 
 import functools
+import importlib
+import linecache
+import shutil
+import sys
 
 import torch
 
@@ -41,3 +45,39 @@ def test_objects_stand_for_their_class_and_partial_functions_for_their_parts():
     one, two = (functools.partial(defined, text=value) for value in "ab")
     assert source.of(one) != source.of(two)
     assert "0x" not in source.of(torch.mean)
+
+
+def test_helpers_and_constants_of_own_code_count(tmp_path, monkeypatch):
+    """A loss in a file, that reads a constant of it, a function and a module beside it."""
+    texts = {
+        "my_helper": "def double(x):\n    return SCALE * x\n\nSCALE = 2\n",
+        "my_module": "def half(x):\n    return x / 2\n",
+        "my_loss": "import my_module\nfrom my_helper import double\nimport torch\n\nGAIN = 1.0\n\n"
+        "def edges(fused, batch):\n    return GAIN * double(my_module.half(torch.relu(fused)))\n",
+    }
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def read(**changes):
+        for name, text in {**texts, **changes}.items():
+            (tmp_path / f"{name}.py").write_text(text)
+            sys.modules.pop(name, None)
+        linecache.clearcache()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        return source.with_what_it_reads(importlib.import_module("my_loss").edges)
+
+    found = {
+        "as it is": read(),
+        "a constant": read(my_loss=texts["my_loss"].replace("1.0", "3.0")),
+        "a helper": read(my_helper=texts["my_helper"].replace("SCALE * x", "x")),
+        "a helper's constant": read(my_helper=texts["my_helper"].replace("= 2", "= 3")),
+        "a module": read(my_module=texts["my_module"].replace("/ 2", "/ 4")),
+    }
+    assert len(set(found.values())) == len(found)
+    assert found["as it is"] == read() and "relu" in found["as it is"]
+    assert len(found["as it is"]) < 500, "torch is not in it"
+
+
+def test_what_cells_define_for_own_code_counts():
+    text = "GAIN = {}\ndef helper(x): return x + {}\ndef thing(x): return GAIN * helper(x)"
+    found = [source.with_what_it_reads(defined(text.format(*v))) for v in ((1, 1), (2, 1), (1, 2))]
+    assert len(set(found)) == 3

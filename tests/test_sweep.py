@@ -181,7 +181,7 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
         ("direction = 1.0", "direction = -1", r"the weight direction must be at least 0, found -1"),
         ("direction = 1.0", 'device = "foo"', r"device 'foo' is unknown"),
         ("direction = 1.0", 'bands = "B,X,Y"', r"bands B,X,Y: expected three or more different"),
-        ("direction = 1.0", "options = { foo = 1 }", r"cannot be made with options .*foo"),
+        ("direction = 1.0", "options = { foo = 1 }", r"backbone fusionnet has no option .foo."),
         (
             "direction = 1.0",
             "direction = 0.0\nguard = true",
@@ -198,7 +198,6 @@ def test_a_study_needs_neither_arms_nor_grid(tmp_path):
             "[arms]\nplain = 1",
             r"arms.plain is 1, expected a table: \[arms.plain\]",
         ),
-        ("[full.fixed]\nsteps = 7\n\n[full.grid]\nseed = [0]", "", r"\[full\] is missing"),
     ],
 )
 def test_bad_studies_are_refused_in_one_line(tmp_path, old, new, message):
@@ -208,6 +207,14 @@ def test_bad_studies_are_refused_in_one_line(tmp_path, old, new, message):
     with pytest.raises(ValueError, match=message) as caught:
         study.read(path)
     assert "\n" not in str(caught.value) and str(caught.value).startswith("losses.toml: ")
+
+
+def test_a_study_may_have_one_form(tmp_path):
+    path, full = tmp_path / "mine.toml", "[full.fixed]\nsteps = 7\n\n[full.grid]\nseed = [0]"
+    path.write_text(STUDY.replace(full, ""))
+    assert study.read(path).form == "quick"
+    with pytest.raises(ValueError, match=r"\[full\] is missing: add it, or .*leave out --full"):
+        study.read(path, full=True)
 
 
 def test_the_table_is_in_the_order_of_the_study(toml, calls):
@@ -704,8 +711,15 @@ def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
         for arm, gain in (("base", 0.0), ("more", 0.5 + seed / 100))
     ]
     facts = {"axes": {"scene": ["a"], "seed": [0, 1, 2, 3]}, "against": {"more": "base"}}
-    (line,) = tables.summary(tables.effects(rows, facts))
-    assert line == "a: more against base: PSNR +0.515 [+0.494, +0.536]*, n = 4"
+    legend, line = tables.summary(tables.effects(rows, facts))
+    assert "95 % interval" in legend
+    change = "a: more against base: PSNR +0.515 [+0.494, +0.536], n = 4"
+    assert line == f"{change}: fewer than 5 pairs, no verdict"
+    rows += [{**row, "seed": 4, "PSNR": row["PSNR"] + 4} for row in rows[:2]]
+    facts["axes"] = {"steps": [5], "seed": [0, 1, 2, 3, 4]}
+    rows = [{**row, "steps": 5} for row in rows]
+    line = tables.summary(tables.effects(rows, facts))[1]
+    assert line.startswith("steps 5: more against base") and line.endswith(", n = 5: clear of 0")
 
 
 def test_a_study_of_ours_is_found_by_its_name():

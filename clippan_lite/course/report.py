@@ -25,8 +25,9 @@ from clippan_lite import classical, data
 from clippan_lite.course import figures, imagery
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import claims
+from clippan_lite.experiments.statistics import FEWEST
 from clippan_lite.metrics import faults
-from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
+from clippan_lite.metrics.evaluation import LARGER_IS_BETTER, NO_BEST
 from clippan_lite.runtime import facts, files
 
 IMAGE_TYPES = (".png", ".jpg", ".jpeg")
@@ -139,6 +140,7 @@ def _content(run_dir: Path) -> Json:
         "units": UNITS,
         "meanings": MEANINGS,
         "larger_is_better": LARGER_IS_BETTER,
+        "no_best": NO_BEST,
         "tables": tables,
         "effects": effects if any(effects.values()) else {},
         "failures": failures,
@@ -268,7 +270,8 @@ def _table(part: str, methods: dict[str, Json]) -> Json:
         finite = [value for value in values if _is_finite(value)]
         choose = max if metric in LARGER_IS_BETTER else min
         # As printed, because methods whose values look the same are equally good.
-        best[metric] = _number(choose(finite), metric) if finite else None
+        judged = finite and metric not in NO_BEST
+        best[metric] = _number(choose(finite), metric) if judged else None
     return {
         "methods": {name: methods[name] for name in names},
         "best": best,
@@ -282,8 +285,12 @@ def _reading(effect: Json, metric: str) -> str:
     if not all(map(_is_finite, numbers)):
         return "no interval: too few seeds to tell"
     difference, low, high = numbers
+    if effect.get("n", 0) < FEWEST:
+        return f"fewer than {FEWEST} seeds: no verdict"
     if low <= 0 <= high:
-        return "interval contains 0: no measurable effect"
+        return "interval holds 0: no effect is shown"
+    if metric in NO_BEST:
+        return "larger with L_d" if difference > 0 else "smaller with L_d"
     better = (difference > 0) == (metric in LARGER_IS_BETTER)
     return "better with L_d" if better else "worse with L_d"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clippan_lite.data import geotiff, synthetic
+from clippan_lite.data import geotiff, registration, synthetic
 from clippan_lite.data.pair import Pair
 
 FOLDER = Path(__file__).with_name("examples")  # sources and licences: CREDITS.md in it
 REAL = ("landsat7", "rotterdam")
 
 
-def example(name: str = "landsat7") -> Pair:
+def example(name: str = "landsat7", register: bool = False) -> Pair:
     """A scene on board.
 
     Args:
@@ -19,6 +19,7 @@ def example(name: str = "landsat7") -> Pair:
             ``"geo"``. ``"rotterdam"``: a ship in port by WorldView-2; 4 bands, ratio 4, 11 bit; MS
             lies 1.4 PAN pixels off PAN, as it was delivered. ``"synthetic"``: 512 x 512 PAN pixels
             of WorldView-2 with the true HRMS; 8 bands, ratio 4, 11 bit.
+        register: shift PAN onto MS.
 
     Returns:
         The pair, DN. Only the synthetic one has ``truth``.
@@ -30,4 +31,5 @@ def example(name: str = "landsat7") -> Pair:
         return synthetic.make_scene(0, 512, "WV2")
     if name not in REAL:
         raise ValueError(f"unknown example {name!r}: expected {', '.join(REAL)} or synthetic")
-    return geotiff.read_scene(FOLDER / name)
+    pair = geotiff.read_scene(FOLDER / name)
+    return registration.correct(pair, registration.estimate(pair)) if register else pair

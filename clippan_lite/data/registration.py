@@ -148,7 +148,7 @@ def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
     )
     if any(pair.pan_shift):
         line += f", after PAN was shifted {Shift(*pair.pan_shift, 1.0)}"
-    register = "register (--register, in notebooks -p register true)"
+    register = "register (--register, register=True, in notebooks -p register true)"
     if any(shift.slopes):
         line += f"; parts of the image differ by {shift.spread:.1f}: it is turned or stretched"
         return f"{line}; {register} warps PAN onto MS" if advise else line

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from clippan_lite.metrics.evaluation import LARGER_IS_BETTER
+from clippan_lite.metrics.evaluation import LARGER_IS_BETTER, NO_BEST
 
 Figures = Mapping[str, float]  # figure by name
 
@@ -168,7 +168,7 @@ def compared(
 ) -> str:
     """A Markdown table of methods by metrics.
 
-    Arrows say which way is better, bold marks the best of each column.
+    Arrows say which way is better, bold marks the best of each column. D_rho has neither.
 
     Args:
         methods: method -> figures.
@@ -181,10 +181,11 @@ def compared(
         larger = metric in LARGER_IS_BETTER
         best = (max if larger else min)(figures[metric] for figures in methods.values())
         digits = 2 if metric in ("PSNR", "ERGAS", "SAM") else 4
-        head.append(f"{metric} {'↑' if larger else '↓'}")
+        arrow = "" if metric in NO_BEST else " ↑" if larger else " ↓"
+        head.append(metric + arrow)
         for name, figures in methods.items():
             text = f"{figures[metric]:.{digits}f}"
-            text = f"**{text}**" if figures[metric] == best else text
+            text = f"**{text}**" if arrow and figures[metric] == best else text
             deviation = (spread or {}).get(name, {}).get(metric)
             cells[name].append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
     return markdown(head, cells.values())

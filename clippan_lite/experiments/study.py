@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str], full: bool = False) -> Study:
 
     Args:
         path: the file, or the name of one of ours, such as "A_losses".
-        full: its ``[full]`` form instead of ``[quick]``. Both are checked.
+        full: its ``[full]`` form instead of ``[quick]``. Both are checked, if both are there.
 
     Returns:
         The study in one form.
@@ -68,22 +68,25 @@ def read(path: str | os.PathLike[str], full: bool = False) -> Study:
         )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        quick, whole = (_written_out(path.stem, content, form) for form in FORMS)
+        _check_names(content, ("title", "question", "fixed", *FORMS, "arms"), "the file")
+        wanted = "full" if full else "quick"
+        forms = [form for form in FORMS if form in content or form == wanted]
+        found = {form: _written_out(path.stem, content, form) for form in forms}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path.name}: no TOML: {one_line(error)}") from None
     except ValueError as error:
         raise ValueError(f"{path.name}: {one_line(error)}") from None
-    return whole if full else quick
+    return found[wanted]
 
 
 def _written_out(name: str, content: Mapping[str, Any], form: str) -> Study:
     """One form of a study from what its file holds."""
-    _check_names(content, ("title", "question", "fixed", *FORMS, "arms"), "the file")
     for key in ("title", "question"):
         if not isinstance(content.get(key), str) or not content[key]:
             raise ValueError(f"{key} is {content.get(key)!r}, expected a text")
     if form not in content:
-        raise ValueError(f"[{form}] is missing: a study has both forms, [quick] and [full]")
+        other = "quick (leave out --full)" if form == "full" else "full (add --full)"
+        raise ValueError(f"[{form}] is missing: add it, or take the form {other}")
     own = _table(content, form)
     _check_names(own, ("fixed", "grid"), f"[{form}]")
     fixed = _settings(_table(content, "fixed"), "[fixed]")

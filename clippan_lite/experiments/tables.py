@@ -189,17 +189,29 @@ def effects(
 def summary(
     found: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("PSNR", "QNR")
 ) -> list[str]:
-    """Some of what :func:`effects` found, a line each; ``*`` marks what is clear of 0."""
-    lines = []
+    """Some of what :func:`effects` found, a line each, and what the marks mean."""
+    lines = [
+        "arm against the arm that it is compared with: mean difference, 95 % interval, pairs n"
+    ]
     for cell in found:
         if cell["metric"] not in metrics:
             continue
         names = list(cell)
         axes = names[names.index("against") + 1 : names.index("metric")]
-        place = " ".join(str(cell[axis]) for axis in axes if cell[axis] != "")
+        place = " ".join(_place(axis, cell[axis]) for axis in axes if cell[axis] != "")
         interval = "no interval"
         if cell["t95"]:
-            interval = "[{:+.3f}, {:+.3f}]".format(*cell["t95"]) + ("*" if cell["clear"] else "")
-        change = f"{cell['metric']} {cell['difference']:+.3f} {interval}, n = {cell['n']}"
+            interval = "[{:+.3f}, {:+.3f}]".format(*cell["t95"])
+        verdict = ""
+        if cell["n"] < statistics.FEWEST:
+            verdict = f": fewer than {statistics.FEWEST} pairs, no verdict"
+        elif cell["clear"]:
+            verdict = ": clear of 0"
+        change = f"{cell['metric']} {cell['difference']:+.3f} {interval}, n = {cell['n']}{verdict}"
         lines.append(f"{place}: {cell['arm']} against {cell['against']}: {change}")
     return lines
+
+
+def _place(axis: str, value: object) -> str:
+    """A value of an axis in words: a scene says what it is, a number needs the axis's name."""
+    return str(value) if axis in ("scene", "test_scene") else f"{axis} {value}"

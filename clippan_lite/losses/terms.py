@@ -117,7 +117,12 @@ class Term:
 
     def __post_init__(self) -> None:
         """Check what is declared."""
-        allowed = NEEDS if self.scale == "full" else ("",)  # one scale down all is there
+        if self.scale == "reduced" and self.needs in ("truth", "teacher"):
+            raise ValueError(
+                f"needs {self.needs!r} with scale 'reduced': leave needs out, one scale down the "
+                "truth is always there (batch.truth, MS itself)"
+            )
+        allowed = NEEDS if self.scale == "full" else ("",)
         if self.scale not in SCALES or self.needs not in allowed:
             raise ValueError(
                 f"expected a scale of {SCALES} and, for full, needs of {NEEDS}; found scale "

@@ -15,6 +15,8 @@ LARGER_IS_BETTER = frozenset(
         *("type accuracy", "same place", "cos(IFA, HRMS)", "direction cosine"),
     ]
 )
+#: Figures of which neither end is best.
+NO_BEST = frozenset(["D_rho"])
 
 
 def evaluate(fused: torch.Tensor, pair: Pair) -> dict[str, float]:

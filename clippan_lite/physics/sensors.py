@@ -277,6 +277,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Sensor]:
             built-in sensor, under which results with other figures would be mistaken for that
             sensor's.
     """
+    named = _FILE.fullmatch(str(path))
+    if named is not None and named["name"]:
+        return {get(str(path)).name: get(str(path))}
     path = Path(path).expanduser()
     found = _read(path)
     _by_key(found, str(path))
