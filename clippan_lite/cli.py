@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clippan_lite.runtime import console
 from clippan_lite.runtime.package import VERSION
 
 if TYPE_CHECKING:
@@ -27,9 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 a notebook or a point failed or `check` found problems, 2 wrong input,
         130 interrupted.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help()
+        return 2
+    arguments = parser.parse_args(argv)
     try:
-        return arguments.command(arguments)
+        with contextlib.redirect_stdout(console.Once(sys.stdout)):
+            return arguments.command(arguments)
     except KeyboardInterrupt:
         how = "the same command"
         if arguments.command is _chain:

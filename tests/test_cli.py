@@ -291,3 +291,19 @@ def test_a_damaged_checkpoint_is_one_line(capsys, files, tmp_path):
     (tmp_path / "network.safetensors").write_bytes(b"not weights")
     options = ["--sensor", "WV2", "--checkpoint", str(tmp_path)]
     assert "or is damaged" in refused(capsys, "fuse", *files, str(tmp_path / "o.tif"), *options)[1]
+
+
+def test_no_command_prints_all_of_them(capsys):
+    assert cli.main([]) == 2
+    assert "fuse two GeoTIFFs" in capsys.readouterr().out
+
+
+def test_a_note_is_printed_once(capsys, monkeypatch):
+    def command(_):
+        for line in ("Note: MS is odd", "read", "Note: MS is odd", "read", "Note: PAN is odd"):
+            print(line)
+        return 0
+
+    monkeypatch.setattr(cli, "_check", command)
+    assert cli.main(["check"]) == 0
+    assert capsys.readouterr().out == "Note: MS is odd\nread\nread\nNote: PAN is odd\n"

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from clippan_lite.physics import sensors
-from clippan_lite.runtime import devices, facts, files, locks, notebooks
+from clippan_lite.runtime import console, devices, facts, files, locks, notebooks
 
 # A parameter may be any literal, and JSON may hold any value, hence Any here and below.
 Values = dict[str, Any]
@@ -68,6 +68,7 @@ def run_chain(
     with locks.only_one(run_dir, "chain", "choose another --out"):
         (run_dir / "notebooks").mkdir(exist_ok=True)
         print(f"Run folder: {run_dir}")
+        console.tell_if_busy()
         _run_all(run_dir, chapters, record)
     from clippan_lite.course import report
 

@@ -16,6 +16,7 @@ from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import files, locks
+from clippan_lite.runtime.console import tell_if_busy
 from clippan_lite.runtime.state import differing
 
 EVERY = 25  # steps between two states kept
@@ -68,6 +69,7 @@ def train_on_files(
     pairs = geotiff.read_parts(
         pan, ms, sensor, convention=convention, register=register, bands=bands
     )
+    tell_if_busy()
     with locks.only_one(folder, "training", "choose another folder"):
         return _trained(pairs, folder, config, adapt, device)
 

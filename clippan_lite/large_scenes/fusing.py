@@ -25,6 +25,7 @@ from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.physics.resample import check_whole
 from clippan_lite.runtime import locks
+from clippan_lite.runtime.console import tell_if_busy
 from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.workers import processes
 
@@ -105,6 +106,7 @@ def fuse_scene(
     if dry_run:
         print("\n".join(_plan(job, out, method, register)))
         return out
+    tell_if_busy()
     with locks.held(out):
         job = _job(*settings, shift=_shift(grid, register))
         with processes(workers, scheduler) as run:
