@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import sys
@@ -53,6 +54,9 @@ def main() -> int:
     parser.add_argument(
         "--claims", action="store_true", help="print the table of claims, as in studies/README.md"
     )
+    parser.add_argument(
+        "--settings", action="store_true", help="print the table of settings of studies/README.md"
+    )
     parser.add_argument("--front-page", action="store_true", help="make the README's picture")
     arguments = parser.parse_args()
     if arguments.front_page:
@@ -77,6 +81,9 @@ def main() -> int:
     if arguments.parameters:
         print(notebooks.parameter_table(sorted(HERE.glob(notebooks.PATTERN))))
         return 0
+    if arguments.settings:
+        print(settings_table())
+        return 0
     if arguments.claims:
         from clippan_lite.experiments import claims
 
@@ -98,6 +105,29 @@ def main() -> int:
             size = chapters[name].with_suffix(".ipynb").stat().st_size
             print(f"{name}: {time.monotonic() - start:.0f} s, {size / 1000:.0f} kB")
     return 0
+
+
+def settings_table() -> str:
+    """Every setting that a study can use, with its default and its meaning."""
+    from dataclasses import fields
+
+    from clippan_lite.config import AdaptConfig, TrainConfig
+    from clippan_lite.experiments import statistics
+    from clippan_lite.experiments.experiment import Experiment
+
+    rows = []
+    for kind, prefix in ((Experiment, ""), (TrainConfig, ""), (AdaptConfig, "adapt_")):
+        for rule in fields(kind):
+            if "meaning" in rule.metadata:
+                default = json.dumps(rule.default)
+                rows.append((f"`{prefix}{rule.name}`", f"`{default}`", rule.metadata["meaning"]))
+    for kind, prefix, stage in ((TrainConfig, "", "II"), (AdaptConfig, "adapt_", "I")):
+        names = ", ".join(f"`{prefix}{term}`" for term in kind.terms)
+        rows.append((names, "the recipe's", f"weights of the terms of Stage {stage}"))
+    recipes = "named settings of Stage II and I; the others change single ones"
+    rows.append(("`recipe`, `adapt_recipe`", '`"quick"`, `"ours"`', recipes))
+    rows.append(("`options`", "the recipe's", "options of the backbone, such as `{ width = 16 }`"))
+    return statistics.markdown(("setting", "default", "meaning"), rows)
 
 
 def draw_front_page(target: Path) -> None:

@@ -1,6 +1,8 @@
 """Notebooks without running them: their products are up to date, clean and complete."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -355,6 +357,14 @@ def test_the_page_of_chapters_has_the_table_of_parameters():
     assert table in (FOLDER / "README.md").read_text(encoding="utf-8"), (
         "python notebooks/build.py --parameters"
     )
+
+
+def test_the_page_of_studies_has_the_table_of_settings():
+    """The script is no part of the package, so it is called."""
+    command = [sys.executable, str(FOLDER / "build.py"), "--settings"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| `adapt_steps` |" in table and "| `qnr" not in table and len(table.splitlines()) > 40
+    assert table in (FOLDER / "studies" / "README.md").read_text(encoding="utf-8"), command
 
 
 @pytest.mark.parametrize(
