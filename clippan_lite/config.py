@@ -206,7 +206,7 @@ RECIPES = {
         crops_in_turn=1,
     ),
     "best": TrainConfig(
-        {"reduced": 1.0, "ship": 3.0, "qnr": 0.3},
+        {"reduced": 1.0, "ship": 4.0, "qnr": 0.2},
         backbone="bandwise",
         start="bundled",
         steps=60,

@@ -232,7 +232,7 @@ print(f"at MS's Nyquist the kernel leaves {at_nyquist:.3f} of the contrast; {gai
 
 # %% [markdown]
 # **What you see.** Right of the dotted line lies what only PAN can tell. Left of it MS already loses contrast: at the line, about two thirds are gone. A fusion should give that back without inventing anything.
-# The default kernel copies the field's reference code, which ends slightly below the nominal gain. `kind="exact"` meets it. **What it does not show:** the real optics. Their MTF is no Gaussian, and it changes with age.
+# The default kernel copies the field's reference code, whose gain at Nyquist is slightly below the nominal one. With `kind="exact"` it is the nominal one. **What it does not show:** the real optics. Their MTF is no Gaussian, and it changes with age.
 #
 # ### The frequency plane
 #

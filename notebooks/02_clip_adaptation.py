@@ -575,7 +575,7 @@ print(exercises.verdict(gap, 0.48, tolerance=0.1, name="the gap"))
 # %% tags=["exercise-4"]
 direction_cosine = None
 # your code
-print(exercises.verdict(direction_cosine, 0.56, tolerance=0.1, name="the direction cosine"))
+print(exercises.verdict(direction_cosine, 0.56, tolerance=0.05, name="the direction cosine"))
 
 # %% [markdown]
 # ## Questions

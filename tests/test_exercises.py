@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clippan_lite.course.exercises import EMPTY, RIGHT, verdict, verdict_of
+from clippan_lite.course.exercises import EMPTY, NOTHING_BACK, RIGHT, tried, verdict, verdict_of
 
 WANTED = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
 
@@ -48,8 +48,8 @@ def unfinished(x):
         (lambda x: float((x**2).mean()), "no gradient reaches the input"),
         (lambda x: (x**2).sum(), "the result is 39"),
         (lambda x: x @ x[:, :1].T, "stops with RuntimeError"),
-        (lambda x: None, EMPTY),
-        (unfinished, EMPTY),
+        (lambda x: None, NOTHING_BACK),
+        (unfinished, NOTHING_BACK),
     ],
 )
 def test_functions_are_compared_with_their_gradient(mine, said):
@@ -59,3 +59,15 @@ def test_functions_are_compared_with_their_gradient(mine, said):
 def test_without_gradient_and_with_more_inputs():
     said = verdict_of(lambda x, k: x.detach() * k, lambda x, k: x * k, WANTED, 2, gradient=False)
     assert said == RIGHT
+
+
+def test_a_function_that_stops_or_returns_nothing_is_told():
+    def stops(x):
+        raise ValueError("shapes differ")
+
+    error = tried(stops, 1)
+    assert verdict(error, 1) == ("Not yet: your function stops with ValueError: shapes differ")
+    assert tried(abs, -1) == 1
+    x = torch.ones(2)
+    assert verdict_of(lambda x: None, lambda x: x, x) == NOTHING_BACK
+    assert verdict_of(stops, lambda x: x, x).endswith("shapes differ")

@@ -13,6 +13,10 @@ import torch
 
 RIGHT = "Right."
 EMPTY = "Nothing here yet: write your lines where the cell says # your code."
+NOTHING_BACK = (
+    "Nothing comes back yet: write your lines where the cell says # your code, and return the "
+    "result."
+)
 
 
 def verdict(mine: Any, expected: Any, tolerance: float = 1e-3, name: str = "it") -> str:
@@ -28,6 +32,8 @@ def verdict(mine: Any, expected: Any, tolerance: float = 1e-3, name: str = "it")
     Returns:
         ``RIGHT``, ``EMPTY``, or one sentence that says what differs.
     """
+    if isinstance(mine, Exception):
+        return f"Not yet: your function stops with {type(mine).__name__}: {mine}"
     if mine is None or (isinstance(mine, Mapping) and not mine):
         return EMPTY
     if isinstance(expected, Mapping):
@@ -59,16 +65,18 @@ def verdict_of(
         gradient: whether to compare the gradient of the sum of the results.
 
     Returns:
-        As ``verdict``.
+        As ``verdict``; ``NOTHING_BACK`` instead of ``EMPTY``.
     """
     first, *others = inputs
     x, y = (first.clone().requires_grad_(gradient) for _ in range(2))
     try:
         answer = mine(x, *others)
     except NotImplementedError:
-        return EMPTY
+        return NOTHING_BACK
     except Exception as error:
-        return f"Not yet: your function stops with {type(error).__name__}: {error}"
+        return verdict(error, None)
+    if answer is None:
+        return NOTHING_BACK
     truth = expected(y, *others)
     said = verdict(answer, truth, tolerance, "the result")
     if said != RIGHT or not gradient:
@@ -78,6 +86,14 @@ def verdict_of(
     answer.sum().backward()
     truth.sum().backward()
     return verdict(x.grad, y.grad, tolerance, "the gradient")
+
+
+def tried(function: Callable, *inputs: Any) -> Any:
+    """What a learner's function returns, or the error with which it stops, for `verdict`."""
+    try:
+        return function(*inputs)
+    except Exception as error:
+        return error
 
 
 def _of_mapping(mine: Any, expected: Mapping, tolerance: float) -> str:

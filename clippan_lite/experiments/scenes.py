@@ -85,4 +85,9 @@ def read(scene: str, size: int, sensor: str, convention: str, register: bool) ->
         images = (folder / "pan.tif", folder / "ms.tif")
         found = geotiff.read_pair(*images, its_sensor) if its_sensor else geotiff.read_scene(folder)
         pair = largest_valid(found)
+        if convention not in ("benchmark", pair.convention):
+            print(
+                f"Note: {pair.name} has the convention {pair.convention}; the parameter convention "
+                "is for synthetic scenes and for files of your own"
+            )
     return registration.correct(pair, registration.estimate(pair)) if register else pair

@@ -35,7 +35,8 @@ def pick(wanted: str = "auto") -> str:
     found = torch.cuda.is_available()
     if wanted == "auto":
         wanted = "cuda" if found else "cpu"
-        missing = f"no GPU found, {torch.get_num_threads()} CPU threads"
+        threads = torch.get_num_threads()
+        missing = f"no GPU found, {threads} CPU thread{'s' if threads > 1 else ''}"
         print(f"device: {wanted} ({'a GPU is there' if found else missing})")
     if wanted != "cpu" and not found:
         raise ValueError(

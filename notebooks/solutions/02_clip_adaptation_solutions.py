@@ -115,10 +115,10 @@ config = cl.adapt_recipe("paper", steps=40)
 paper, _ = adaptation.adapt(pair, clip_model, sentences, config, run.device, progress=False)
 direction_cosine = probes.figures(paper, views)["direction cosine"]
 # end solution
-print(exercises.verdict(direction_cosine, 0.56, tolerance=0.1, name="the direction cosine"))
+print(exercises.verdict(direction_cosine, 0.56, tolerance=0.05, name="the direction cosine"))
 
 # %%
-assert exercises.verdict(direction_cosine, 0.56, tolerance=0.1) == exercises.RIGHT
+assert exercises.verdict(direction_cosine, 0.56, tolerance=0.05) == exercises.RIGHT
 
 # %% [markdown]
 # ## Answers
