@@ -177,7 +177,8 @@ def anchor(heading: str) -> str:
 def page_of(path: Path) -> Page:
     """A page of Markdown."""
     source = str(path.relative_to(ROOT))
-    body = str(to_html(path.read_text(encoding="utf-8")))
+    text = re.sub(r'<a id="[^"]+"></a>\n', "", path.read_text(encoding="utf-8"))  # for JupyterLab
+    body = str(to_html(text))
     target = str(path.relative_to(ROOT).with_suffix(".html"))
     return {"source": source, "path": target, "title": PAGES[source], "body": body}
 

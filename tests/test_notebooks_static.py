@@ -307,6 +307,16 @@ def test_links_lead_somewhere(path):
             assert anchor in anchors(target), f"{name}#{anchor}"
 
 
+def test_every_entry_of_the_glossary_has_the_anchor_that_jupyterlab_needs():
+    """JupyterLab's own anchors of headings keep their case, and links are in lower case."""
+    page = FOLDER / "GLOSSARY.md"
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r'(?m)^<a id="(.+)"></a>\n\n### (.+)$', text)
+    assert len(found) == text.count("\n### ") > 30
+    for name, heading in found:
+        assert name == re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 @chapter
 def test_chapter_links_to_the_glossary_its_solutions_and_the_library(path):
     found = [name for name, _ in links(markdown(path))]
