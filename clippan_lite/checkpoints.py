@@ -15,6 +15,7 @@ from clippan_lite import backbones
 from clippan_lite.config import AdaptConfig, TrainConfig, digest
 from clippan_lite.physics.degrade import CONVENTIONS, check_choice
 from clippan_lite.runtime import weights as weight_files
+from clippan_lite.runtime.settings import expect
 
 if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
@@ -87,6 +88,8 @@ def save_network(
         ValueError: the settings would make another network, or the path is a folder.
         OSError: the file could not be written; one that was there is kept.
     """
+    expect("the network", network, backbones.Fusion, "save_network(path, network, config)")
+    expect("the settings", config, TrainConfig, "save_network(path, network, config)")
     shape = (network.bands, network.ratio, network.convention)
     with torch.device("meta"):
         again = create(config, *shape)
@@ -138,13 +141,10 @@ def find_network(path: str | Path) -> Path:
         return "without" in file.name, int(seed)
 
     files = sorted(path.glob("fusion/full-*-l_d-seed*.safetensors"), key=rank)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist: give a network's .safetensors or a run folder with one"
-        )
     if not files:
+        found = "is neither a network's .safetensors nor a run folder with one"
         raise FileNotFoundError(
-            f"{path} is neither a network's .safetensors nor a run folder with one: train first"
+            f"{path} {found if path.exists() else 'does not exist'}: train first"
         )
     return files[0]
 

@@ -59,9 +59,7 @@ def _failed(error: object, code: int) -> int:
 
 def _one_line(error: object) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return (
-        text if len(text) < 1000 else f"{text[:1000]} ..."
-    )  # a file may hold values of any length
+    return text if len(text) < 1000 else f"{text[:1000]} ..."  # a file may hold anything
 
 
 def _parser() -> ArgumentParser:
@@ -320,7 +318,8 @@ def _measure(arguments: Namespace) -> int:
 
     pair = (arguments.pan, arguments.ms, arguments.sensor)
     how = {name: getattr(arguments, name) for name in ("truth", "convention", "register", "bands")}
-    with contextlib.redirect_stdout(sys.stderr):  # notes; figures alone go to other programs
+    # Figures alone go to other programs, notes to the terminal.
+    with contextlib.redirect_stdout(console.Once(sys.stderr)):
         rows = measuring.measure(arguments.fused, *pair, **how)
     print(measuring.written(rows, arguments.format))
     return 0

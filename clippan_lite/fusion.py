@@ -9,7 +9,7 @@ from clippan_lite.backbones.tiles import TILE, in_tiles
 from clippan_lite.data import Pair, pair_checks, without_holes
 from clippan_lite.metrics.inputs import check_unit
 from clippan_lite.physics.windows import fill
-from clippan_lite.runtime.settings import expect
+from clippan_lite.runtime.settings import check_bounds, expect, in_kind
 
 TRAINED_RATIOS = (2, 4)  # of the network on board
 TAKE_FIRST = "cl.train returns (network, history), so write network, _ = cl.train(pair)"
@@ -55,6 +55,8 @@ def fuse(
     expect("the pair", pair, Pair, "cl.read_pair reads files")
     expect("the network", network, backbones.Fusion, TAKE_FIRST, optional=True)
     check_unit("pan", pair.pan, pair.ms)
+    if scale is not None:
+        check_bounds("scale", in_kind("scale", scale, float), 1e-9)
     if area is None:  # a part may well be flat
         pair_checks.not_flat(pair)
     network = network or best_network(pair.bands, pair.ratio, pair.convention)

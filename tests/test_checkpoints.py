@@ -92,7 +92,7 @@ def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):
     message = r"first.safetensors holds fusionnet for 8 bands, ratio 4, .* wanted pnn for"
     with pytest.raises(ValueError, match=message):
         training.train(small_pair, from_it.changed(backbone="pnn"), progress=False)
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist: give a network"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: train first"):
         training.train(small_pair, QUICK.changed(start="nowhere"), progress=False)
     bundled = QUICK.changed(steps=0, start="bundled", backbone="pnn")
     with pytest.raises(ValueError, match=r"no bundled weights of pnn: take bandwise"):
@@ -290,3 +290,15 @@ def test_a_network_of_ones_own_backbone_says_where_it_can_be_used(tmp_path, monk
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"neither a network's \.safetensors nor a run"):
         checkpoints.find_network(tmp_path / "empty")
+
+
+def test_a_network_of_nan_does_not_replace_a_good_one(tmp_path):
+    path, network = tmp_path / "n.safetensors", backbones.create("pnn", 4)
+    config = TrainConfig(backbone="pnn")
+    checkpoints.save_network(path, network, config)
+    next(network.parameters()).data[0] = float("nan")
+    with pytest.raises(ValueError, match=r"holds NaN or infinity: .* is not written"):
+        checkpoints.save_network(path, network, config)
+    assert isinstance(checkpoints.load_network(path), type(network))
+    with pytest.raises(ValueError, match="expected the network of type Fusion"):
+        checkpoints.save_network(network, path, config)

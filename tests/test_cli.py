@@ -261,12 +261,12 @@ def test_the_papers_recipe_adapts_clip_as_the_paper_does(files, tmp_path, monkey
         (["train", "--recipe", "fast"], "unknown recipe 'fast'"),
         (
             ["train", "--start", "nowhere"],
-            "nowhere does not exist: give a network's .safetensors or a run folder",
+            "nowhere does not exist: train first",
         ),
         (["fuse", "--method", "best"], "unknown method 'best'"),
         (
             ["fuse", "--checkpoint", "nowhere"],
-            "nowhere does not exist: give a network's .safetensors or a run folder",
+            "nowhere does not exist: train first",
         ),
         (
             ["fuse", "--method", "gsa", "--scheduler", "tcp://127.0.0.1:9"],

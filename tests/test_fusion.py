@@ -26,3 +26,9 @@ def test_an_image_of_one_value_is_refused(small_pair, what):
     flat = dataclasses.replace(small_pair, **{what: torch.zeros_like(getattr(small_pair, what))})
     with pytest.raises(ValueError, match=f"{what.upper()} holds one value only \\(0\\): nothing"):
         fusion.fuse(flat)
+
+
+@pytest.mark.parametrize("scale", [-5.0, 0, float("nan"), "2047"])
+def test_a_scale_that_cannot_be_is_refused(small_pair, scale):
+    with pytest.raises(ValueError, match="scale must be"):
+        fusion.fuse(small_pair, scale=scale)

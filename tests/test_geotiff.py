@@ -536,3 +536,19 @@ def test_values_that_the_type_does_not_hold_are_told(small_pair, tmp_path, capsy
     image[0, 0, :3] = torch.tensor([-0.4, -5.0, 70000.0])
     geotiff.write_fused(tmp_path / "f.tif", image, small_pair)
     assert "Note: 2 values lie outside of what uint16 holds, 0 to 65535" in capsys.readouterr().out
+
+
+def test_a_result_is_not_written_over_its_inputs_or_in_another_unit(small_pair, tmp_path):
+    folder = geotiff.write_pair(tmp_path / "scene", small_pair)
+    pair = geotiff.read_scene(folder)
+    for name in ("pan.tif", "ms.tif"):
+        before = (folder / name).read_bytes()
+        with pytest.raises(ValueError, match="is one of the pair's files, or behind one"):
+            geotiff.write_fused(folder / name, pair.truth, pair)
+        assert (folder / name).read_bytes() == before
+    with pytest.raises(ValueError, match=r"must end in \.tif"):
+        geotiff.write_fused(tmp_path / "f.png", pair.truth, pair)
+    with pytest.raises(ValueError, match="found values of up to 1, which uint16 would round to"):
+        geotiff.write_fused(tmp_path / "f.tif", pair.truth / pair.truth.max(), pair)
+    with pytest.raises(ValueError, match="register must be true or false, found 'no'"):
+        geotiff.read_pair(folder / "pan.tif", folder / "ms.tif", "WV2", register="no")

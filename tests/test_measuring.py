@@ -12,7 +12,7 @@ import torch
 
 import clippan_lite as cl
 from clippan_lite import classical, cli
-from clippan_lite.data import geotiff, synthetic
+from clippan_lite.data import fused_checks, geotiff, synthetic
 from clippan_lite.large_scenes import measuring
 from clippan_lite.metrics import evaluation
 
@@ -223,10 +223,12 @@ def test_an_image_without_names_has_the_order_of_the_file_of_ms(files, small_pai
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (lambda image: image * 2, "holds about 2 times the digital numbers of MS"),
+        (lambda image: image * 2, "are on average 2 to 2 times as bright as MS's"),
         (lambda image: image[[2, 1, 0, *range(3, 8)]], "better in the order 3,2,1,4,5,6,7,8"),
         (lambda image: np.roll(image, 2, axis=1), "lies 2.00 down"),
-        (lambda image: image * (np.arange(256) > 30), "is 0 at 7936 pixels where PAN is not"),
+        (lambda image: image * (np.arange(256) > 30), "pixels where MS is not dark"),
+        (lambda image: image[::-1], "better in the order 8,7,6,5,4,3,2,1"),
+        (lambda image: image + 150, "times as bright as MS's"),
         (lambda image: image, None),
     ],
 )
@@ -244,3 +246,36 @@ def test_what_may_be_wrong_with_the_measured_image_is_said(
     told = [line for line in printed.splitlines() if "odd.tif" in line or "truth.tif" in line]
     assert len(told) == (note is not None), printed
     assert note is None or note in told[0]
+
+
+def test_tags_of_the_measured_image_are_compared_with_what_is_given(files, small_pair, capsys):
+    """`fuse` writes sensor, convention and checksums of its inputs."""
+    paths = (files / "pan.tif", files / "ms.tif", files / "own.tif")
+    cl.fuse_scene(*paths, "WV2", method="GSA", progress=False)
+    measuring.measure(files / "own.tif", *paths[:2], "WV2", beside=False)
+    assert "own.tif" not in capsys.readouterr().out
+    measuring.measure(files / "own.tif", *paths[:2], "WV3", convention="geo", beside=False)
+    printed = capsys.readouterr().out
+    assert "was fused with --convention benchmark, and is measured with geo" in printed
+    assert "was fused with --sensor WV2, and is measured with WV3" in printed
+    with rasterio.open(files / "ms.tif", "r+") as file:
+        file.write(file.read() + 1)
+    measuring.measure(files / "own.tif", *paths[:2], "WV2", beside=False)
+    assert "was fused from files with other pixels than these" in capsys.readouterr().out
+
+
+def test_what_does_not_count_is_told(files, capsys):
+    def hole(image):
+        return np.where(np.arange(256) < 64, np.nan, image).astype("float32")
+
+    holed = rewritten(files, "holed.tif", hole)
+    measuring.measure(holed, files / "pan.tif", files / "ms.tif", "WV2", beside=False)
+    assert "holds no data at 16384 pixels (25.0%)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["EXP", "GSA", "BDSD", "MTF-GLP-HPM", "PCA"])
+@pytest.mark.parametrize("register", [False, True])
+def test_results_of_a_real_pair_give_no_false_alarm(method, register):
+    """Dark water, clipped at 0, and MS that lies 1.4 pixels off PAN."""
+    pair = cl.example("rotterdam", register)
+    assert fused_checks.notes(method, classical.fuse(method, pair).round(), pair) == []

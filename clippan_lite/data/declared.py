@@ -60,7 +60,15 @@ def bands_of_ms(ms: DatasetReader, sensor: Sensor, given: str | None = None) -> 
         ValueError: another number of bands, or bands that contradict the sensor.
     """
     if given is not None:
-        return _given(ms, sensor, given)
+        by_user = _given(ms, sensor, given)
+        for index, number in enumerate(by_user):
+            claim = _claim(ms, number, sensor)
+            if claim is not None and index not in claim:
+                print(
+                    f"Note: --bands takes band {number}, which MS calls {_said(ms, number)}, as "
+                    f"{sensor.bands[index]}"
+                )
+        return by_user
     numbers = _without_alpha(ms, len(sensor.bands))
     advice = (
         "say which is which, as in --bands 3,2,1,4 (the file's bands in the sensor's order), or "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clippan_lite.data import geotiff, registration, synthetic
 from clippan_lite.data.pair import Pair
+from clippan_lite.runtime.settings import in_kind
 
 FOLDER = Path(__file__).with_name("examples")  # sources and licences: CREDITS.md in it
 REAL = ("landsat7", "rotterdam")
@@ -32,4 +33,8 @@ def example(name: str = "landsat7", register: bool = False) -> Pair:
     if name not in REAL:
         raise ValueError(f"unknown example {name!r}: expected {', '.join(REAL)} or synthetic")
     pair = geotiff.read_scene(FOLDER / name)
-    return registration.correct(pair, registration.estimate(pair)) if register else pair
+    if not in_kind("register", register, bool):
+        return pair
+    shift = registration.estimate(pair)
+    print(f"Registration: PAN {shift.done} onto MS")
+    return registration.correct(pair, shift)

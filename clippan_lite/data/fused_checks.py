@@ -15,7 +15,9 @@ from clippan_lite.data.pair import Pair, crop, without_holes
 from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.windows import all_valid
 
-OTHER_UNITS = 1.2  # the image's level by MS's, or the inverse, from which on it is told
+OTHER_LEVEL = 1.1  # a band's mean by MS's, or the inverse, from which on it is told
+ASTRAY = 0.5  # PAN pixels that an image lies beside all places between PAN and MS
+LIT = 0.25  # share of a band's mean from which on MS does not count as dark
 BETTER = 0.5  # share of the difference from MS that another order of the bands leaves
 FEWEST = 100  # MS pixels that tell anything
 SIDE = 256  # MS pixels: side of the middle that is looked at
@@ -39,29 +41,24 @@ def notes(name: str, image: torch.Tensor, pair: Pair) -> list[str]:
         Lines about undeclared holes, other units, another order of bands, another place.
     """
     found = []
-    dark = (image == 0).all(0) & pair.valid_pixels & (pair.pan[0] > 0)
-    count, valid = int(dark.sum()), int(pair.valid_pixels.sum())
-    if count > max(100, valid // 1000):  # single ones may be shadow
+    dark = _dark_where_ms_is_not(image, pair)
+    count = int(dark.sum())
+    if count > max(100, int(pair.valid_pixels.sum()) // 1000):
         found.append(
-            f"Note: {name} is 0 at {count} pixels where PAN is not; if these are holes, declare 0 "
-            "as its nodata (gdal_edit -a_nodata 0), or they are measured as data"
+            f"Note: {name} is 0 in some band at {count} pixels where MS is not dark; if these are "
+            "holes, declare 0 as its nodata (gdal_edit -a_nodata 0), or they are measured as data"
         )
     rows, cols = (_middle(side) for side in pair.ms.shape[1:])
     part = without_holes(crop(pair, rows, cols))
-    image = image[:, *(slice(m.start * pair.ratio, m.stop * pair.ratio) for m in (rows, cols))]
-    low = degrade(image, pair.sensor.mtf_ms, pair.ratio, pair.convention)
-    lit = part.valid_pixels & (image != 0).any(0)
+    area = [slice(m.start * pair.ratio, m.stop * pair.ratio) for m in (rows, cols)]
+    low = degrade(image[:, *area], pair.sensor.mtf_ms, pair.ratio, pair.convention)
+    lit = part.valid_pixels & ~dark[*area]
     inside = all_valid(lit, pair.ratio)
     of_image, of_ms = (x[:, inside].double() for x in (low, part.ms))
-    if of_ms.shape[1] < FEWEST or not of_ms.square().sum():
+    if of_ms.shape[1] < FEWEST or not of_ms.sum() or not of_image.sum():
         return found
-    level = float((of_image * of_ms).sum() / of_ms.square().sum())
-    if not 1 / OTHER_UNITS < level < OTHER_UNITS:
-        found.append(
-            f"Note: {name} holds about {level:.2g} times the digital numbers of MS: most figures "
-            "mean nothing until both have the same unit"
-        )
-    apart = (of_image[:, None] - max(level, 0.0) * of_ms[None]).abs().mean(-1)
+    level = float(of_image.mean() / of_ms.mean())  # the same whatever the order of the bands
+    apart = (of_image[:, None] - level * of_ms[None]).abs().mean(-1)
     own, fitting = (torch.as_tensor(index) for index in linear_sum_assignment(apart.T.numpy()))
     odd = own != fitting
     if apart.T[own, fitting][odd].sum() < BETTER * apart.diagonal()[odd].sum():
@@ -70,10 +67,44 @@ def notes(name: str, image: torch.Tensor, pair: Pair) -> list[str]:
             f"Note: the bands of {name} fit {', '.join(pair.sensor.bands)} better in the order "
             f"{order}: put them in that order (gdal_translate -b), or name them"
         )
-    shift = registration.estimate(replace(part, ms=low, valid=lit))
-    if shift.reliable and max(abs(shift.down), abs(shift.right)) > registration.WORTHWHILE:
-        found.append(f"Note: {name} lies {shift} of PAN (PAN pixels): figures take it as it lies")
+        of_image = of_image[fitting]
+    levels = of_image.mean(1) / of_ms.mean(1)
+    if not (levels.min() > 1 / OTHER_LEVEL and levels.max() < OTHER_LEVEL):
+        found.append(
+            f"Note: the bands of {name} are on average {levels.min():.2g} to {levels.max():.2g} "
+            "times as bright as MS's: if the unit is another one, figures mean nothing"
+        )
+    shift, of_pair = registration.estimate(replace(part, ms=low, valid=lit)), None
+    if shift.reliable:
+        of_pair = registration.estimate(part)
+    if of_pair is not None and of_pair.reliable and _beside(shift, of_pair) > ASTRAY:
+        found.append(
+            f"Note: {name} lies {shift} of PAN, and MS {of_pair} (PAN pixels): a fused image lies "
+            "between the two; figures take it as it lies"
+        )
     return found
+
+
+def _beside(shift: registration.Shift, of_pair: registration.Shift) -> float:
+    """How far a shift lies from all those between PAN and MS, PAN pixels."""
+    at, end = (torch.tensor([s.down, s.right]) for s in (shift, of_pair))
+    along = float((at @ end) / (end @ end).clamp_min(1e-9))
+    return float((at - min(max(along, 0.0), 1.0) * end).norm())
+
+
+def _dark_where_ms_is_not(image: torch.Tensor, pair: Pair) -> torch.Tensor:
+    """Pixels of MS that a band of an image is all 0 in, though MS is not dark: ``(H, W)`` bool.
+
+    Results are 0 in shadow and beside edges, too, where a method went below 0.
+    """
+    dark = torch.zeros(pair.ms.shape[1:], dtype=torch.bool)
+    for band, of_ms in zip(image, pair.ms, strict=True):
+        dark |= all_valid(band == 0, pair.ratio) & (of_ms > LIT * of_ms.mean())
+    if pair.band_holes is not None:
+        dark &= ~pair.band_holes.any(0)
+    for axis in (0, 1):
+        dark = dark.repeat_interleave(pair.ratio, axis)
+    return dark & pair.valid_pixels
 
 
 def _middle(side: int) -> slice:

@@ -26,7 +26,7 @@ from clippan_lite.data import Pair, grids, pair_checks, registration
 from clippan_lite.physics import sensors
 from clippan_lite.runtime import facts as facts_of
 from clippan_lite.runtime import files
-from clippan_lite.runtime.settings import expect
+from clippan_lite.runtime.settings import expect, in_kind
 
 #: What GDAL adds to a raster's name for files that describe it.
 SIDECARS = (".aux.xml", ".ovr", ".ovr.aux.xml", ".msk", ".msk.ovr", ".msk.aux.xml")
@@ -68,7 +68,7 @@ def read_pair(
         ValueError: the files are no rasters, do not fit together or the sensor, or hold unusable
             values; with ``register``, also images that do not tell their shift.
     """
-    sensor = sensors.get(sensor_name)
+    sensor, register = sensors.get(sensor_name), in_kind("register", register, bool)
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     pair = grids.read_whole(grid, name, placed=not register)
     return _aligned({(0, 0): pair}, pair.pan.shape[1:], register)[0]
@@ -103,7 +103,7 @@ def read_parts(
     Raises:
         FileNotFoundError, ValueError: as `read_pair`.
     """
-    sensor = sensors.get(sensor_name)
+    sensor, register = sensors.get(sensor_name), in_kind("register", register, bool)
     grid = grids.inspect(Path(pan_path), Path(ms_path), sensor, convention, bands)
     if max(grid.height, grid.width) <= side * count:
         whole = grids.read_whole(grid, placed=not register)
@@ -251,8 +251,8 @@ def write_fused(
         The path.
 
     Raises:
-        ValueError: another shape than PAN's grid and MS's bands, or pixels that are NaN or
-            infinite.
+        ValueError: another shape than PAN's grid and MS's bands, pixels that are NaN or infinite,
+            another unit, or a path that is one of the pair's files or no .tif.
     """
     expect("the fused image", fused, torch.Tensor, "torch.from_numpy makes one of an array")
     expect("the pair", pair, Pair, "write_fused(path, fused, pair)")
@@ -266,7 +266,19 @@ def write_fused(
             f"fused image has {int(bad.sum())} NaN or infinite pixels: "
             "training diverged, lower its rate"
         )
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"{path} must end in .tif: the result is a GeoTIFF")
+    if path.resolve() in set().union(*map(grids.files_behind, pair.files)):
+        raise ValueError(f"{path} is one of the pair's files, or behind one: choose another name")
     if np.dtype(pair.dtype).kind in "iu":
+        highest = float(fused.nan_to_num(0.0).max())
+        expected = float(pair.ms.max())
+        if 0 < highest <= 1 < expected / 10:
+            raise ValueError(
+                f"fused image: expected digital numbers, as MS's of up to {expected:g}, "
+                f"found values of up to {highest:.3g}, which {pair.dtype} would round to nothing"
+            )
         holds = np.iinfo(pair.dtype)
         outside = int(((fused < holds.min - 0.5) | (fused > holds.max + 0.5)).sum())
         if outside:
@@ -274,7 +286,6 @@ def write_fused(
                 f"Note: {outside} values lie outside of what {pair.dtype} holds, {holds.min} to "
                 f"{holds.max}: they are clipped (pair.dtype = 'float32' keeps them)"
             )
-    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid_results, tags=tags)
     return path

@@ -376,6 +376,7 @@ def read_window(
         dtype=grid.dtype,
         georef=grid.georef,
         band_holes=band_holes if band_holes.any() else None,
+        files=(grid.pan_path, grid.ms_path),
     )
     return pair, pan_has_data, ms_has_data
 

@@ -13,6 +13,8 @@ from clippan_lite.physics import degrade
 from clippan_lite.physics.windows import any_valid, fill
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clippan_lite.physics.sensors import Sensor
 
 
@@ -39,6 +41,7 @@ class Pair:
         band_holes: ``(C, h, w)`` bool on MS's grid, True where a band is nodata and others are not.
             ``ms`` holds values from nearby there, and results are 0 in that band. None means that
             no band has such pixels.
+        files: that it was read from; results are not written over them.
     """
 
     ms: torch.Tensor
@@ -52,6 +55,7 @@ class Pair:
     georef: dict[str, Any] = field(default_factory=dict)  # as rasterio takes them
     pan_shift: tuple[float, float] = (0.0, 0.0)
     band_holes: torch.Tensor | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def mask(self) -> torch.Tensor | None:

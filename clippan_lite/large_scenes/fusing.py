@@ -27,6 +27,7 @@ from clippan_lite.physics.resample import check_whole
 from clippan_lite.runtime import locks
 from clippan_lite.runtime.console import tell_if_busy
 from clippan_lite.runtime.package import VERSION
+from clippan_lite.runtime.settings import in_kind
 from clippan_lite.runtime.workers import processes
 
 MOST_ROUNDS = 20  # of back-projection: each looks 36 PAN pixels further at ratio 4
@@ -93,6 +94,7 @@ def fuse_scene(
         OSError: a window or the result could not be written, or the scheduler does not answer.
     """
     out = Path(out).resolve()  # workers may run in another folder
+    register = in_kind("register", register, bool)
     scene = (pan, ms, out, sensor, network, method, convention, window, rounds, dtype, bands)
     grid = check_scene(*scene)
     if network is None and method is None:
@@ -247,6 +249,7 @@ def check_scene(
         raise ValueError(
             f"{out} cannot be written: it is a folder, or {parent} is a file or not yours"
         )
+    check_whole("window", window, 1)
     if window < windows.GRID:
         raise ValueError(f"expected a window of {windows.GRID} PAN pixels or more, found {window}")
     known = ", ".join(mosaic.GDAL_TYPES)

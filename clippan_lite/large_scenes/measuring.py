@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import operator
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from clippan_lite import classical
 from clippan_lite.data import declared, fused_checks, geotiff, grids, registration
+from clippan_lite.large_scenes import survey
 from clippan_lite.large_scenes.fusing import fuse_scene
 from clippan_lite.metrics import evaluation
 from clippan_lite.metrics.sums import BLOCK, Errors, Sums, of_errors, of_scene
@@ -84,7 +86,15 @@ def measure(
     pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register, bands=bands)
     grid = replace(grid, georef=pair.georef)
     image, valid = read_like(fused, bands_like(fused, grid))
+    _tell_what_tags_say(Path(fused), grid, _checksums_of(grid))
     fused_checks.tell(name, image, replace(pair, valid=pair.valid_pixels & valid))
+    missing = int((pair.valid_pixels & ~valid).sum())
+    if missing:
+        share = missing / int(pair.valid_pixels.sum())
+        print(
+            f"Note: {name} holds no data at {missing} pixels ({share:.1%}) where PAN and MS do: "
+            "they do not count"
+        )
     if truth is not None:
         pair.truth, known = read_like(truth, bands_like(truth, grid))
         valid &= known
@@ -106,6 +116,7 @@ def _measure_large(
     for path in filter(None, (fused, truth)):
         image, valid = read_like(path, bands_like(path, grid), middle)
         fused_checks.tell(path.name, image, replace(pair, valid=pair.valid_pixels & valid))
+    _tell_what_tags_say(fused, grid)
     rows = {name: in_windows(fused, grid, truth)}
     scene = (grid.pan_path, grid.ms_path)
     with tempfile.TemporaryDirectory() as folder:
@@ -170,6 +181,36 @@ def in_windows(
     return figures
 
 
+def _checksums_of(grid: grids.Grid) -> tuple[int, int]:
+    """Checksums of the pixels of a whole PAN and MS, as `survey` makes them."""
+    pair, _, _ = grids.read_window(grid, (0, grid.height), (0, grid.width))
+    return survey.checksums(pair, Window(0, 0, grid.width, grid.height))
+
+
+def _tell_what_tags_say(
+    path: Path, grid: grids.Grid, checksums: tuple[int, int] | None = None
+) -> None:
+    """Print what the tags that `fuse_scene` writes say of other inputs or settings."""
+    with grids.opened(path, MEASURED) as file:
+        tags = file.tags()
+    if "CONVENTION" in tags and tags["CONVENTION"] != grid.convention:
+        print(
+            f"Note: {path.name} was fused with --convention {tags['CONVENTION']}, and is measured "
+            f"with {grid.convention}: give the same"
+        )
+    if "SENSOR" in tags and tags["SENSOR"] != grid.sensor.name:
+        print(
+            f"Note: {path.name} was fused with --sensor {tags['SENSOR']}, and is measured with "
+            f"{grid.sensor.name}: give the same"
+        )
+    found = re.findall(r"\b[0-9a-f]{16}\b", tags.get("INPUTS", ""))
+    if checksums and len(found) == 2 and found != [f"{check:016x}" for check in checksums]:
+        print(
+            f"Note: {path.name} was fused from files with other pixels than these: give the pair "
+            "that it was made from"
+        )
+
+
 def _middle(grid: grids.Grid) -> tuple[slice, slice]:
     """Rows and columns of a scene's middle, PAN pixels, a quarter of a large one each way."""
     ratio = grid.sensor.ratio
@@ -227,7 +268,7 @@ def bands_like(path: str | Path, grid: grids.Grid) -> tuple[int, ...]:
             raise ValueError(
                 f"{name} lies elsewhere than PAN: its transform is "
                 f"{tuple(file.transform)[:6]}, expected {tuple(here)[:6]}: crop it to PAN's grid, "
-                "or give --register if it was fused so"
+                "or give --register if it was fused with it, and leave it out if not"
             )
         return declared.bands_of_fused(file, name, grid.sensor, grid.ms_bands)
 

@@ -93,7 +93,7 @@ def survey_window(job: Job, place: Window) -> Survey:
     values = pair_checks.Values.of(inner, pan_ok[core], ms_ok[rows, cols])
     light = np.nan_to_num(inner.pan[0][inner.valid_pixels].numpy()) / bin_width(job)
     light = np.rint(light).clip(0, BINS - 1).astype(np.int64)
-    survey = Survey(values, np.bincount(light, minlength=BINS), [], _checksums(inner, place))
+    survey = Survey(values, np.bincount(light, minlength=BINS), [], checksums(inner, place))
     finite = torch.isfinite(pair.pan[:, pan_ok]).all() and torch.isfinite(pair.ms[:, ms_ok]).all()
     if job.methods and values.valid and finite:
         pair = windows.moved(job, place, pair, core)
@@ -102,7 +102,7 @@ def survey_window(job: Job, place: Window) -> Survey:
     return survey
 
 
-def _checksums(pair: Pair, place: Window) -> tuple[int, int]:
+def checksums(pair: Pair, place: Window) -> tuple[int, int]:
     """Checksums of PAN and MS, sums over cells, so that parts of a scene can be added.
 
     A file that has changed is known by it even if its size and time have not.

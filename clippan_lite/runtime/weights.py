@@ -26,11 +26,14 @@ def save(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) ->
     """Write tensors and facts into one safetensors file, as a whole or not at all.
 
     Raises:
-        ValueError: the path is a folder.
+        ValueError: the path is a folder, or a weight is not finite.
         OSError: the file could not be written, because the disk is full or for another reason.
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give a file in it, such as network.safetensors")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity: {path} is not written")
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {KEY: json.dumps(facts)}  # one entry, because the library shuffles several
     path.parent.mkdir(parents=True, exist_ok=True)
