@@ -101,7 +101,7 @@ def test_unknown_names_are_refused_or_left_aside():
         ({"device": "gpu"}, "device 'gpu'"),
         ({"scene": "nowhere"}, "scene 'nowhere' is not there"),
         ({"bands": "B,G"}, "bands B,G: expected three or more different ones of"),
-        ({"start": "nofile"}, "nofile is neither a network's .safetensors nor a run folder"),
+        ({"start": "nofile"}, "nofile does not exist: train first"),
         ({"options": {"foo": 1}}, "backbone fusionnet has no option 'foo'"),
         # what chapters alone have, or need
         ({"steps": 0}, "steps must be at least 1 in a chapter, found 0"),

@@ -1,6 +1,7 @@
 """Files that could harm: too large, pointing elsewhere, or left behind by a killed call."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import resource
@@ -19,7 +20,7 @@ from clippan_lite.course import chain
 from clippan_lite.data import geotiff, readers, sources
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.metrics import evaluation
-from clippan_lite.runtime import facts, files, workers
+from clippan_lite.runtime import facts, files, weights, workers
 
 
 @pytest.fixture
@@ -96,21 +97,21 @@ def test_a_geotiff_that_declares_gigabytes_is_refused(tmp_path):
         geotiff.read_pair(tmp_path / "pan.tif", tmp_path / "ms.tif", "WV2")
 
 
-def test_a_network_is_not_built_as_large_as_its_file_says(tmp_path):
-    path = tmp_path / "n.safetensors"
-    network, config = backbones.create("fusionnet", 8), TrainConfig()
-    network.bands = 10_000_000
-    checkpoints.save_network(path, network, config)
-    with pytest.raises(ValueError, match="bands must be a whole number from 1 to 1024"):
+@pytest.mark.parametrize(
+    ("bands", "options", "message"),
+    [
+        (10_000_000, {}, "bands must be a whole number from 1 to 1024"),
+        (8, {"width": 10**9}, "width must be at most 1024"),
+        (8, {"width": 1024}, "do not fit its settings"),
+    ],
+)
+def test_a_network_is_not_built_as_large_as_its_file_says(tmp_path, bands, options, message):
+    path, network = tmp_path / "n.safetensors", backbones.create("fusionnet", 8)
+    config = dataclasses.asdict(TrainConfig(options=options))
+    header = {"config": config, "bands": bands, "ratio": 4, "convention": "benchmark"}
+    weights.save(path, network.state_dict(), header)
+    with pytest.raises(ValueError, match=message):
         checkpoints.load_network(path)
-    network.bands = 8
-    for width, message in (
-        (10**9, "width must be at most 1024"),
-        (1024, "do not fit its settings"),
-    ):
-        checkpoints.save_network(path, network, config.changed(options={"width": width}))
-        with pytest.raises(ValueError, match=message):
-            checkpoints.load_network(path)
 
 
 # ---------------------------------------------------------------- pointing elsewhere
