@@ -234,6 +234,7 @@ def test_one_round_never_ends_below_the_start_and_two_not_after_bdsd_pc(seed, se
         assert found["as believed"] > 0.5
 
 
+@pytest.mark.slow
 def test_three_rounds_lose_where_the_camera_is_another_one():
     """Why three rounds are not the default."""
     assert gains("GSA", synthetic.make_scene(4, 256, "QB"), 3)["box x optics"] < -1

@@ -100,6 +100,7 @@ def test_bandwise_begins_with_the_mean_of_its_methods_back_projected(small_pair)
     )
 
 
+@pytest.mark.slow
 def test_bandwise_is_calm_where_a_classical_result_is_far_off(small_pair):
     """MTF-GLP-HPM divides by the low frequencies of PAN; on dark water its result is anything."""
     network = backbones.create("bandwise", 8)

@@ -228,6 +228,7 @@ def test_resume_without_a_run_starts_one(folder, tmp_path, capsys):
     assert "Nothing to resume" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path):
     code = (
         FIRST
@@ -238,6 +239,7 @@ def test_an_unreadable_pair_found_by_a_notebook_is_told_as_such(folder, tmp_path
         run(folder, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_is_reported(folder, tmp_path):
     (folder / "01_first.py").write_text(HEADER + FIRST + "\n# %%\nos._exit(1)\n")
     with pytest.raises(

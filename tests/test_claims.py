@@ -85,6 +85,7 @@ def test_a_table_is_judged(tmp_path):
     assert made_up(tmp_path, 0.0)["verdict"] == "open"  # no spread, so nothing can be tested
 
 
+@pytest.mark.slow
 def test_no_claim_is_without_a_verdict_and_size_counts():
     found = {claim.says: claims.judged(claim) for claim in claims.CLAIMS}
     assert len(found) == len(claims.CLAIMS) >= 10 and all(
@@ -115,6 +116,7 @@ def test_recorded_tables_say_where_they_come_from(path):
     assert path.stat().st_size < 60_000
 
 
+@pytest.mark.slow
 def test_the_page_of_studies_has_the_table_of_claims():
     readme = (STUDIES / "README.md").read_text(encoding="utf-8")
     assert claims.markdown() in readme, "python notebooks/build.py --claims"

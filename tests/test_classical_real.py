@@ -197,6 +197,7 @@ def reduced_error(method, ms, pan, sensor):
 
 @pytest.mark.real
 @pytest.mark.parametrize("scene", EXP)
+@pytest.mark.slow
 def test_exp_has_the_judges_figures(real_data, scene):
     ms, pan, sensor, _ = load(real_data / scene)
     full = metrics.full(classical.exp(ms, pan, sensor), ms, pan, sensor)
@@ -212,6 +213,7 @@ def test_exp_has_the_judges_figures(real_data, scene):
 
 @pytest.mark.real
 @pytest.mark.parametrize("scene", JUDGE)
+@pytest.mark.slow
 def test_methods_are_not_worse_than_the_judges(real_data, scene):
     """The judge's methods knew no nodata, and its ERGAS counts it: no mask but in the metric.
 

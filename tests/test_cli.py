@@ -274,6 +274,7 @@ def test_the_papers_recipe_adapts_clip_as_the_paper_does(files, tmp_path, monkey
         ),
     ],
 )
+@pytest.mark.slow
 def test_train_and_fuse_refuse_in_one_line(
     capsys, files, tmp_path, monkeypatch, arguments, message
 ):

@@ -69,6 +69,7 @@ def test_bundled_clip_loads_trained_weights_and_says_so(capsys):
     assert clip.BUNDLED.stat().st_size < 4e6
 
 
+@pytest.mark.slow
 def test_bundled_clip_tells_sharp_from_blurred_and_colour_from_grey(bundled):
     """On landscapes it was not trained on. Chance is a half; random weights stay near it."""
     sensor = sensors.get("WV2")
@@ -288,6 +289,7 @@ def test_offline_download_failure_names_the_mend(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32.safetensors", "RemoteCLIP-ViT-B-32.pt"])
+@pytest.mark.slow
 def test_local_file_of_an_open_clip_architecture_loads(tmp_path, monkeypatch, vit_b_32, name):
     """Files as a user downloads them: safetensors, or RemoteCLIP's pickled state_dict."""
     import open_clip
@@ -374,6 +376,7 @@ def bad_files(folder):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.slow
 def test_unusable_weights_files_are_one_line(tmp_path):
     for name, message in bad_files(tmp_path).items():
         with pytest.raises(ValueError, match=message) as error:

@@ -176,6 +176,7 @@ def test_download_checks_and_keeps(server, tmp_path):
         ("elsewhere", None, ValueError, "not an https address"),
     ],
 )
+@pytest.mark.slow
 def test_failed_downloads_leave_nothing(server, tmp_path, path, md5, error, match):
     with pytest.raises(error, match=match):
         fetch.download(f"{server}/{path}", tmp_path / "out" / "x.bin", md5, timeout=1, tries=2)
@@ -713,6 +714,7 @@ def test_every_sensor_of_the_registry_is_known():
     assert all(sensors.get(entry.sensor) for entry in registry.ENTRIES.values())
 
 
+@pytest.mark.slow
 def test_a_damaged_scene_is_told_and_got_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CLIPPAN_HOME", str(tmp_path))
     assert command.main(["get", "synthetic-ikonos"]) == 0

@@ -21,6 +21,7 @@ def test_real_scenes_are_whole_and_credited(name, bands, ratio, shape):
     assert '"licence"' in facts and f"`{name}`" in (FOLDER / "CREDITS.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_registration_is_what_the_credits_say():
     aligned = registration.estimate(example.example("landsat7"))
     assert max(abs(aligned.down), abs(aligned.right)) < 0.2
@@ -38,6 +39,7 @@ def test_an_unknown_one_is_one_line():
         example.example("paris")
 
 
+@pytest.mark.slow
 def test_chapters_find_them_by_name():
     pair = scenes.read("landsat7", 0, "", "", False)
     assert torch.equal(pair.ms, example.example("landsat7").ms) and not scenes.has_truth("landsat7")

@@ -479,6 +479,7 @@ def test_smallest_size_leaves_a_clip_crop_after_walds_protocol():
 
 @pytest.mark.real
 @pytest.mark.skipif(not DATA, reason="CLIPPAN_TEST_DATA is not set")
+@pytest.mark.slow
 def test_real_scenes_are_read(tmp_path):
     names = {"WV2": "WV2", "IKONOS": "IKONOS", "LANDSAT8": "LANDSAT8"}
     seen = set()

@@ -54,6 +54,7 @@ def apart(parts, whole, border=32):
     return (parts - whole)[:, border:-border, border:-border].abs().max()
 
 
+@pytest.mark.slow
 def test_windows_give_the_whole(pair, scene, network, tmp_path):
     parts, profile, tags, names = fused(scene, tmp_path / "f.tif", network=network, window=256)
     whole = fusion.fuse(pair, network)
@@ -70,6 +71,7 @@ def test_windows_give_the_whole(pair, scene, network, tmp_path):
 
 
 @pytest.mark.parametrize("method", classical.METHODS)
+@pytest.mark.slow
 def test_windows_give_the_whole_for_every_classical_method(method, pair, scene, tmp_path):
     parts, *_ = fused(scene, tmp_path / "f.tif", method=method, window=256)
     whole = classical.results([method], pair)
@@ -119,6 +121,7 @@ def test_holes_stay_holes_and_change_nothing_elsewhere(pair, network, tmp_path):
         assert apart(parts, whole) <= 1.5, options
 
 
+@pytest.mark.slow
 def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
     moved = dataclasses.replace(pair, pan=torch.roll(pair.pan, (2, -1), (1, 2)), truth=None)
     scene = geotiff.write_pair(tmp_path / "scene", moved)
@@ -132,6 +135,7 @@ def test_a_registered_scene_is_the_registered_pair(pair, network, tmp_path):
     assert apart(parts, fusion.fuse(whole, network)) <= 2.0  # PAN moved in pieces: rounding
 
 
+@pytest.mark.slow
 def test_windows_lie_where_the_geotransforms_say(pair, tmp_path):
     scene = geotiff.write_pair(
         tmp_path / "scene", dataclasses.replace(pair, convention="geo", truth=None)
@@ -191,6 +195,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(scene, tmp_path, monkeypatch, c
     assert torch.equal(parts, whole)
 
 
+@pytest.mark.slow
 def test_windows_of_other_settings_are_thrown_away(scene, network, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "f.tif.parts"
     monkeypatch.setattr(mosaic, "join", lambda *_: (_ for _ in ()).throw(OSError("disk")))
@@ -304,6 +309,7 @@ def test_nodata_that_leaves_nothing_for_a_regression_is_refused(pair, tmp_path):
         fused(scene, tmp_path / "f.tif", method="GSA", window=192)
 
 
+@pytest.mark.slow
 def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
     """PAN is a row and a column short, as Landsat's are, and MS begins further left.
 
@@ -330,6 +336,7 @@ def test_files_of_other_extents_are_fused_where_they_meet(pair, tmp_path):
     assert torch.equal(whole.ms, cut.ms) and torch.equal(whole.pan, cut.pan)
 
 
+@pytest.mark.slow
 def test_two_jobs_for_one_product_do_not_mix(scene, network, tmp_path, monkeypatch):
     """A second call that comes while the first one works is refused, and says who works."""
     seen, keep = [], windows.fuse_window
@@ -348,6 +355,7 @@ def test_two_jobs_for_one_product_do_not_mix(scene, network, tmp_path, monkeypat
     assert (parts - fusion.fuse(geotiff.read_scene(scene), network)).abs().max() <= 1.0
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp_path, monkeypatch):
     (tmp_path / "f.tif.parts").mkdir()
     (tmp_path / "f.tif.parts" / "windows.txt").touch()
@@ -364,6 +372,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_the_same_call_goes_on(scene, tmp
     assert torch.equal(parts, alone)
 
 
+@pytest.mark.slow
 def test_float_data_keeps_its_type(pair, tmp_path):
     scene = geotiff.write_pair(
         tmp_path / "scene", dataclasses.replace(pair, dtype="float32", truth=None)

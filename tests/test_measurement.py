@@ -58,6 +58,7 @@ def test_every_language_setting_changes_the_result():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_a_real_scene_gives_the_published_figures_of_exp(real_data):
     row = measure(scene="ikonos_town", method="EXP")
     # Measured with other people's code, see the reference tables of the test data.
@@ -66,6 +67,7 @@ def test_a_real_scene_gives_the_published_figures_of_exp(real_data):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_bands_are_mapped_by_name_for_another_sensor(real_data):
     few = {"bands": "B,G,R,NIR", "scale": "truth", "steps": 2, "direction": 0.0}
     row = measure(**few, scene="wv2_urban", test_scene="ikonos_town")

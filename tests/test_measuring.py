@@ -43,6 +43,7 @@ def options(files):
     return ["--pan", str(files / "pan.tif"), "--ms", str(files / "ms.tif"), "--sensor", "WV2"]
 
 
+@pytest.mark.slow
 def test_figures_are_those_in_memory(files, small_pair):
     rows = measuring.measure(
         files / "fused.tif", files / "pan.tif", files / "ms.tif", "WV2", files / "truth.tif"
@@ -129,6 +130,7 @@ def test_windows_give_the_figures_of_the_whole(tmp_path, monkeypatch, convention
         assert parts["fused.tif"][figure] == pytest.approx(whole["fused.tif"][figure], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_windows_beside_nodata_count_valid_blocks_only(tmp_path, monkeypatch):
     pair = synthetic.make_scene(5, 576, "IKONOS")
     pair.valid = torch.ones(576, 576, dtype=torch.bool)

@@ -109,6 +109,7 @@ def load(folder, sensor):
 
 @pytest.mark.real
 @pytest.mark.parametrize("scene", JUDGE)
+@pytest.mark.slow
 def test_exp_has_the_judges_figures(real_data, scene):
     name, full, reduced = JUDGE[scene]
     ms, pan, sensor = load(real_data / scene, get(name))

@@ -369,6 +369,7 @@ def test_the_page_of_chapters_has_the_table_of_parameters():
     )
 
 
+@pytest.mark.slow
 def test_the_page_of_studies_has_the_table_of_settings():
     """The script is no part of the package, so it is called."""
     command = [sys.executable, str(FOLDER / "build.py"), "--settings"]

@@ -195,6 +195,7 @@ def test_captions_say_what_they_state():
             )
 
 
+@pytest.mark.slow
 def test_every_word_can_be_said():
     words, rng, said = captions.vocabulary(), np.random.default_rng(0), set()
     for _ in range(60_000):

@@ -70,6 +70,7 @@ def test_figures_are_what_they_say(adapted, views):
     assert row["direction cosine"] == pytest.approx(np.mean(wanted), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_controls_tell_an_unadapted_random_clip_from_a_trained_one(small_pair, bundled, views):
     rows = probes.controls(
         small_pair,
@@ -122,6 +123,7 @@ def test_worded_shares_the_weights_and_leaves_the_original_alone(adapted):
     assert not torch.allclose(other.encode_texts()["hrms"], adapted.encode_texts()["hrms"])
 
 
+@pytest.mark.slow
 def test_sentences_compared_pairs_by_seed(small_pair, adapted):
     config = recipe("quick", steps=3, batch=1, patch=64, direction=0.3, qnr=0.0)
     supervisors = {
@@ -180,6 +182,7 @@ def test_l_d_on_tokens_is_the_mean_over_patches_of_their_own_directions(small_pa
     torch.testing.assert_close(f["hrms"].view(8, 64, 128), raw)
 
 
+@pytest.mark.slow
 def test_displacements_end_where_the_images_lie(small_pair, random_clip):
     supervisor = probes.unadapted(small_pair, random_clip, prompts.get("wald"))
     images = {"EXP": classical.fuse("EXP", small_pair), "truth": small_pair.truth}

@@ -124,6 +124,7 @@ def test_large_images_are_judged_by_windows(town, monkeypatch):
     assert sizes == [(40, 40)] * (9 + 4)  # and the four corners
 
 
+@pytest.mark.slow
 def test_more_than_a_shift_is_told(town):
     pan = town.pan.clone()  # two quarters of four are moved, which no warp explains
     pan[:, 256:, :256] = pan[:, 256:, :256].roll(3, 1)
@@ -220,6 +221,7 @@ def test_a_scene_in_windows_is_warped_as_in_one_piece(town, tmp_path, window):
     assert (parts - town.truth)[inner].square().mean() < 1.2 * truth
 
 
+@pytest.mark.slow
 def test_parts_of_a_large_scene_tell_its_warp(town):
     """Parts of one image, each shifted by whole pixels as a warp of the scene would do it there."""
     size, shifts = (6000, 9000), {}
@@ -449,6 +451,7 @@ def test_the_synthetic_scene_needs_no_shift(tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", PEERS)
+@pytest.mark.slow
 def test_real_pairs_agree_with_others(real_data, name):
     if not (real_data / name).is_dir():
         pytest.skip(f"{real_data} holds no {name}")

@@ -118,6 +118,7 @@ def row(html, heading, first):
     return re.findall(r"<(?:td|th)[^>]*>.*?</(?:td|th)>", line)
 
 
+@pytest.mark.slow
 def test_summary_and_escaping(run_dir):
     html, _ = checked(run_dir)
     assert (
@@ -127,6 +128,7 @@ def test_summary_and_escaping(run_dir):
         assert text in html
 
 
+@pytest.mark.slow
 def test_tables_mark_the_best_and_name_exp(run_dir):
     html, _ = checked(run_dir)
     section = html.split("<h2>Full resolution, without", 1)[1].split("<h2>", 1)[0]
@@ -147,6 +149,7 @@ def test_tables_mark_the_best_and_name_exp(run_dir):
     assert "known truth" not in html
 
 
+@pytest.mark.slow
 def test_truth_table_appears_where_known(run_dir):
     results = json.loads((run_dir / "results.json").read_text())
     results["methods"]["EXP"]["truth"] = {"PSNR": 25.0, "SAM": float("nan")}
@@ -155,6 +158,7 @@ def test_truth_table_appears_where_known(run_dir):
     assert row(html, "Full resolution, against", "EXP")[2] == "<td>–</td>"
 
 
+@pytest.mark.slow
 def test_effect_reads_intervals_honestly(run_dir):
     html, _ = checked(run_dir)
     heading = "What the language loss"
@@ -169,6 +173,7 @@ def test_effect_reads_intervals_honestly(run_dir):
     assert "too few seeds" in row(html, heading, "D_rho")[-1]
 
 
+@pytest.mark.slow
 def test_pictures_and_failures(run_dir):
     html, checker = checked(run_dir)
     assert [image["alt"] for image in checker.images] == ['loss "fell"', "wrong prompt"]
@@ -183,6 +188,7 @@ def with_scene(run_dir, pair):
     geotiff.write_fused(run_dir / "fused.tif", classical.fuse("GSA", pair), pair)
 
 
+@pytest.mark.slow
 def test_the_page_begins_with_the_result_beside_others(run_dir, small_pair):
     with_scene(run_dir, small_pair)
     html, checker = checked(run_dir)
@@ -194,6 +200,7 @@ def test_the_page_begins_with_the_result_beside_others(run_dir, small_pair):
     assert "<li><b>HQNR</b>: as QNR" in html
 
 
+@pytest.mark.slow
 def test_a_fused_image_of_another_scene_is_not_compared(run_dir, small_pair):
     with_scene(run_dir, small_pair)
     smaller = pair.crop(small_pair, slice(0, 8), slice(0, 8))
@@ -202,6 +209,7 @@ def test_a_fused_image_of_another_scene_is_not_compared(run_dir, small_pair):
     assert "fused.tif is not of the run" in html and len(checker.images) == 2
 
 
+@pytest.mark.slow
 def test_a_given_pair_is_read_where_it_lies(run_dir, small_pair, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("pair")
     geotiff.write_pair(elsewhere, small_pair, source="synthetic")
@@ -219,6 +227,7 @@ def test_a_given_pair_is_read_where_it_lies(run_dir, small_pair, tmp_path_factor
     assert "Missing: the comparison of the fused image" in html and "ms.tif" in html
 
 
+@pytest.mark.slow
 def test_names_and_prompts_are_escaped(run_dir):
     evil = "<script>alert(1)</script>"
     results = json.loads((run_dir / "results.json").read_text())
@@ -246,6 +255,7 @@ def test_the_best_classical_method_is_found_by_its_name():
     assert report.best_classical({}) is None
 
 
+@pytest.mark.slow
 def test_missing_parts_are_named(tmp_path):
     html, _ = checked(tmp_path)
     for part in (
@@ -261,6 +271,7 @@ def test_missing_parts_are_named(tmp_path):
         report.build(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_damaged_files_are_treated_as_missing(run_dir):
     (run_dir / "results.json").write_text("{")
     (run_dir / "figures" / "captions.json").write_text("[]")

@@ -70,6 +70,7 @@ def test_changed_code_makes_new_products(tmp_path, registry, monkeypatch):
     assert paths()[0] != second[0] and paths()[1] != second[1]
 
 
+@pytest.mark.slow
 def test_what_was_made_is_loaded(tmp_path, capsys):
     settings = {"size": 256, "adapt_steps": 1, "steps": 1, "device": "cpu"}
     first = run_of(tmp_path, **settings)

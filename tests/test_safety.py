@@ -205,6 +205,7 @@ def test_masks_and_overviews_beside_a_file_are_tiffs(scene):
         geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", "WV2")
 
 
+@pytest.mark.slow
 def test_a_local_cluster_listens_on_this_computer_alone():
     pytest.importorskip("distributed")
     with workers._connect(1, None, 1) as client:

@@ -672,6 +672,7 @@ def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
     assert "failed: GSA, scene synthetic:1: its worker was killed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_cluster_without_workers_does_not_wait_for_ever(monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(workers, "PATIENCE", 2)

@@ -78,6 +78,7 @@ def test_haze_takes_contrast_and_adds_blue():
     assert added[0] > 1.5 * added[1] > 0
 
 
+@pytest.mark.slow
 def test_a_shifted_scene_is_found_shifted_by_registration():
     from clippan_lite.data import registration
 

@@ -40,6 +40,7 @@ def errors_of(image, pair):
 # ---------------------------------------------------------------- what it learns
 
 
+@pytest.mark.slow
 def test_training_beats_interpolation_against_the_truth(small_pair):
     network, history = training.train(small_pair, QUICK.changed(steps=60), progress=False)
     assert history[-1]["loss"] < history[0]["loss"]
@@ -89,6 +90,7 @@ def test_teacher_pulls_the_output(small_pair):
     assert near < 0.7 * far
 
 
+@pytest.mark.slow
 def test_one_scale_down_ms_teaches_what_holds_at_full_resolution(small_pair):
     """Only MS is looked at, two scales below the truth that judges here."""
     config = TrainConfig({"reduced": 1.0}, **SUPERVISED)
@@ -125,6 +127,7 @@ def test_reduced_and_full_terms_reach_the_network_together(small_pair):
         torch.testing.assert_close(mine, hand, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_truth_is_asked_for_by_name(small_pair):
     config = TrainConfig({"truth": 1.0}, **SUPERVISED)
     _, history = training.train(small_pair, config, progress=False)
@@ -383,6 +386,7 @@ def test_the_watch_finds_what_waits():
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_step_waits_for_the_device_once(settings, small_pair, adapted, monkeypatch):
     """For its row of the history; all else would slow a GPU down."""
     rows, transfers = [], []
@@ -504,14 +508,15 @@ def test_half_precision_that_loses_gradients_is_refused(small_pair):
 
 @pytest.mark.slow
 def test_the_recipe_best_keeps_what_is_right():
-    """From the network on board, against the truth of a scene that it has not seen."""
-    pair = make_scene(seed=21, size=384, sensor="WV2")
+    """On a small scene that it has not seen, where L_QNR at 0.3 cost 0.7 dB of truth."""
+    pair = make_scene(seed=23, size=256, sensor="IKONOS")
     before = evaluation.against_truth(fusion.fuse(pair), pair)["PSNR"]
     network, _ = training.train(pair, recipe("best"), progress=False)
     after = evaluation.against_truth(fusion.fuse(pair, network), pair)["PSNR"]
-    assert after > before - 0.15
+    assert after > before - 0.1
 
 
+@pytest.mark.slow
 def test_a_training_that_begins_with_weights_learns_from_them(small_pair):
     """L_ship pulls towards the weights that the training began with, so at first it is small."""
     config = recipe("best", steps=1, reduced=0.0)

@@ -30,6 +30,7 @@ def rows_of(table):
     return {row[0]: row[1:] for row in rows if row}
 
 
+@pytest.mark.slow
 def test_the_playground_measures_what_its_sliders_do(small_pair):
     box = widgets.playground(small_pair, small_pair.truth)
     left, table = box.children[0].children
@@ -88,6 +89,7 @@ def test_a_typed_sentence_changes_what_the_supervisor_says(small_pair, superviso
         widgets.sentences(small_pair, supervisor, {})
 
 
+@pytest.mark.slow
 def test_the_dashboard_stops_and_goes_on_to_the_same_network(small_pair, tmp_path, monkeypatch):
     monkeypatch.setattr(widgets, "REDRAW", 0.0)
     config = TrainConfig(steps=8, batch=2, patch=64).changed(direction=0.0)
