@@ -439,7 +439,7 @@ def test_a_stage_fits_on_one_screen(function, most):
 
 
 SHARED = """
-import json, sys
+import json, os, sys
 from accelerate import Accelerator
 from clippan_lite import training
 from clippan_lite.config import TrainConfig
@@ -452,6 +452,8 @@ if accelerator.is_main_process:
     print(json.dumps([accelerator.num_processes, history]))
 accelerator.wait_for_everyone()
 accelerator.end_training()  # or one process may abort when the other is gone first
+sys.stdout.flush()
+os._exit(0)  # torch's own threads now and then abort a process that has ended
 """
 
 
