@@ -544,7 +544,7 @@ def test_a_result_is_not_written_over_its_inputs_or_in_another_unit(small_pair, 
     pair = geotiff.read_scene(folder)
     for name in ("pan.tif", "ms.tif"):
         before = (folder / name).read_bytes()
-        with pytest.raises(ValueError, match="is one of the pair's files, or behind one"):
+        with pytest.raises(ValueError, match="is one of the files to be fused, or behind one"):
             geotiff.write_fused(folder / name, pair.truth, pair)
         assert (folder / name).read_bytes() == before
     with pytest.raises(ValueError, match=r"must end in \.tif"):

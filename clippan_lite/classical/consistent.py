@@ -6,6 +6,7 @@ import torch
 
 from clippan_lite.data import Pair
 from clippan_lite.data.pair import crop
+from clippan_lite.data.parts import middle_of as middle_up_to
 from clippan_lite.metrics import d_s
 from clippan_lite.physics.back_projection import back_project
 
@@ -30,7 +31,7 @@ def project(fused: torch.Tensor, pair: Pair, rounds: int = 1, along: float = 0.0
 
 def middle_of(side: int) -> slice:
     """The middle of a side, MS pixels: where the share along PAN is chosen."""
-    return slice(max(side // 2 - MIDDLE // 2, 0), min(side // 2 + MIDDLE // 2, side))
+    return middle_up_to(side, MIDDLE)
 
 
 def share_along_pan(fused: torch.Tensor, pair: Pair, rounds: int) -> float:

@@ -69,13 +69,8 @@ def verdict_of(
     """
     first, *others = inputs
     x, y = (first.clone().requires_grad_(gradient) for _ in range(2))
-    try:
-        answer = mine(x, *others)
-    except NotImplementedError:
-        return NOTHING_BACK
-    except Exception as error:
-        return verdict(error, None)
-    if answer is None:
+    answer = tried(mine, x, *others)
+    if answer is None or isinstance(answer, NotImplementedError):
         return NOTHING_BACK
     truth = expected(y, *others)
     said = verdict(answer, truth, tolerance, "the result")

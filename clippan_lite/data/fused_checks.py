@@ -11,7 +11,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from clippan_lite.data import registration
-from clippan_lite.data.pair import Pair, crop, without_holes
+from clippan_lite.data.pair import Pair, crop, enlarged, without_holes
+from clippan_lite.data.parts import middle_of
 from clippan_lite.physics.degrade import degrade
 from clippan_lite.physics.windows import all_valid
 
@@ -48,7 +49,7 @@ def notes(name: str, image: torch.Tensor, pair: Pair) -> list[str]:
             f"Note: {name} is 0 in some band at {count} pixels where MS is not dark; if these are "
             "holes, declare 0 as its nodata (gdal_edit -a_nodata 0), or they are measured as data"
         )
-    rows, cols = (_middle(side) for side in pair.ms.shape[1:])
+    rows, cols = (middle_of(side, SIDE) for side in pair.ms.shape[1:])
     part = without_holes(crop(pair, rows, cols))
     area = [slice(m.start * pair.ratio, m.stop * pair.ratio) for m in (rows, cols)]
     low = degrade(image[:, *area], pair.sensor.mtf_ms, pair.ratio, pair.convention)
@@ -74,10 +75,8 @@ def notes(name: str, image: torch.Tensor, pair: Pair) -> list[str]:
             f"Note: the bands of {name} are on average {levels.min():.2g} to {levels.max():.2g} "
             "times as bright as MS's: if the unit is another one, figures mean nothing"
         )
-    shift, of_pair = registration.estimate(replace(part, ms=low, valid=lit)), None
-    if shift.reliable:
-        of_pair = registration.estimate(part)
-    if of_pair is not None and of_pair.reliable and _beside(shift, of_pair) > ASTRAY:
+    shift, of_pair = map(registration.estimate, (replace(part, ms=low, valid=lit), part))
+    if shift.reliable and of_pair.reliable and _beside(shift, of_pair) > ASTRAY:
         found.append(
             f"Note: {name} lies {shift} of PAN, and MS {of_pair} (PAN pixels): a fused image lies "
             "between the two; figures take it as it lies"
@@ -102,11 +101,4 @@ def _dark_where_ms_is_not(image: torch.Tensor, pair: Pair) -> torch.Tensor:
         dark |= all_valid(band == 0, pair.ratio) & (of_ms > LIT * of_ms.mean())
     if pair.band_holes is not None:
         dark &= ~pair.band_holes.any(0)
-    for axis in (0, 1):
-        dark = dark.repeat_interleave(pair.ratio, axis)
-    return dark & pair.valid_pixels
-
-
-def _middle(side: int) -> slice:
-    """The middle of a side, MS pixels."""
-    return slice(max(side // 2 - SIDE // 2, 0), min(side // 2 + SIDE // 2, side))
+    return enlarged(dark[None], pair.ratio)[0] & pair.valid_pixels

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,10 +267,7 @@ def write_fused(
             "training diverged, lower its rate"
         )
     path = Path(path)
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f"{path} must end in .tif: the result is a GeoTIFF")
-    if path.resolve() in set().union(*map(grids.files_behind, pair.files)):
-        raise ValueError(f"{path} is one of the pair's files, or behind one: choose another name")
+    check_target(path, pair.files)
     if np.dtype(pair.dtype).kind in "iu":
         highest = float(fused.nan_to_num(0.0).max())
         expected = float(pair.ms.max())
@@ -289,6 +286,16 @@ def write_fused(
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, fused, pair, pair.georef.get("transform"), valid=pair.valid_results, tags=tags)
     return path
+
+
+def check_target(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a result that is no GeoTIFF, or that would be written over an input (ValueError)."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"{path} must end in .tif: the result is a GeoTIFF")
+    if path.resolve() in set().union(*map(grids.files_behind, inputs)):
+        raise ValueError(
+            f"{path} is one of the files to be fused, or behind one: choose another name"
+        )
 
 
 def fill_value(nodata: float | None, dtype: str, holes: bool) -> float | None:

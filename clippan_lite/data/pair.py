@@ -73,14 +73,14 @@ class Pair:
         """``mask`` without pixels where a band is nodata: what figures and training look at."""
         if self.band_holes is None or not self.band_holes.any():
             return self.mask
-        return self.valid_pixels & ~_enlarged(self.band_holes.any(0, keepdim=True), self.ratio)[0]
+        return self.valid_pixels & ~enlarged(self.band_holes.any(0, keepdim=True), self.ratio)[0]
 
     @property
     def valid_results(self) -> torch.Tensor | None:
         """Where results hold data: ``valid``, or one of its kind for each band, ``(C, H, W)``."""
         if self.band_holes is None or not self.band_holes.any():
             return self.valid
-        return self.valid_pixels & ~_enlarged(self.band_holes, self.ratio)
+        return self.valid_pixels & ~enlarged(self.band_holes, self.ratio)
 
     @property
     def least(self) -> float:
@@ -143,7 +143,7 @@ def hide_holes(fused: torch.Tensor, pair: Pair) -> torch.Tensor:
     return fused if valid is None else fused.masked_fill_(~valid.to(fused.device), 0.0)
 
 
-def _enlarged(image: torch.Tensor, ratio: int) -> torch.Tensor:
+def enlarged(image: torch.Tensor, ratio: int) -> torch.Tensor:
     """``(C, h, w)`` on PAN's grid, each pixel repeated."""
     return image.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)
 

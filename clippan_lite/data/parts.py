@@ -103,3 +103,8 @@ def with_bands(pair: Pair, names: Sequence[str]) -> Pair:
     truth = None if pair.truth is None else pair.truth[chosen]
     holes = None if pair.band_holes is None else pair.band_holes[chosen]
     return replace(pair, ms=pair.ms[chosen], truth=truth, sensor=sensor, band_holes=holes)
+
+
+def middle_of(side: int, length: int) -> slice:
+    """The middle of a side, of at most that length."""
+    return slice(max(side // 2 - length // 2, 0), min(side // 2 + length // 2, side))

@@ -19,7 +19,7 @@ import numpy as np
 
 from clippan_lite import backbones, classical
 from clippan_lite.backbones.tiles import FAR, halo_of
-from clippan_lite.data import grids, registration
+from clippan_lite.data import geotiff, grids, registration
 from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_network
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
@@ -242,8 +242,7 @@ def check_scene(
         raise ValueError(
             f"{rounds} rounds of back-projection without a method: give one, a network has its own"
         )
-    if out.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f"{out} must end in .tif: the result is a GeoTIFF")
+    geotiff.check_target(out, (grid.pan_path, grid.ms_path))
     parent = next(folder for folder in out.parents if folder.exists())
     if out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ValueError(
@@ -262,10 +261,6 @@ def check_scene(
         )
     if dtype is None and grid.dtype not in mosaic.GDAL_TYPES:
         raise ValueError(f"MS holds {grid.dtype}, expected one of {known}: convert it")
-    if out in grids.files_behind(grid.pan_path) | grids.files_behind(grid.ms_path):
-        raise ValueError(
-            f"{out} is one of the files to be fused, or behind one: choose another name"
-        )
     return grid
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from clippan_lite import classical
 from clippan_lite.data import declared, fused_checks, geotiff, grids, registration
+from clippan_lite.data.parts import middle_of
 from clippan_lite.large_scenes import survey
 from clippan_lite.large_scenes.fusing import fuse_scene
 from clippan_lite.metrics import evaluation
@@ -86,7 +87,7 @@ def measure(
     pair = geotiff.read_pair(pan, ms, sensor, convention=convention, register=register, bands=bands)
     grid = replace(grid, georef=pair.georef)
     image, valid = read_like(fused, bands_like(fused, grid))
-    _tell_what_tags_say(Path(fused), grid, _checksums_of(grid))
+    _tell_what_tags_say(Path(fused), grid)
     fused_checks.tell(name, image, replace(pair, valid=pair.valid_pixels & valid))
     missing = int((pair.valid_pixels & ~valid).sum())
     if missing:
@@ -111,7 +112,10 @@ def _measure_large(
     name: str, fused: Path, grid: grids.Grid, sensor: str, truth: Path | None, beside: bool
 ) -> Rows:
     """The rows of a scene that is handled in windows. Rows to compare with are fused on disk."""
-    middle = _middle(grid)
+    ratio = grid.sensor.ratio
+    parts = (middle_of(side // ratio, fused_checks.SIDE) for side in (grid.height, grid.width))
+    down, right = (slice(part.start * ratio, part.stop * ratio) for part in parts)
+    middle = (down, right)
     pair, _, _ = grids.read_window(grid, *((part.start, part.stop) for part in middle))
     for path in filter(None, (fused, truth)):
         image, valid = read_like(path, bands_like(path, grid), middle)
@@ -181,16 +185,11 @@ def in_windows(
     return figures
 
 
-def _checksums_of(grid: grids.Grid) -> tuple[int, int]:
-    """Checksums of the pixels of a whole PAN and MS, as `survey` makes them."""
-    pair, _, _ = grids.read_window(grid, (0, grid.height), (0, grid.width))
-    return survey.checksums(pair, Window(0, 0, grid.width, grid.height))
+def _tell_what_tags_say(path: Path, grid: grids.Grid) -> None:
+    """Print what the tags that `fuse_scene` writes say of other inputs or settings.
 
-
-def _tell_what_tags_say(
-    path: Path, grid: grids.Grid, checksums: tuple[int, int] | None = None
-) -> None:
-    """Print what the tags that `fuse_scene` writes say of other inputs or settings."""
+    The pixels of large scenes are not compared.
+    """
     with grids.opened(path, MEASURED) as file:
         tags = file.tags()
     if "CONVENTION" in tags and tags["CONVENTION"] != grid.convention:
@@ -204,21 +203,14 @@ def _tell_what_tags_say(
             f"{grid.sensor.name}: give the same"
         )
     found = re.findall(r"\b[0-9a-f]{16}\b", tags.get("INPUTS", ""))
-    if checksums and len(found) == 2 and found != [f"{check:016x}" for check in checksums]:
-        print(
-            f"Note: {path.name} was fused from files with other pixels than these: give the pair "
-            "that it was made from"
-        )
-
-
-def _middle(grid: grids.Grid) -> tuple[slice, slice]:
-    """Rows and columns of a scene's middle, PAN pixels, a quarter of a large one each way."""
-    ratio = grid.sensor.ratio
-    rows, cols = (
-        slice(side * 3 // 8 // ratio * ratio, side * 5 // 8 // ratio * ratio)
-        for side in (grid.height, grid.width)
-    )
-    return rows, cols
+    if len(found) == 2 and max(grid.height, grid.width) <= LARGE:
+        pair, _, _ = grids.read_window(grid, (0, grid.height), (0, grid.width))
+        checksums = survey.checksums(pair, Window(0, 0, grid.width, grid.height))
+        if found != [f"{check:016x}" for check in checksums]:
+            print(
+                f"Note: {path.name} was fused from files with other pixels than these: give the "
+                "pair that it was made from"
+            )
 
 
 def _spans(size: int, unit: int) -> list[tuple[slice, slice]]:

@@ -279,7 +279,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Sensor]:
     """
     named = _FILE.fullmatch(str(path))
     if named is not None and named["name"]:
-        return {get(str(path)).name: get(str(path))}
+        sensor = get(str(path))
+        return {sensor.name: sensor}
     path = Path(path).expanduser()
     found = _read(path)
     _by_key(found, str(path))

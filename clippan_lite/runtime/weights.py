@@ -31,9 +31,8 @@ def save(path: Path, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) ->
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give a file in it, such as network.safetensors")
-    for name, value in tensors.items():
-        if value.is_floating_point() and not value.float().isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity: {path} is not written")
+    for name in _not_finite(tensors):
+        raise ValueError(f"{name} holds NaN or infinity: {path} is not written")
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {KEY: json.dumps(facts)}  # one entry, because the library shuffles several
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +67,15 @@ def load(path: Path, what: str) -> tuple[dict[str, torch.Tensor], Facts]:
         raise ValueError(f"{path} holds no {what}, or is damaged ({error})") from error
     where = f"{path} holds no {what} of this version"
     facts = parse(header.get(KEY, ""), where)
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.float().isfinite().all():
-            raise ValueError(f"{path} holds NaN or infinity in {name}, expected finite weights")
+    for name in _not_finite(tensors):
+        raise ValueError(f"{path} holds NaN or infinity in {name}, expected finite weights")
     return tensors, facts
+
+
+def _not_finite(tensors: dict[str, torch.Tensor]) -> list[str]:
+    """Names of tensors that hold NaN or infinity."""
+    return [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not tensor.float().isfinite().all()
+    ]
