@@ -192,7 +192,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
 
 
 def bundled(bands: int, ratio: int, convention: str = "benchmark") -> backbones.Fusion:
-    """The fusion network on board, trained where the truth is known; see its model card."""
+    """The included fusion network, trained where the truth is known; see its model card."""
     config = TrainConfig(backbone="bandwise", start="bundled")
     return start(config, bands, ratio, convention).to(memory_format=torch.channels_last).eval()
 

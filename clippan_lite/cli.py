@@ -170,9 +170,7 @@ def _train_options(train: ArgumentParser) -> None:
     _text(train, "--backbone", "NAME", "fusion network (default: the recipe's)")
     _number(train, "--steps", None, "steps of training (default: the recipe's)")
     _number(train, "--seed", 0, "seed of all random choices")
-    _text(
-        train, "--start", "FILE", 'network to begin with, or its run folder; "bundled" is on board'
-    )
+    _text(train, "--start", "FILE", 'network to begin with, or its run folder, or "bundled"')
 
 
 def _fuse_options(fuse: ArgumentParser) -> None:
@@ -183,12 +181,12 @@ def _fuse_options(fuse: ArgumentParser) -> None:
     how.add_argument(
         "--method",
         metavar="NAME",
-        help="a classical method, such as gsa (default: the network on board)",
+        help="a classical method, such as gsa (default: the included network)",
     )
     how.add_argument(
         "--adapt",
         action="store_true",
-        help="first train the network on board on the scene, and keep it in OUT.adapted",
+        help="first train the included network on the scene, and keep it in OUT.adapted",
     )
     _text(fuse, "--dtype", "NAME", "data type of OUT, such as float32 (default: that of MS)")
     _number(fuse, "--rounds", 0, "rounds of back-projection after --method; 1 is safe")
@@ -220,7 +218,7 @@ def _worker_options(command: ArgumentParser) -> None:
 
 
 def _sweep_options(sweep: ArgumentParser) -> None:
-    _text(sweep, "study", "STUDY", "a TOML file, or the name of a study on board, such as A_losses")
+    _text(sweep, "study", "STUDY", "a TOML file, or an included study, such as A_losses")
     sweep.add_argument(
         "--full", action="store_true", help="the full form (hours) instead of the quick one"
     )
@@ -301,7 +299,7 @@ def _fuse(arguments: Namespace) -> int:
         grid = fusing.check_scene(*scene, **{name: options[name] for name in checked})
         backbones.check_ratio(grid.sensor.ratio)
         if arguments.dry_run:
-            print(f"the network on board would first be trained, into {arguments.out}.adapted")
+            print(f"the included network would first be trained, into {arguments.out}.adapted")
     if arguments.adapt and not arguments.dry_run:
         path = _trained(arguments, f"{arguments.out}.adapted", recipe("best"))
     if path:

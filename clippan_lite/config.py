@@ -185,7 +185,7 @@ ADAPT_RECIPES = {
 
 #: Named settings of Stage II. The figures behind "best" are in notebooks/LOG.md.
 RECIPES = {
-    # Seconds on two cores: from nothing, or with the paper's terms from the network on board.
+    # Seconds on two cores: from nothing, or with the paper's terms from the included network.
     "scratch": TrainConfig(steps=60, batch=1, crops_in_turn=1),
     "course": TrainConfig(
         {"spec": 1.0, "spat": 1.0, "qnr": 0.03, "ship": 1.0, "direction": 0.03},

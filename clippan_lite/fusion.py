@@ -11,7 +11,7 @@ from clippan_lite.metrics.inputs import check_unit
 from clippan_lite.physics.windows import fill
 from clippan_lite.runtime.settings import check_bounds, expect, in_kind
 
-TRAINED_RATIOS = (2, 4)  # of the network on board
+TRAINED_RATIOS = (2, 4)  # of the included network
 TAKE_FIRST = "cl.train returns (network, history), so write network, _ = cl.train(pair)"
 INSTEAD, INSTEAD_ROUNDS = "BDSD-PC", 2  # for other ratios
 
@@ -102,10 +102,10 @@ def before_projection(
 
 
 def best_network(bands: int, ratio: int, convention: str) -> backbones.Fusion | None:
-    """The network on board, or None, said in a line, where it has not learned the ratio."""
+    """The included network, or None, said in a line, where it has not learned the ratio."""
     if ratio in TRAINED_RATIOS:
         return checkpoints.bundled(bands, ratio, convention)
-    print(f"the network on board knows ratios 2 and 4, not {ratio}: {INSTEAD}, back-projected")
+    print(f"the included network knows ratios 2 and 4, not {ratio}: {INSTEAD}, back-projected")
     return None
 
 

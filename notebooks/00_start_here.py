@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 00 Start here
 #
-# **One question:** what does a satellite not photograph, and who could tell us whether we guessed it well?
+# **One question:** how do a sharp grey image and a coarse colour one become one image, and who can say whether it is right?
 #
 # A satellite takes two images of one place. [PAN](GLOSSARY.md#pan), the panchromatic image, is sharp and grey. [MS](GLOSSARY.md#ms), the multispectral image, is coarse and in colour.
 # [Pansharpening](GLOSSARY.md#pansharpening) fuses them into [HRMS](GLOSSARY.md#hrms), the high-resolution multispectral image: sharp *and* in colour.
@@ -53,7 +53,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
@@ -88,7 +88,7 @@ views = {
     "fused": imagery.picture(fused, rgb, bounds),
 }
 figures.show(
-    imagery.panels(views, zoom=(180, 240, 128)),
+    imagery.panels(views, zoom=(20, 300, 128)),
     run.folder,
     "00_real",
     "PAN, MS and the fused image of a real place; below, the marked window. Landsat-7, courtesy of the U.S. Geological Survey.",
@@ -96,14 +96,14 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** PAN has pixels of 15 m and no colour. MS has pixels of 30 m: roads melt into the fields beside them. The fused image has PAN's roads and shores in the colours of MS.
+# **What you see.** PAN has pixels of 15 m and no colour. MS has pixels of 30 m: the streets of the town melt into its roofs. The fused image has PAN's streets and shores in the colours of MS.
 # **What it does not show:** whether the colours of fine details are true. Nobody measured them at this scale. That is the subject of this course.
 #
 # Drag the border to swipe between MS and the fused image. Here MS is enlarged to PAN's size, without any detail from PAN. This is called [EXP](GLOSSARY.md#exp), from *expanded*. It will be the first row of every table that compares methods.
 
 # %%
 exp = degrade.upsample(place.ms, place.ratio, place.convention)
-top, left, side = 180, 240, 200
+top, left, side = 20, 300, 200
 area = (slice(top, top + side), slice(left, left + side))
 imagery.swipe(
     {
@@ -111,11 +111,11 @@ imagery.swipe(
         "fused": views["fused"][area],
         "PAN": views["PAN"][area],
     },
-    "The town at the foot of the mountains: EXP on the left of the border, the fused image on the right.",
+    "Streets, a lake and a golf course: EXP on the left of the border, the fused image on the right.",
 )
 
 # %% [markdown]
-# No CLIP and no sentence took part yet. `cl.fuse` used the [network on board](GLOSSARY.md#network-on-board). *On board* means that it comes with this package. It is a small network that was trained on synthetic scenes, where the truth is known.
+# No CLIP and no sentence took part yet. `cl.fuse` used the [included network](GLOSSARY.md#included-network). It comes with this package: a small network that was trained on synthetic scenes, where the truth is known.
 # The course asks whether language can teach such a network *without* the truth.
 #
 # ## Which part does what

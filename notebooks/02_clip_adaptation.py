@@ -62,7 +62,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
@@ -77,7 +77,7 @@ adapt_recipe = "course"  # settings of Stage I: "course" (40 steps), "ours" (80)
 adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
-control_seeds = "0"  # seeds of Stage I in the table of controls, commas between: 15 s each
+control_seeds = "0"  # seeds of Stage I in the table of controls, separated by commas, 15 s each
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -168,7 +168,7 @@ display(Markdown(statistics.markdown(("image", *asked.values()), rows)))
 #
 # A *vision transformer* (ViT) cuts the image into patches and treats them as a text transformer treats words: every patch may look at every other one.
 #
-# | | the CLIP on board | ViT-B/32, the paper's |
+# | | the included CLIP | ViT-B/32, the paper's |
 # |---|---|---|
 # | image encoder | 64 x 64 pixels, 64 patches of 8 x 8 | 224 x 224 pixels, 49 patches of 32 x 32 |
 # | its transformer | 4 layers, 128 wide | 12 layers, 768 wide |
@@ -178,7 +178,7 @@ display(Markdown(statistics.markdown(("image", *asked.values()), rows)))
 # | parameters | 1.4 million | 151 million |
 # | trained on | half a million synthetic crops with captions | 400 million photographs with captions from the web |
 #
-# The CLIP on board comes with the package, runs on a laptop, and knows only words of its captions ([model card](../clippan_lite/weights/MODEL_CARD.md)). Any CLIP of the library open_clip can take its place. Set the parameters, or give `clippan-lite chain` the options `-p clip ViT-B-32 -p clip_pretrained openai`.
+# The included CLIP comes with the package, runs on a laptop, and knows only words of its captions ([model card](../clippan_lite/weights/MODEL_CARD.md)). Any CLIP of the library open_clip can take its place. Set the parameters, or give `clippan-lite chain` the options `-p clip ViT-B-32 -p clip_pretrained openai`.
 #
 # ### Contrastive pre-training
 #
@@ -242,7 +242,7 @@ print(f"the loss of this batch: {loss:.2f}; guessing gives ln 6 = {np.log(len(te
 
 # %% [markdown]
 # **What you see.** Read each row: which of the six captions fits this image best? On the embedded scene the diagonal wins in four rows. A hazy or a grey image is called sharp instead, and that is true as well. Several captions may fit one image, so in the
-# training of the CLIP on board every true caption counted as a match. **What it does not show:** how strong a fault must be before CLIP names it. These faults are gross. The next section asks about slighter ones.
+# training of the included CLIP every true caption counted as a match. **What it does not show:** how strong a fault must be before CLIP names it. These faults are gross. The next section asks about slighter ones.
 #
 # ## The words
 #
@@ -254,7 +254,7 @@ names = [name for name in captions if name != "untouched"]
 faulty = {"untouched": target} | {name: spoiled(name, 1) for name in names}
 faulty |= {f"{name}, more": spoiled(name, 2) for name in names}
 answers = {name: probes.word_answers(unadapted, crops_of(image)) for name, image in faulty.items()}
-figure = plotting.heat(answers, (), "untouched", dict.fromkeys(answers["untouched"], 2))
+figure = plotting.heat(answers, "untouched", dict.fromkeys(answers["untouched"], 2), arrows=False)
 caption = "Share of crops that the un-adapted CLIP calls blurred, noisy and so on, by the fault put into them."
 figures.show(figure, run.folder, "02_words", caption)
 
@@ -378,7 +378,7 @@ display(Markdown(statistics.markdown(head, rows)))
 # | `direction`, ours, not in the paper | the step from MS and PAN to HRMS points where the sentences point | $L_d$ of the HRMS examples, see chapter 03 |
 # | `drift`, only watched | how far did the adapted sentences go from CLIP's own? | $1 - \cos$ |
 #
-# InterMCL differs from CLIP's own training in one point. All images of a type share *one* sentence, so the $B$ sentences of a batch would be the same. With the diagonal as the target, the loss could not fall below $\ln B$, whatever the images are. So the target is the type. IntraMCL needs several places in a batch: with a single place there would be nothing to push away.
+# InterMCL differs from CLIP's own training in one point. All images of a type share *one* sentence. If each image had to find its own copy among $B$ equal sentences, it could only guess, and the loss would stay at $\ln B$. So here each image must find its type: MS, PAN or HRMS. IntraMCL needs several places in a batch: with a single place there would be nothing to push away.
 #
 # There is no true HRMS to learn from. Classical methods make the examples. A random one of three is drawn for each crop, so that no single method's look is learned. (The paper takes BDSD alone: `adapt_recipe="paper"`.)
 #

@@ -47,7 +47,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
@@ -63,11 +63,11 @@ adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
+recipe = "course"  # Stage II settings: course (begins with the included network), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
-qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
-seeds = "0,1,2"  # seeds of Stage II, with commas between
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which raises QNR but can cost truth; -1: the recipe's
+seeds = "0,1,2"  # seeds of Stage II, separated by commas
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -444,7 +444,7 @@ widgets.dashboard(pair, run.from_nothing(True, first), supervisor, folder=run.fo
 # %% [markdown]
 # ### From a good start
 #
-# The package brings a network that was trained where the truth is known: the [network on board](GLOSSARY.md#network-on-board) (`bandwise`). It starts from the mean of three classical results and corrects it.
+# The package brings a network that was trained where the truth is known: the [included network](GLOSSARY.md#included-network) (`bandwise`). It starts from the mean of three classical results and corrects it.
 # Its last layer is [back-projection](GLOSSARY.md#back-projection): it blurs and shrinks the image as the camera would, compares it with MS, and adds the difference. So the result agrees with MS whatever the layers before it do, and `spec` has little left to ask.
 #
 # The same loop now trains this network on the scene, once without and once with $L_d$. Both trainings share their [seed](GLOSSARY.md#seed), so chance is the same on both sides. The term $L_{ship}$ takes part in both, so only $L_d$ differs. The paper's tables lack this control.
@@ -462,7 +462,7 @@ print("networks trained:", len(networks))
 # %% [markdown]
 # ## The product
 #
-# The best image that this package makes of a pair comes from the recipe `best`. It is unsupervised too: the network on board is trained on the scene itself, with MS as the truth one scale down (`reduced`), and `ship` keeps it near its start. It takes some `qnr`, and no CLIP.
+# The best image that this package makes of a pair comes from the recipe `best`. It is unsupervised too: the included network is trained on the scene itself, with MS as the truth one scale down (`reduced`), and `ship` keeps it near its start. It takes some `qnr`, and no CLIP.
 # `clippan-lite fuse --adapt` does the same from the command line. The result becomes a [GeoTIFF](GLOSSARY.md#geotiff) on PAN's grid.
 
 # %%
@@ -507,7 +507,7 @@ print("GeoTIFF written:", (run.folder / "fused.tif").is_file())
 # %%
 views = {
     "EXP": exp_of(harbour),
-    "network on board": fusion.fuse(harbour),
+    "included network": fusion.fuse(harbour),
     "recipe best, 30 steps": fusion.fuse(harbour, port.network(label="Rotterdam, recipe best, ")),
 }
 figures.show(
@@ -518,7 +518,7 @@ figures.show(
     ),
     run.folder,
     "03_port",
-    "The ship in Rotterdam: EXP, the network on board, and the same network after training on this image.",
+    "The ship in Rotterdam: EXP, the included network, and the same network after training on this image.",
     photo=True,
 )
 

@@ -48,7 +48,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
@@ -64,11 +64,11 @@ adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
+recipe = "course"  # Stage II settings: course (begins with the included network), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
-qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
-seeds = "0,1,2"  # seeds of Stage II, with commas between
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which raises QNR but can cost truth; -1: the recipe's
+seeds = "0,1,2"  # seeds of Stage II, separated by commas
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -94,7 +94,7 @@ run = experiments.begin(globals())
 #
 # * [EXP](GLOSSARY.md#exp) interpolates MS to PAN's grid. It adds nothing. Whoever cannot beat EXP has not fused anything.
 # * BDSD-PC, a classical method ([BDSD](GLOSSARY.md#bdsd) with weights that stay physically possible), followed by three rounds of [back-projection](GLOSSARY.md#back-projection), which makes the result agree with MS again. It needs no training.
-# * `cl.fuse`, the [network on board](GLOSSARY.md#network-on-board).
+# * `cl.fuse`, the [included network](GLOSSARY.md#included-network).
 
 # %%
 figures.use_style()
@@ -102,7 +102,7 @@ place = cl.example("landsat7")
 answers = {
     "EXP": classical.fuse("EXP", place),
     "BDSD-PC + 3 rounds": classical.fuse("BDSD-PC", place, rounds=3),
-    "network on board": cl.fuse(place),
+    "included network": cl.fuse(place),
 }
 
 
@@ -162,10 +162,10 @@ if not run.config(with_l_d=True, seed=run.seeds[0]).weight("direction"):
 
 
 def without_training(scene):
-    """Results that need no training: classical ones, one of them back-projected, and the network on board."""
+    """Results that need no training: classical ones, one of them back-projected, and the included network."""
     images = {name: classical.fuse(name, scene) for name in ("EXP", "GSA", "BDSD")}
     images["BDSD-PC + 3 rounds"] = classical.fuse("BDSD-PC", scene, rounds=3)
-    return images | {"network on board": fusion.fuse(scene)}
+    return images | {"included network": fusion.fuse(scene)}
 
 
 best = run.network(recipe_of("best", seed=run.seeds[0]), label="recipe best, ")
@@ -244,17 +244,15 @@ for name, image in faulty.items():
     )
     with_reference[name] = metrics.reduced(image, judge.truth, judge.ratio, judge.peak, judge.mask)
 SHOWN = ("D_lambda", "D_s", "QNR", "D_lambda_K", "HQNR", "D_rho", "D_s_R", "D_lambda_align")
-better = evaluation.LARGER_IS_BETTER
+shown = {n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}
 figures.show(
-    plotting.heat(
-        {n: {m: t[m] for m in SHOWN} for n, t in no_reference.items()}, better, "the truth itself"
-    ),
+    plotting.heat(shown, "the truth itself"),
     run.folder,
     "04_no_reference",
-    "Metrics without a reference, for the truth and for known faults: red is worse than the truth, blue better.",
+    "Metrics without a reference, for the truth and for known faults: red is worse than the truth, blue better; neither end of D_rho is best.",
 )
 figures.show(
-    plotting.heat(with_reference, better, "the truth itself", {"PSNR": 1, "ERGAS": 2, "SAM": 2}),
+    plotting.heat(with_reference, "the truth itself", {"PSNR": 1, "ERGAS": 2, "SAM": 2}),
     run.folder,
     "04_with_reference",
     "Metrics with a reference for the same images: red is worse than the truth.",
@@ -265,7 +263,7 @@ figures.show(
 #
 # * The first row is not perfect. MS and PAN relate differently at different scales, even for the truth.
 # * QNR and HQNR like blur, noise and a tilted spectrum (the first bands darker, the last ones brighter) better than the truth.
-# * $D_\rho$ sees blur, noise and displacement. It rewards grey, because then every band looks like PAN.
+# * $D_\rho$ has no colour, because neither end of it is best. It rises with blur, noise and displacement, and falls for a grey image, where every band looks like PAN.
 # * $D_s^R$ (`D_s_R`: the part of PAN that a linear mix of the fused bands cannot explain) sees displacement and blur, and no fault of colour.
 # * $D_\lambda^K$ sees haze and grey, but not blur. MS's own blur removes that detail anyway.
 #
@@ -361,7 +359,7 @@ else:
     display(Markdown(statistics.compared(by_truth, evaluation.REDUCED, spread["truth"])))
 
 # %%
-DRAWN = ("EXP", "BDSD", "BDSD-PC + 3 rounds", "network on board", "recipe best")
+DRAWN = ("EXP", "BDSD", "BDSD-PC + 3 rounds", "included network", "recipe best")
 if pair.truth is not None:
     seen, known = fused, pair
 else:  # the truth is known one scale down only, where recipe best has no result
@@ -395,7 +393,7 @@ figures.show(
 
 # %% [markdown]
 # **What you see.** In the two error maps bright is wrong. Both images are wrong along edges, where detail must come from PAN. BDSD-PC is wrong along more of them, and by more. The second figure shows five images beside the truth: look at the cars, which lose their colour first.
-# On the embedded scene the networks lead every column of the table. Most of that lead was there before they saw this scene. Recipe `best` gains 0.3 dB by training on it, without truth. The paper's losses, with or without $L_d$, gain nothing here. **What it does not show:** a real camera. The network on board learned on scenes from the same generator (with other seeds), so this judge is kind to it. Chapter 05 takes other cameras.
+# On the embedded scene the networks lead every column of the table. Most of that lead was there before they saw this scene. Recipe `best` gains 0.3 dB by training on it, without truth. The paper's losses, with or without $L_d$, gain nothing here. **What it does not show:** a real camera. The included network learned on scenes from the same generator (with other seeds), so this judge is kind to it. Chapter 05 takes other cameras.
 #
 # ### Which metrics agree with the truth?
 #
@@ -417,7 +415,7 @@ if pair.truth is not None:
         synthetic.make_scene(scenes.seed_of(scene) + k, 256, pair.sensor, pair.convention)
         for k in range(4)
     ]
-rankings, NETWORK = [], "network on board"
+rankings, NETWORK = [], "included network"
 for each in judges:
     images = {name: classical.fuse(name, each) for name in classical.METHODS}
     images |= {f"{name} + 3 rounds": classical.fuse(name, each, rounds=3) for name in images}
@@ -480,18 +478,19 @@ effects = {
 }
 
 
-def in_words(e):
+def in_words(name, e):
     """An effect's interval, and what it says."""
     if e["t95"] is None:
         return "none: one network on each side" if e["n"] == 1 else "none: no spread", "cannot tell"
     low_end, high_end = e["t95"]
     beside_zero = low_end > 0 or high_end < 0
-    reading = f"leaves out 0: {'better' if e['better'] else 'worse'}" if beside_zero else "holds 0"
+    change = evaluation.change_in_words(name, e["difference"])
+    reading = f"leaves out 0: {change}" if beside_zero else "holds 0"
     return f"{low_end:+.2g} to {high_end:+.2g}", reading
 
 
 rows = [
-    (view, name, f"{e['difference']:+.2g}", *in_words(e), str(e["n"]))
+    (view, name, f"{e['difference']:+.2g}", *in_words(name, e), str(e["n"]))
     for view, effect in effects.items()
     for name, e in effect.items()
 ]
@@ -504,13 +503,13 @@ if effects.get("truth"):
     display(
         Markdown(
             f"Against the truth, $L_d$ changes PSNR by **{psnr['difference']:+.3f} dB**. "
-            f"Whether that is clear of 0 and whether it matters are two questions: EXP and the network "
-            f"on board are {by_truth['network on board']['PSNR'] - by_truth['EXP']['PSNR']:.1f} dB apart."
+            f"Whether that is clear of 0 and whether it matters are two questions: EXP and the included "
+            f"network are {by_truth['included network']['PSNR'] - by_truth['EXP']['PSNR']:.1f} dB apart."
         )
     )
 
 # %% [markdown]
-# On the embedded scene most intervals hold 0. Three seeds make a hint, not a verdict, and among so many intervals some may leave out 0 by luck. What the table does show is the size: whatever $L_d$ does here is far too small to matter. These networks begin as the network on board, which is good already.
+# On the embedded scene most intervals hold 0. Three seeds make a hint, not a verdict, and among so many intervals some may leave out 0 by luck. What the table does show is the size: whatever $L_d$ does here is far too small to matter. These networks begin as the included network, which is good already.
 # From nothing, where there is more to learn, $L_d$ gains about 0.3 dB (chapter 05). Other scenes, other sensors and more seeds may say something else.
 #
 # **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)["PSNR"]`; here `other` takes the place of `with_it`, and `one` that of `without`). Compare its interval with the deviations of the two rows.

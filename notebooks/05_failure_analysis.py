@@ -61,7 +61,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 scene = "synthetic:0"  # synthetic:SEED, landsat7, rotterdam, or a scene folder; FOLDER@SENSOR
 size = 512  # side of a synthetic scene in PAN pixels
 pan = ""  # path of a PAN GeoTIFF, instead of the scene; "" takes the scene
@@ -77,11 +77,11 @@ adapt_steps = -1  # Stage I optimiser steps, 1 or more; -1: the recipe's
 adapt_direction = -1.0  # weight of the direction term in Stage I; -1: the recipe's
 adapt_examples = ""  # HRMS examples: "mixed", one classical method, or "reduced" (true MS)
 backbone = ""  # fusion network, a name of the table of backbones; "": the recipe's
-recipe = "course"  # Stage II settings: course (begins with the network on board), scratch, quick, paper, best
+recipe = "course"  # Stage II settings: course (begins with the included network), scratch, quick, paper, best
 steps = -1  # Stage II optimiser steps; -1: the recipe's
 direction = 0.03  # weight of L_d, the language loss; -1: the recipe's
-qnr = -1.0  # weight of L_QNR, 1 in the paper, which buys QNR with lost truth; -1: the recipe's
-seeds = "0,1,2"  # seeds of Stage II, with commas between
+qnr = -1.0  # weight of L_QNR, 1 in the paper, which raises QNR but can cost truth; -1: the recipe's
+seeds = "0,1,2"  # seeds of Stage II, separated by commas
 device = "auto"  # "auto", "cpu" or "cuda"
 unseen_sensor = "auto"  # sensor the network is tried on without training; "auto" takes another one with as many bands
 
@@ -105,12 +105,12 @@ run = experiments.begin(globals())
 # ## A real pair out of register
 #
 # A ship in the port of Rotterdam, by WorldView-2. The provider delivered its [MS](GLOSSARY.md#ms) 1.4 [PAN](GLOSSARY.md#pan) pixels too low, and nearly one too far left. Two methods fuse it as it is, and again after
-# [registration](GLOSSARY.md#registration): [GSA](GLOSSARY.md#gsa), a classical one, and the [network on board](GLOSSARY.md#network-on-board).
+# [registration](GLOSSARY.md#registration): [GSA](GLOSSARY.md#gsa), a classical one, and the [included network](GLOSSARY.md#included-network).
 
 # %%
 figures.use_style()
 failures = []
-METHODS = {"GSA": lambda place: classical.fuse("GSA", place), "on board": cl.fuse}
+METHODS = {"GSA": lambda place: classical.fuse("GSA", place), "included network": cl.fuse}
 port = cl.example("rotterdam")
 shift = registration.estimate(port)
 mended = registration.correct(port, shift)
@@ -129,7 +129,7 @@ figures.show(
     imagery.panels(pictures, zoom=(195, 205, 100), side=2.0),
     run.folder,
     "05_register",
-    "A ship in port, fused as delivered and after registration, by GSA and by the network on board; below, the marked window.",
+    "A ship in port, fused as delivered and after registration, by GSA and by the included network; below, the marked window.",
     photo=True,
 )
 rows = {}
@@ -150,7 +150,7 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** As delivered, GSA puts the colours about one and a half pixels beside the things: red and white spill over the edges of the deck. After registration they lie where PAN has its edges. Most figures of GSA agree: on this pair D_lambda_K falls from 0.29 to 0.08. Only D_s gets worse.
-# For the network on board, D_s gets worse by more than D_lambda_K gets better. So its [HQNR](GLOSSARY.md#qnr) *falls*, although [ERGAS](GLOSSARY.md#ergas), one scale down against the original MS, gets better for both methods. The network's last layer makes the result agree with MS in any case, so D_lambda_K, which asks for that agreement, has little to see.
+# For the included network, D_s gets worse by more than D_lambda_K gets better. So its [HQNR](GLOSSARY.md#qnr) *falls*, although [ERGAS](GLOSSARY.md#ergas), one scale down against the original MS, gets better for both methods. The network's last layer makes the result agree with MS in any case, so D_lambda_K, which asks for that agreement, has little to see.
 # **What it does not show:** the truth at full resolution. Nobody has it for this ship.
 #
 # ## Faults of the input
@@ -191,7 +191,7 @@ figures.show(
     imagery.panels(pictures, columns=len(BAD), side=1.7),
     run.folder,
     "05_faults",
-    "One part of a synthetic scene with four faults of the input, a column each: GSA above, the network on board below.",
+    "One part of a synthetic scene with four faults of the input, a column each: GSA above, the included network below.",
     photo=True,
 )
 
@@ -207,11 +207,11 @@ for name, place in places.items():
         *(f"{value:.2f}" for value in errors.values()),
         *(f"{gsa[figure]:.3f}" for figure in ("D_lambda_K", "D_s", "HQNR", "D_rho")),
     )
-head = ("fault", "ERGAS: GSA", "on board", "EXP", "GSA: D_lambda_K", "D_s", "HQNR", "D_rho")
+head = ("fault", "ERGAS: GSA", "included network", "EXP", "GSA: D_lambda_K", "D_s", "HQNR", "D_rho")
 display(Markdown(statistics.markdown(head, [(name, *cells) for name, cells in table.items()])))
 
 # %% [markdown]
-# **What you see.** Two pixels off make GSA worse than [EXP](GLOSSARY.md#exp), which is no fusion at all. Bright roofs get a shadow on one side. Noise goes through every method, and the network on board, which ends in back-projection, loses more by it than GSA does. Haze makes everything pale and blue, and ERGAS gets *better*, because it divides by the mean, and haze lifts the mean.
+# **What you see.** Two pixels off make GSA worse than [EXP](GLOSSARY.md#exp), which is no fusion at all. Bright roofs get a shadow on one side. Noise goes through every method, and the included network, which ends in back-projection, loses more by it than GSA does. Haze makes everything pale and blue, and ERGAS gets *better*, because it divides by the mean, and haze lifts the mean.
 # Moving cars leave pairs of light and dark ghosts on the road: PAN saw each car 10 pixels away from where MS saw it. **What it does not show:** how often these faults come together. Real scenes have several at once.
 #
 # Three of these faults are now put into the registered ship. Here nobody knows the truth, so the eye and the figures without a reference must do.
@@ -236,7 +236,7 @@ figures.show(
     imagery.panels(pictures, columns=4, side=1.8),
     run.folder,
     "05_faults_real",
-    "A part of the ship with three faults of the input, a column each: GSA above, the network on board below.",
+    "A part of the ship with three faults of the input, a column each: GSA above, the included network below.",
     photo=True,
 )
 head = ("method, fault", *columns[:4], "registration says: MS lies")
@@ -248,13 +248,13 @@ failures.append({
 })  # fmt: skip
 
 # %% [markdown]
-# **What you see.** The same signatures on a real ship. Look at the rows of the network on board: noise *raises* its HQNR, and PAN two pixels off hardly moves it. [D_rho](GLOSSARY.md#d_rho) rises both times. The last column, which tells what registration finds, has the two pixels exactly, and the other two faults do not disturb it.
+# **What you see.** The same signatures on a real ship. Look at the rows of the included network: noise *raises* its HQNR, and PAN two pixels off hardly moves it. [D_rho](GLOSSARY.md#d_rho) rises both times. The last column, which tells what registration finds, has the two pixels exactly, and the other two faults do not disturb it.
 # **What it does not show:** which image is nearest to the truth, and faults that change within a scene, such as thin clouds.
 #
 # ## Too little adaptation
 #
 # [Stage I](GLOSSARY.md#stage-i) adapts [CLIP](GLOSSARY.md#clip) to the scene. What if it is left out? In this section and the next, a small network is trained from nothing each time, with the language loss [$L_d$](GLOSSARY.md#l_d). There a
-# [supervisor](GLOSSARY.md#supervisor) has most to say. Three supervisors are compared: a CLIP with random weights and no Stage I, the CLIP on board without Stage I, and the same CLIP after it. The first and the last each train a network; the middle one is only measured.
+# [supervisor](GLOSSARY.md#supervisor) has most to say. Three supervisors are compared: a CLIP with random weights and no Stage I, the included CLIP without Stage I, and the same CLIP after it. The first and the last each train a network; the middle one is only measured.
 
 # %%
 from clippan_lite.clip import load_clip
@@ -326,7 +326,7 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** On the embedded (synthetic) scene the random CLIP gives the image a faint green cast, and $L_d$ gains nothing. For such a CLIP, the step to a true fusion lies at a right angle to the step between the sentences (a [cosine](GLOSSARY.md#cosine) of 0.00). So $L_d$ is 1, but its gradient is not zero: it points wherever random features happen to turn.
-# The CLIP on board starts at 0.80: it was trained with captions that tell sharp from blurred. Stage I takes it to 0.91, and then $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr). **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
+# The included CLIP starts at 0.80: it was trained with captions that tell sharp from blurred. Stage I takes it to 0.91, and then $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr). **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
 #
 # ## A wrong sentence
 #
@@ -376,7 +376,7 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** The opposite sentence did what it says: the ship is blurred, and its colours are false. The path from words to pixels works. Now read the table. The spoiled image has the *best* D_s and the best HQNR of the three. D_rho, which asks for PAN's detail, warns clearly: it is twice that of training without $L_d$. D_lambda_K rises a little. So look at the picture before you quote a figure.
-# **What it does not show:** that Wald's sentence is a good one. Its image looks cleaner than the one without $L_d$, but that is by eye, with one seed, and its D_rho is worse. Stage I and the other weights are ours, not the paper's. And a CLIP that was adapted to the opposite sentence from the start was not shown to serve worse: chapter 08 asks that with five seeds.
+# **What it does not show:** that Wald's sentence is a good one. Its image looks cleaner than the one without $L_d$, but that is by eye, with one seed, and its D_rho is higher. Stage I and the other weights are ours, not the paper's. And a CLIP that was adapted to the opposite sentence from the start was not shown to serve worse: chapter 08 asks that with five seeds.
 #
 # ## An unseen sensor
 #
@@ -405,7 +405,7 @@ for name, place in unseen.items():
     if name != "reversed":
         local, _ = training.train(place, run.from_nothing(False, first), device=run.device)
         images["trained there"] = fusion.fuse(place, local)
-    images["on board"] = cl.fuse(place)
+    images["included network"] = cl.fuse(place)
     found |= {f"{name}: {method}": image for method, image in images.items()}
 print("tried on:", ", ".join(unseen))
 
@@ -431,7 +431,7 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** WorldView-3 has nearly the bands of WorldView-2. The new camera costs 0.7 dB of PSNR and 0.4 degrees of [SAM](GLOSSARY.md#sam) (one seed), and ERGAS does not show it. A wrong band order, which no check of sizes, types or transforms reveals, takes the same network down to EXP's ERGAS, with violet in the dark parts and along edges.
-# The network on board treats bands one by one, so it hardly notices. **What it does not show:** a real unseen camera, with its own noise and misregistration. For a real pair, place and camera change together here.
+# The included network treats bands one by one, so it hardly notices. **What it does not show:** a real unseen camera, with its own noise and misregistration. For a real pair, place and camera change together here.
 #
 # ## Another camera
 #
@@ -452,11 +452,13 @@ by_rounds, rows = {}, []
 for name in CHOSEN:
     seen = faults.by_another_camera(ground, **faults.CAMERAS[name])
     images = {rounds: classical.fuse("BDSD-PC", seen, rounds=rounds) for rounds in ROUNDS}
-    images["on board"] = cl.fuse(seen)
+    images["included network"] = cl.fuse(seen)
     psnr = {key: evaluation.against_truth(image, seen)["PSNR"] for key, image in images.items()}
     gain = by_rounds[name] = {key: value - psnr[0] for key, value in psnr.items()}
-    rows.append((name, f"{psnr[0]:.2f}", *(f"{gain[k]:+.2f}" for k in (1, 2, 3, 5, "on board"))))
-head = ("camera", "BDSD-PC, dB", "1 round", "2 rounds", "3 rounds", "5 rounds", "on board")
+    rows.append(
+        (name, f"{psnr[0]:.2f}", *(f"{gain[k]:+.2f}" for k in (1, 2, 3, 5, "included network")))
+    )
+head = ("camera", "BDSD-PC, dB", "1 round", "2 rounds", "3 rounds", "5 rounds", "included network")
 display(Markdown(statistics.markdown(head, rows)))
 
 # %%
@@ -496,7 +498,7 @@ failures.append({
 # | no gain from $L_d$, perhaps a faint cast | direction cosine near 0 | the controls of [chapter 02](02_clip_adaptation.ipynb) | load CLIP's weights; run Stage I |
 # | coloured fringes around bright things | SAM rises, ERGAS is like EXP's | is vegetation bright in the band that should be [NIR](GLOSSARY.md#nir)? | put the bands in order; train on the scene |
 # | rings around edges that grow with each round | D_lambda_K still falls | one round against five | one round, or two after BDSD-PC |
-# | as soft as EXP | QNR is high, D_rho near 1 | the row EXP of the table | train longer, or take the network on board |
+# | as soft as EXP | QNR is high, D_rho near 1 | the row EXP of the table | train longer, or take the included network |
 #
 # One rule runs through the table: a figure that asks for agreement with MS or PAN cannot see a fault that keeps the agreement. **Next checks** for any result: another metric family (D_rho beside HQNR, or Wald's protocol), an unseen sensor, and more seeds.
 

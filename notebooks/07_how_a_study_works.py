@@ -57,9 +57,9 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 device = "auto"  # "auto", "cpu" or "cuda"
-mini_steps = 20  # Stage II steps of the study in small
+mini_steps = 20  # Stage II steps of the small study
 
 # %%
 import contextlib

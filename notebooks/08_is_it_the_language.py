@@ -49,7 +49,7 @@ if find_spec("clippan_lite") is None:
 import clippan_lite as cl  # before torch, because it sets how threads wait
 
 # %% tags=["parameters"]
-run_dir = ""  # folder that the chain's notebooks share; "" is "quick" in the package's home (CLIPPAN_HOME)
+run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 device = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -99,7 +99,7 @@ display(Markdown(statistics.compared(table, evaluation.FULL)))
 #
 # ## What was measured
 #
-# Each study is a table in `studies/results`; a file beside it says how it was made. The studies use small networks and the CLIP on board (1.4 million parameters, 1364 words). Which Stage I they ran matters, because ours differs from the paper's: it adds a direction term (weight 10), gives IntraMCL, which keeps images of one place together, a weight of 0.3, and takes its HRMS examples from several classical methods.
+# Each study is a table in `studies/results`; a file beside it says how it was made. The studies use small networks and the included CLIP (1.4 million parameters, 1364 words). Which Stage I they ran matters, because ours differs from the paper's: it adds a direction term (weight 10), gives IntraMCL, which keeps images of one place together, a weight of 0.3, and takes its HRMS examples from several classical methods.
 
 # %%
 STUDIES = ("A_losses", "B_backbones", "C_prompts", "D_cross_sensor", "E_robustness",
@@ -168,7 +168,7 @@ figures.show(figure, run.folder, "08_losses", caption)
 # | arm | CLIP | sentence |
 # |---|---|---|
 # | `L_d, random CLIP` | random weights, adapted | Wald's |
-# | `L_d, no Stage I` | on board, not adapted | Wald's |
+# | `L_d, no Stage I` | the included CLIP, not adapted | Wald's |
 # | `L_d, nonsense` | adapted to nonsense | "a road beside a river" |
 # | `L_d, wrong` | adapted to the opposite | "a blurred image with false colours" |
 # | `L_d, swapped after` | adapted to Wald's | the opposite, asked afterwards |
@@ -187,7 +187,7 @@ figures.show(figure, run.folder, "08_controls", caption)
 
 # %% [markdown]
 # **What you see.** Adapted to nonsense or to the opposite sentence, CLIP was not shown to supervise worse than with Wald's: six differences of at most 0.11 dB, none clear. After Stage I (ours) the sentence seems to be a label for one of three image types, whatever it says. The opposite sentence costs 0.6 to 2.2 dB only when CLIP was *not* adapted to it: the path from sentence to image works.
-# A random CLIP gains nothing clear. An un-adapted one gains as much as an adapted one on the WorldView-2 scene (0.29 dB). So what helps there seems to be how CLIP was trained, not Stage I. **What it does not show:** a large CLIP. The one on board knows few words.
+# A random CLIP gains nothing clear. An un-adapted one gains as much as an adapted one on the WorldView-2 scene (0.29 dB). So what helps there seems to be how CLIP was trained, not Stage I. **What it does not show:** a large CLIP. The included one knows few words.
 #
 # ## Who judges?
 #
@@ -208,9 +208,7 @@ for place_name in facts_a["axes"]["scene"]:
         }
         for arm in dict.fromkeys(row["arm"] for row in here)
     }
-figure = plotting.heat(
-    means["ikonos_town"], evaluation.LARGER_IS_BETTER, "EXP", {"PSNR": 2, "SAM": 2}
-)
+figure = plotting.heat(means["ikonos_town"], "EXP", {"PSNR": 2, "SAM": 2})
 caption = "Metrics without truth beside PSNR (dB) and SAM (degrees), IKONOS scene, means over five seeds; blue: better than EXP, red: worse."
 figures.show(figure, run.folder, "08_judges", caption)
 rows = []
@@ -345,7 +343,7 @@ print(f"claims: {len(verdicts)}, without a verdict line: {sum(not v for v in ver
 # | another metric family | PSNR is one figure, and QNR is trained on | D_rho beside HQNR; Wald's protocol; eyes |
 # | more seeds | most studies have two or three | a copy of `C_prompts.toml` with ten seeds |
 # | the paper's Stage I | studies A to E and G ran ours | `adapt_direction = 0.0`, `adapt_intra = 1.0`, `adapt_examples = "BDSD"` under `[fixed]`, as in `F_stage_one.toml` |
-# | a large CLIP | the one on board knows 1364 words | `clip = "ViT-B-32-quickgelu"`, `clip_pretrained = "openai"` under `[fixed]` (a download, or a local file) |
+# | a large CLIP | the included one knows 1364 words | `clip = "ViT-B-32-quickgelu"`, `clip_pretrained = "openai"` under `[fixed]` (a download, or a local file) |
 # | the paper's length | 80 steps are few | `recipe = "paper"` on a GPU |
 #
 # ## Exercises

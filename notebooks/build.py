@@ -131,7 +131,7 @@ def settings_table() -> str:
 
 
 def draw_front_page(target: Path) -> None:
-    """PAN, MS and the fused image of the real scenes on board, a window of each."""
+    """PAN, MS and the fused image of the included real scenes, a window of each."""
     from matplotlib import pyplot as plt
 
     import clippan_lite as cl

@@ -173,7 +173,7 @@ def test_a_ratio_that_the_network_has_not_learned_falls_back_and_says_so(capsys)
 
 
 def test_a_brighter_scene_gives_a_brighter_result(small_pair):
-    """The network on board has no bias: no brightness is built into it."""
+    """The included network has no bias: no brightness is built into it."""
     bright = dataclasses.replace(
         small_pair,
         ms=small_pair.ms * 2,

@@ -234,7 +234,7 @@ def test_fuse_adapts_to_the_scene_and_goes_on_after_a_stop(capsys, files, tmp_pa
     assert "trained before, with the same settings" in capsys.readouterr().out
     fuse[3] = str(instant)
     assert cli.main(fuse) == 0
-    assert "the network on board, which mends BDSD-PC" in capsys.readouterr().out
+    assert "the included network, which mends BDSD-PC" in capsys.readouterr().out
     import rasterio
 
     with rasterio.open(out) as adapted, rasterio.open(instant) as plain:

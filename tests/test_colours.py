@@ -69,7 +69,7 @@ def test_texts_of_plots_can_be_read(style, small_pair):
 
 def test_figures_on_coloured_cells_can_be_read(style):
     figure = plotting.heat(
-        {"truth": {"QNR": 0.9}, "worse": {"QNR": 0.1}, "better": {"QNR": 1.7}}, {"QNR"}, "truth"
+        {"truth": {"QNR": 0.9}, "worse": {"QNR": 0.1}, "better": {"QNR": 1.7}}, "truth"
     )
     (axis,) = figure.axes
     (image,) = axis.images

@@ -1,4 +1,4 @@
-"""Scenes on board: whole, credited, and found by name."""
+"""Included scenes: whole, credited, and found by name."""
 
 import pytest
 import torch

@@ -20,6 +20,7 @@ WANTED = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
         (WANTED[0], r"shape (2,), expected (2, 2)"),
         (WANTED / 0, "not finite"),
         ("text", "is a str, expected numbers"),
+        (WANTED * 1j, "is complex, expected a real number"),
     ],
 )
 def test_usual_slips_are_named(mine, said):
@@ -33,6 +34,8 @@ def test_other_kinds():
     assert "expected a dictionary" in verdict(3, {"a": 1})
     assert verdict("MS", "MS") == RIGHT and "'PAN', not 'MS'" in verdict("PAN", "MS")
     assert verdict(True, True) == RIGHT
+    assert verdict({"shape": torch.Size([4, 8])}, {"shape": [4, 8]}) == RIGHT
+    assert "shape is [8, 4], not [4, 8]" in verdict({"shape": (8, 4)}, {"shape": [4, 8]})
 
 
 def unfinished(x):

@@ -78,7 +78,7 @@ def test_an_image_of_another_grid_is_refused(files, capsys):
 def test_fuse_without_a_method_takes_the_network_on_board(files, small_pair, capsys):
     paths = [str(files / name) for name in ("pan.tif", "ms.tif", "out.tif")]
     assert cli.main(["fuse", *paths, "--sensor", "WV2"]) == 0
-    assert "method: the network on board" in capsys.readouterr().out
+    assert "method: the included network" in capsys.readouterr().out
     with rasterio.open(files / "out.tif") as file:
         written = torch.from_numpy(file.read().astype("float32"))
         assert file.tags()["METHOD"] == "Bandwise"

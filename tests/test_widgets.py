@@ -83,6 +83,10 @@ def test_a_typed_sentence_changes_what_the_supervisor_says(small_pair, superviso
     nonsense = rows_of(table)
     reset.click()
     assert (known.value, told.value) == ("wald", "") and rows_of(table) == wald != nonsense
+    text.value = " "
+    assert "The field is empty" in told.value and table.value == ""
+    reset.click()
+    assert text.value == prompts.get("wald").hrms and rows_of(table) == wald
     text.value = prompts.get("khan").hrms
     assert known.value == "khan"
     with pytest.raises(ValueError, match="a fused image or more, found none"):
@@ -130,7 +134,7 @@ def test_the_dashboard_trains_with_language_and_with_another_weight_after_a_stop
     monkeypatch.setattr(widgets, "REDRAW", 0.0)
     config = TrainConfig(steps=2, batch=1, patch=64).changed(direction=0.0)
     box = widgets.dashboard(small_pair, config, supervisor, folder=tmp_path, side=64)
-    begin, halt, _, bar, told = box.children[0].children
+    begin, halt, reset, bar, told = box.children[0].children
     weight, curves, _ = box.children[1:]
     assert weight.value == TrainConfig().weight("direction") > 0
     bar.observe(lambda change: change["new"] == 1 and halt.click(), "value")
@@ -143,6 +147,8 @@ def test_the_dashboard_trains_with_language_and_with_another_weight_after_a_stop
     box.thread.join(60)
     assert told.value.startswith("stopped after step 1")
     assert len(list(tmp_path.glob("dashboard-*.safetensors"))) == 2
+    reset.click()
+    assert weight.value == TrainConfig().weight("direction") and told.value == "not started"
 
 
 def test_a_dashboard_that_fails_says_so(small_pair, tmp_path):

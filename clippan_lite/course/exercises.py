@@ -6,7 +6,7 @@ the usual slips: the shape, the sign, a factor, an offset, a gradient that does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ def verdict(mine: Any, expected: Any, tolerance: float = 1e-3, name: str = "it")
     Args:
         mine: a number, text, tensor, or a dictionary of them; None or an empty dictionary where
             nothing was written yet.
-        expected: the same kind, from the library.
+        expected: the same kind, from the library; a list, such as a shape, must be the same.
         tolerance: largest difference that counts as right, relative to the largest expected value.
         name: what the sentence calls the answer.
 
@@ -38,13 +38,18 @@ def verdict(mine: Any, expected: Any, tolerance: float = 1e-3, name: str = "it")
         return EMPTY
     if isinstance(expected, Mapping):
         return _of_mapping(mine, expected, tolerance)
-    if isinstance(expected, str | bool):
+    if isinstance(expected, list) and isinstance(mine, Sequence):
+        mine = list(mine)  # a tuple or a torch.Size may stand for it
+    if isinstance(expected, str | bool | list):
         return RIGHT if mine == expected else f"Not yet: {name} is {mine!r}, not {expected!r}."
     try:
-        found = torch.as_tensor(mine).detach().double()
+        found = torch.as_tensor(mine).detach()
     except (TypeError, ValueError, RuntimeError):
         return f"Not yet: {name} is a {type(mine).__name__}, expected numbers."
-    return _of_numbers(found, torch.as_tensor(expected).detach().double(), tolerance, name)
+    if found.is_complex():
+        return f"Not yet: {name} is complex, expected a real number: take its absolute value."
+    truth = torch.as_tensor(expected).detach()
+    return _of_numbers(found.double(), truth.double(), tolerance, name)
 
 
 def verdict_of(

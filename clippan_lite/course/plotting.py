@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from scipy import ndimage
 
 from clippan_lite.course.figures import COLOURS
+from clippan_lite.metrics import evaluation
 
 
 def _axes(
@@ -155,21 +156,23 @@ def effects(cells: Sequence[dict], label: str, better: str, by: str = "scene") -
 
 def heat(
     rows: dict[str, dict[str, float]],
-    larger_is_better: Container[str],
     anchor: str,
     digits: dict[str, int] | None = None,
+    arrows: bool = True,
 ) -> Figure:
     """A table of figures, coloured where worse (red) or better (blue) than in the anchor row.
 
+    Figures of which neither end is best (D_rho) stay white.
+
     Args:
         rows: row title -> name -> figure, the same names in every row.
-        larger_is_better: names whose figures are better when larger.
         anchor: title of the row that the others are compared with.
         digits: decimals by name, 3 where not given.
+        arrows: whether names get an arrow to where better values lie.
     """
     names, titles = list(rows[anchor]), list(rows)
     values = np.array([[row[name] for name in names] for row in rows.values()])
-    worse = np.array([-1 if name in larger_is_better else 1 for name in names])
+    worse = np.array([-evaluation.side(name) for name in names])
     largest = np.nanmax(np.where(np.isfinite(values), values, np.nan), 0)
     finite = np.where(np.isfinite(values), values, largest)
     loss = (finite - finite[titles.index(anchor)]) * worse
@@ -181,7 +184,7 @@ def heat(
         decimals = (digits or {}).get(names[j], 3)
         text = f"{value:.{decimals}f}" if np.isfinite(value) else "∞"
         axis.text(j, i, text, ha="center", va="center", fontsize=9.5)
-    heads = [f"{name} ↑" if name in larger_is_better else f"{name} ↓" for name in names]
+    heads = [evaluation.arrow(name) if arrows else name for name in names]
     axis.set_xticks(range(len(names)), heads, rotation=35, ha="left")
     axis.xaxis.tick_top()
     axis.set_yticks(range(len(rows)), titles)

@@ -26,8 +26,7 @@ from clippan_lite.course import figures, imagery
 from clippan_lite.data import Pair, geotiff
 from clippan_lite.experiments import claims
 from clippan_lite.experiments.statistics import FEWEST
-from clippan_lite.metrics import faults
-from clippan_lite.metrics.evaluation import LARGER_IS_BETTER, NO_BEST
+from clippan_lite.metrics import evaluation, faults
 from clippan_lite.runtime import facts, files
 
 IMAGE_TYPES = (".png", ".jpg", ".jpeg")
@@ -139,8 +138,7 @@ def _content(run_dir: Path) -> Json:
         "explanations": {part: explanation for part, (_, explanation) in TABLES.items()},
         "units": UNITS,
         "meanings": MEANINGS,
-        "larger_is_better": LARGER_IS_BETTER,
-        "no_best": NO_BEST,
+        "arrow": evaluation.arrow,
         "tables": tables,
         "effects": effects if any(effects.values()) else {},
         "failures": failures,
@@ -268,10 +266,10 @@ def _table(part: str, methods: dict[str, Json]) -> Json:
     for metric in dict.fromkeys(metric for name in names for metric in methods[name][part]):
         values = [methods[name][part].get(metric) for name in names]
         finite = [value for value in values if _is_finite(value)]
-        choose = max if metric in LARGER_IS_BETTER else min
+        side = evaluation.side(metric)
         # As printed, because methods whose values look the same are equally good.
-        judged = finite and metric not in NO_BEST
-        best[metric] = _number(choose(finite), metric) if judged else None
+        chosen = max(finite, key=lambda value: value * side) if finite and side else None
+        best[metric] = _number(chosen, metric) if chosen is not None else None
     return {
         "methods": {name: methods[name] for name in names},
         "best": best,
@@ -289,10 +287,7 @@ def _reading(effect: Json, metric: str) -> str:
         return f"fewer than {FEWEST} seeds: no verdict"
     if low <= 0 <= high:
         return "interval holds 0: no effect is shown"
-    if metric in NO_BEST:
-        return "larger with L_d" if difference > 0 else "smaller with L_d"
-    better = (difference > 0) == (metric in LARGER_IS_BETTER)
-    return "better with L_d" if better else "worse with L_d"
+    return f"{evaluation.change_in_words(metric, difference)} with L_d"
 
 
 def _dotted(values: Json, prefix: str = "") -> Iterator[tuple[str, str]]:

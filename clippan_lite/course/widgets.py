@@ -82,7 +82,12 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> Controls:
         text = "the window with the faults that the sliders put into it"
         screen.value = _picture(imagery.picture(faulty, rgb, limits), text, 384)
         rows = [
-            (_directed(name), f"{before[name]:.4g}", f"{value:.4g}", _compared(name, before, value))
+            (
+                evaluation.arrow(name),
+                f"{before[name]:.4g}",
+                f"{value:.4g}",
+                _compared(name, before[name], value),
+            )
             for name, value in evaluation.evaluate(faulty, part).items()
         ]
         table.value = _table(["metric", "as it was", "now", ""], rows)
@@ -97,16 +102,11 @@ def playground(pair: Pair, image: torch.Tensor, side: int = 192) -> Controls:
     return Controls([ipywidgets.HBox([left, table])], lambda: screen.value + table.value)
 
 
-def _directed(name: str) -> str:
-    """A metric's name with an arrow to where better values lie."""
-    return f"{name} {'↑' if name in evaluation.LARGER_IS_BETTER else '↓'}"
-
-
-def _compared(name: str, before: dict[str, float], now: float) -> str:
+def _compared(name: str, before: float, now: float) -> str:
     # Equality comes first, because an infinite PSNR minus itself is no number.
-    if now == before[name] or abs(now - before[name]) < 1e-6:
+    if now == before or abs(now - before) < 1e-6:
         return ""
-    return "better" if (now > before[name]) == (name in evaluation.LARGER_IS_BETTER) else "worse"
+    return evaluation.change_in_words(name, now - before)
 
 
 def sentences(pair: Pair, supervisor: Supervisor, candidates: dict[str, torch.Tensor]) -> Controls:
@@ -140,7 +140,10 @@ def sentences(pair: Pair, supervisor: Supervisor, candidates: dict[str, torch.Te
     around = prompts.get("wald")  # its sentences of MS and PAN stay when another one is typed
 
     def draw(*_: object) -> None:
-        typed = sentence.value.strip() or around.hrms
+        typed = sentence.value.strip()
+        if not typed:
+            table.value, told.value = "", "The field is empty. Type a sentence, or press reset."
+            return
         known.value = next((n for n, p in prompts.PROMPTS.items() if p.hrms == typed), OWN)
         try:
             with warnings.catch_warnings(record=True) as found, torch.no_grad():
@@ -173,6 +176,7 @@ def sentences(pair: Pair, supervisor: Supervisor, candidates: dict[str, torch.Te
 
     def begin_anew(_: object) -> None:
         known.value = "wald"
+        choose()  # even if it was chosen: the field may be empty
 
     known.observe(choose, "value")
     _draw_at_changes(draw, sentence)
@@ -213,8 +217,9 @@ def dashboard(
     reset = ipywidgets.Button(description="reset", icon="undo")
     bar = ipywidgets.IntProgress(0, 0, config.steps, layout={"width": "200px"})
     message = ipywidgets.Label("not started")
+    begun = config.weight("direction") or TrainConfig().weight("direction")
     weight = ipywidgets.FloatSlider(
-        config.weight("direction") or TrainConfig().weight("direction"),
+        begun,
         max=0.3,
         step=0.01,
         description="weight of L_d",
@@ -288,9 +293,14 @@ def dashboard(
         box.thread = threading.Thread(target=run, daemon=True)
         box.thread.start()
 
-    def begin_anew(_: object = None) -> None:
+    def forget() -> None:
         state().unlink(missing_ok=True)
         history().clear()
+
+    def begin_anew(_: object) -> None:
+        forget()
+        weight.value = begun
+        forget()  # the state at that weight, too
         look_back()
 
     def look_back(_: object = None) -> None:

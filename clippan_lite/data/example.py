@@ -1,4 +1,4 @@
-"""Scenes on board: two real places, and a synthetic one whose truth is known."""
+"""Included scenes: two real places, and a synthetic one whose truth is known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REAL = ("landsat7", "rotterdam")
 
 
 def example(name: str = "landsat7", register: bool = False) -> Pair:
-    """A scene on board.
+    """An included scene.
 
     Args:
         name: ``"landsat7"``: mountains, a town and lakes; 6 bands, ratio 2, 8 bit, convention

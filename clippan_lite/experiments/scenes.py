@@ -21,7 +21,7 @@ def folder_of(scene: str) -> Path:
     """The folder of a scene that is not synthetic.
 
     Args:
-        scene: the folder or its name, or a scene on board. ``@SENSOR`` may follow, for a
+        scene: the folder or its name, or an included scene. ``@SENSOR`` may follow, for a
             `scene.json` that names none.
 
     Raises:

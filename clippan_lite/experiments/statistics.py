@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from clippan_lite.metrics.evaluation import LARGER_IS_BETTER, NO_BEST
+from clippan_lite.metrics.evaluation import arrow, side
 
 Figures = Mapping[str, float]  # figure by name
 
@@ -48,7 +48,7 @@ def effect(differences: Sequence[float], metric: str) -> dict[str, Any]:
     """
     change, n = np.array(differences), len(differences)
     mean = float(change.mean())
-    better = mean > 0 if metric in LARGER_IS_BETTER else mean < 0
+    better = mean * side(metric) > 0
     found: dict[str, Any] = {"difference": mean, "n": n, "better": better}  # Any: also intervals
     if n == 1 or np.ptp(change) <= 1e-9 * np.abs(change).max():
         nothing = dict.fromkeys(("bootstrap95", "t95", "p", "p_equal"))
@@ -148,7 +148,7 @@ def agreement(
     def correlation(name: str) -> float:
         ours = [table[name] for table in without.values()]
         true = [truth[method][judge] for method in without]
-        same_way = (name in LARGER_IS_BETTER) == (judge in LARGER_IS_BETTER)
+        same_way = (side(name) > 0) == (side(judge) > 0)
         found = float(stats.spearmanr(ours, true).statistic)
         return found if same_way else -found
 
@@ -178,14 +178,13 @@ def compared(
     cells = {name: [name] for name in methods}
     head = ["method"]
     for metric in columns:
-        larger = metric in LARGER_IS_BETTER
-        best = (max if larger else min)(figures[metric] for figures in methods.values())
+        best = max(figures[metric] * side(metric) for figures in methods.values())
         digits = 2 if metric in ("PSNR", "ERGAS", "SAM") else 4
-        arrow = "" if metric in NO_BEST else " ↑" if larger else " ↓"
-        head.append(metric + arrow)
+        head.append(arrow(metric))
         for name, figures in methods.items():
             text = f"{figures[metric]:.{digits}f}"
-            text = f"**{text}**" if arrow and figures[metric] == best else text
+            is_best = side(metric) and figures[metric] * side(metric) == best
+            text = f"**{text}**" if is_best else text
             deviation = (spread or {}).get(name, {}).get(metric)
             cells[name].append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
     return markdown(head, cells.values())

@@ -102,7 +102,7 @@ def fuse_scene(
         if network is None:
             method, rounds = INSTEAD, INSTEAD_ROUNDS
         else:
-            print("method: the network on board, which mends " + ", ".join(network.methods))
+            print("method: the included network, which mends " + ", ".join(network.methods))
     settings = (grid, out, network, method, window, rounds, dtype, device)
     job = _job(*settings)
     if dry_run:

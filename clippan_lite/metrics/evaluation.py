@@ -19,6 +19,23 @@ LARGER_IS_BETTER = frozenset(
 NO_BEST = frozenset(["D_rho"])
 
 
+def side(name: str) -> int:
+    """Where better values of a figure lie: 1 larger, -1 smaller, 0 neither."""
+    return 0 if name in NO_BEST else 1 if name in LARGER_IS_BETTER else -1
+
+
+def arrow(name: str) -> str:
+    """A figure's name with an arrow to where better values lie."""
+    return name + {1: " ↑", -1: " ↓", 0: ""}[side(name)]
+
+
+def change_in_words(name: str, change: float) -> str:
+    """Whether a figure that changed by so much became better; of D_rho only, what it did."""
+    if side(name):
+        return "better" if change * side(name) > 0 else "worse"
+    return "larger" if change > 0 else "smaller"
+
+
 def evaluate(fused: torch.Tensor, pair: Pair) -> dict[str, float]:
     """All figures of a fused image: at full resolution, and against the truth where it is known.
 

@@ -228,7 +228,9 @@ def hqnr(
 def d_rho(
     fused: Tensor, pan: Tensor, ratio: int, block: int = 32, mask: Tensor | None = None
 ) -> Tensor:
-    """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 (best) to 2.
+    """Spatial distortion ``1 - mean local correlation`` of each fused band with PAN, 0 to 2.
+
+    0 means that detail copies PAN, which even the true image does not do: neither end is best.
 
     Deviations from the local mean are correlated in windows of the same size,
     ``2 * ceil(ratio / 2)`` pixels. Outside the image lie zeros, as in the reference table: a frame

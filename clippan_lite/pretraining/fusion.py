@@ -1,6 +1,6 @@
 """Train the bundled fusion network where the truth is known.
 
-``python -m clippan_lite.pretraining.fusion --real FOLDER ...`` made the weights on board. Half of
+``python -m clippan_lite.pretraining.fusion --real FOLDER ...`` made the included weights. Half of
 what the network sees is synthetic. The other half has the texture of real ground: the MS of real
 pairs (public-domain Landsat-7 scenes) serves as the truth of pairs made from it. The cameras vary,
 so that the network does not rely on an MTF, a registration or a noise that it will not meet.
