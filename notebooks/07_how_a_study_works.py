@@ -16,7 +16,7 @@
 # **A loss made the image 0.2 dB better. How do I find out whether that was the loss, or luck?**
 #
 # Chapter 03 trained with and without the language loss, and chapter 05 broke things. Both mostly showed one training each. A *study* asks the same question in a way that can fail: one thing is changed, a
-# [control](GLOSSARY.md#control) keeps everything except that thing, and several [seeds](GLOSSARY.md#seed) tell how much is chance. Here you build one in small; chapter 08 reads the large ones.
+# [control](GLOSSARY.md#control) keeps everything except that thing, and several [seeds](GLOSSARY.md#seed) tell how much is chance. Here you build a small one; chapter 08 reads the large ones.
 #
 # ## What you will learn
 #
@@ -59,6 +59,7 @@ import clippan_lite as cl  # before torch, because it sets how threads wait
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 device = "auto"  # "auto", "cpu" or "cuda"
+place_steps = 60  # Stage II steps of the networks that fuse the real place
 mini_steps = 20  # Stage II steps of the small study
 
 # %%
@@ -80,7 +81,7 @@ run = experiments.begin(globals())
 # %%
 figures.use_style()
 place = cl.example("landsat7")
-guided = cl.recipe("scratch", patch=64)
+guided = cl.recipe("scratch", patch=64, steps=place_steps)
 plain = guided.changed(direction=0.0)
 supervisor, _ = cl.adapt(
     place, config=cl.adapt_recipe("course", steps=10, examples="BDSD"), device=run.device

@@ -51,6 +51,7 @@ import clippan_lite as cl  # before torch, because it sets how threads wait
 # %% tags=["parameters"]
 run_dir = ""  # folder that the chain's notebooks share; "" is the folder "quick" in CLIPPAN_HOME
 device = "auto"  # "auto", "cpu" or "cuda"
+place_steps = 60  # Stage II steps of the networks that fuse the real place
 
 # %%
 from dataclasses import replace
@@ -75,7 +76,7 @@ asked = supervisor.prompts
 opposite = supervisor.with_prompts(replace(asked, hrms=prompts.get("wrong").hrms))
 fused = {}
 for name, guide in {"without L_d": None, "Wald": supervisor, "the opposite": opposite}.items():
-    config = cl.recipe("scratch", direction=1.0 if guide else 0.0)
+    config = cl.recipe("scratch", steps=place_steps, direction=1.0 if guide else 0.0)
     network, _ = training.train(place, config, guide, device=run.device)
     fused[name] = cl.fuse(place, network)
 

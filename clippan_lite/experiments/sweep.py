@@ -249,9 +249,7 @@ def _measure_one(job: _Job, key: str, settings: Flat) -> None:
     experiment = Experiment.of(settings)
     found = job.measure(experiment) if job.measure else _by_notebook(job, key, settings)
     row = {n: value if isinstance(value, str) else float(value) for n, value in found.items()}
-    device = devices.describe()
-    if experiment.device == "cpu":
-        device = f"CPU with {torch.get_num_threads()} threads"
+    device = devices.cpu() if experiment.device == "cpu" else devices.describe()
     files.write_json(
         job.folder / f"{key}.json", {"settings": settings, "row": row, "device": device}
     )

@@ -35,9 +35,7 @@ def pick(wanted: str = "auto") -> str:
     found = torch.cuda.is_available()
     if wanted == "auto":
         wanted = "cuda" if found else "cpu"
-        threads = torch.get_num_threads()
-        missing = f"no GPU found, {threads} CPU thread{'s' if threads > 1 else ''}"
-        print(f"device: {wanted} ({'a GPU is there' if found else missing})")
+        print(f"device: {wanted} ({'a GPU is there' if found else f'no GPU found, {cpu()}'})")
     if wanted != "cpu" and not found:
         raise ValueError(
             f"device {wanted!r} was asked for, but no GPU is found; use device='cpu' or 'auto'"
@@ -56,5 +54,10 @@ def versions() -> dict[str, str]:
 
 def describe() -> str:
     """The GPU's name, or the number of CPU threads."""
-    threads = f"CPU with {torch.get_num_threads()} threads"
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else threads
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else cpu()
+
+
+def cpu() -> str:
+    """How many threads compute on the CPU, in words."""
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} thread{'s' if threads > 1 else ''}"
