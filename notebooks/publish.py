@@ -5,8 +5,8 @@
 
 The site is plain HTML with the repository's layout, so that links between pages stay as they are.
 It needs no server and no network: formulas are MathML, pictures lie inside the pages, and the
-search looks through an index beside them. Only the diagrams are drawn by a script from the web;
-without a network their text is shown.
+search looks through an index beside them. Diagrams are pictures, too, if the package mermaidx is
+installed. Otherwise a script from the web draws them, and without a network their text is shown.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -151,9 +153,9 @@ class Renderer(mistune.HTMLRenderer):
         return mathml(html.unescape(text), display="block")
 
     def block_code(self, code: str, info: str | None = None) -> str:
-        """Code in colours; a diagram is left to the script."""
+        """Code in colours, or a diagram."""
         if info == "mermaid":
-            return f'<pre class="mermaid">{html.escape(code)}</pre>\n'
+            return diagram(code)
         if not info:
             return f"<pre><code>{html.escape(code)}</code></pre>\n"
         return Highlight2HTML(pygments_lexer=info)(code)
@@ -166,6 +168,17 @@ class Renderer(mistune.HTMLRenderer):
 to_html = mistune.create_markdown(
     renderer=Renderer(), plugins=["math", "table", "strikethrough", "url"]
 )
+
+
+def diagram(code: str) -> str:
+    """A Mermaid diagram as a picture, or as text for the script where mermaidx is missing."""
+    if find_spec("mermaidx") is None:
+        return f'<pre class="mermaid">{html.escape(code)}</pre>\n'
+    import mermaidx
+
+    own_name = f"diagram-{zlib.crc32(code.encode()):x}"  # the styles in a picture are for its name
+    picture = mermaidx.render(code).svg().replace("my-svg", own_name)
+    return f'<div class="scroll diagram">{picture}</div>\n'
 
 
 def anchor(heading: str) -> str:

@@ -1,11 +1,13 @@
 """The static site and the workshop kit: complete, linked, and usable without a network."""
 
+import importlib.util
 import json
 import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import nbformat
@@ -157,3 +159,18 @@ def test_two_kits_are_the_same_file(tmp_path):
 def test_nothing_to_do_is_said(tmp_path):
     done = publish()
     assert done.returncode == 2 and "give a folder for the site, or --kit kit.zip" in done.stderr
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_diagrams_are_pictures_where_their_package_is(drawn, monkeypatch):
+    spec = importlib.util.spec_from_file_location("publish", ROOT / "notebooks" / "publish.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    picture = SimpleNamespace(svg=lambda: '<svg id="my-svg"><style>#my-svg{}</style></svg>')
+    monkeypatch.setitem(sys.modules, "mermaidx", SimpleNamespace(render=lambda code: picture))
+    monkeypatch.setattr(module, "find_spec", lambda name: drawn or None)
+    first, second = (str(module.to_html(f"```mermaid\n{code}\n```")) for code in ("A --> B", "C"))
+    if drawn:
+        assert "<svg" in first and "my-svg" not in first and first != second  # a name of its own
+    else:
+        assert '<pre class="mermaid">A --&gt; B' in first
