@@ -220,7 +220,7 @@ def test_virtual_rasters(whole, name, relative, damage):
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
     (whole / "scene" / "a.vrt").write_bytes(damaged(text.encode("utf-8"), damage))
-    sources._check_vrt.cache_clear()
+    sources._check_mosaic.cache_clear()
     with refused_or_read("VRT"):
         geotiff.read_pair(whole / "scene" / "a.vrt", whole / "scene" / "ms.tif", "WV2")
 

@@ -17,7 +17,7 @@ from scipy import io
 from clippan_lite import backbones, checkpoints, cli
 from clippan_lite.config import TrainConfig
 from clippan_lite.course import chain
-from clippan_lite.data import geotiff, readers, sources
+from clippan_lite.data import geotiff, grids, readers, sources
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.metrics import evaluation
 from clippan_lite.runtime import facts, files, weights, workers
@@ -33,7 +33,7 @@ def scene(tmp_path):
 def no_environment(monkeypatch):
     monkeypatch.delenv("CLIPPAN_SOURCES", raising=False)
     monkeypatch.delenv("CLIPPAN_LARGEST_GIB", raising=False)
-    sources._check_vrt.cache_clear()
+    sources._check_mosaic.cache_clear()
 
 
 # ---------------------------------------------------------------- too large
@@ -185,13 +185,79 @@ def test_a_raster_that_names_other_files_is_refused(scene, tmp_path, monkeypatch
         with pytest.raises(ValueError, match=r"no file in or below|no TIFF|unusual way") as told:
             geotiff.read_pair(honest, scene / "ms.tif", "WV2")
         assert "\n" not in str(told.value)
-        sources._check_vrt.cache_clear()
+        sources._check_mosaic.cache_clear()
     vrt(honest, "pan.tif", inner=' subClass="VRTRawRasterBand"')
     with pytest.raises(ValueError, match="more than a mosaic"):
         geotiff.read_pair(honest, scene / "ms.tif", "WV2")
     monkeypatch.setenv("CLIPPAN_SOURCES", "anywhere")
     vrt(honest, outside, 0)
     assert geotiff.read_pair(honest, scene / "ms.tif", "WV2").pan.shape == (1, 256, 256)
+
+
+TILE = """BEGIN_GROUP = TILE_{n}
+    filename = "{name}";
+    ULColOffset = {left}; ULRowOffset = 0;
+    URColOffset = {right}; URRowOffset = 0;
+    LRColOffset = {right}; LRRowOffset = 255;
+    LLColOffset = {left}; LLRowOffset = 255;
+END_GROUP = TILE_{n}
+"""
+
+
+def tile_map(path, names):
+    """The tile map of a Maxar product of 256 PAN pixels each way, and the file that it needs."""
+    side = 256 // len(names)
+    tiles = [
+        TILE.format(n=n + 1, name=name, left=n * side, right=(n + 1) * side - 1)
+        for n, name in enumerate(names)
+    ]
+    path.write_text(f'bandId = "P";\nnumTiles = {len(names)};\n{"".join(tiles)}END;\n')
+    facts = (
+        "numRows = 256;\nnumColumns = 256;\nbitsPerPixel = 16;\n"
+        "BEGIN_GROUP = MAP_PROJECTED_PRODUCT\nULX = 500000.25;\nULY = 127.75;\n"
+        "colSpacing = 0.5;\nrowSpacing = 0.5;\nEND_GROUP = MAP_PROJECTED_PRODUCT\n"
+    )
+    path.with_suffix(".IMD").write_text(f'version = "AA";\nbandId = "P";\n{facts}END;\n')
+    return path
+
+
+def test_a_tile_map_is_read_as_the_mosaic_that_it_is(scene, capsys):
+    whole = geotiff.read_pair(scene / "pan.tif", scene / "ms.tif", "WV2")
+    with rasterio.open(scene / "pan.tif") as file:
+        pixels, profile = file.read(), file.profile
+    for name, left in (("a.TIF", 0), ("b.TIF", 128)):
+        place = profile["transform"] @ rasterio.Affine.translation(left, 0)
+        with rasterio.open(
+            scene / name, "w", **profile | {"width": 128, "transform": place}
+        ) as file:
+            file.write(pixels[:, :, left : left + 128])
+    tiled = tile_map(scene / "pan.TIL", ["a.TIF", "b.TIF"])
+    pair = geotiff.read_pair(tiled, scene / "ms.tif", "WV2")
+    assert torch.equal(pair.pan, whole.pan)
+    assert pair.georef["transform"].almost_equals(whole.georef["transform"], 1e-6)
+    assert "pan.TIL is a virtual raster of 2 files:" in capsys.readouterr().out
+    assert {scene / "a.TIF", scene / "b.TIF", tiled} <= grids.files_behind(tiled)
+
+
+@pytest.mark.parametrize("name", ["../outside.tif", "ms.tif/../../outside.tif", "text.TIF", "none"])
+def test_a_tile_map_that_names_other_files_is_refused(scene, tmp_path, name):
+    (tmp_path / "outside.tif").write_bytes((scene / "pan.tif").read_bytes())
+    (scene / "text.TIF").write_text("<VRTDataset/>")
+    with pytest.raises(ValueError, match=r"no file in or below its folder|is no TIFF"):
+        geotiff.read_pair(tile_map(scene / "pan.TIL", [name]), scene / "ms.tif", "WV2")
+    tiled = scene / "unusual.TIL"
+    tiled.write_text('filename = "pan.tif"; filename = ../outside.tif;\n')
+    with pytest.raises(ValueError, match="no tile map that names its files plainly"):
+        geotiff.read_pair(tiled, scene / "ms.tif", "WV2")
+
+
+@pytest.mark.parametrize("ending", [".img", ".jp2", ".ntf"])
+def test_a_virtual_raster_under_another_name_is_refused(scene, tmp_path, ending):
+    outside = tmp_path / "outside.tif"
+    outside.write_bytes((scene / "pan.tif").read_bytes())
+    hidden = vrt(scene / f"hidden{ending}", outside, 0)
+    with pytest.raises(ValueError, match="file, expected one by its name"):
+        geotiff.read_pair(vrt(scene / "a.vrt", hidden.name), scene / "ms.tif", "WV2")
 
 
 def test_a_virtual_raster_of_itself_ends(scene):
