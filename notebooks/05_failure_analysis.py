@@ -153,6 +153,22 @@ failures.append({
 # For the included network, D_s gets worse by more than D_lambda_K gets better. So its [HQNR](GLOSSARY.md#qnr) *falls*, although [ERGAS](GLOSSARY.md#ergas), one scale down against the original MS, gets better for both methods. The network's last layer makes the result agree with MS in any case, so D_lambda_K, which asks for that agreement, has little to see.
 # **What it does not show:** the truth at full resolution. Nobody has it for this ship.
 #
+# Does one shift hold for the whole image? The shift can be estimated in windows, too.
+
+# %%
+port_pan = imagery.picture(port.pan, [0], imagery.limits(port.pan, [0]))
+figures.show(
+    plotting.shifts(registration.in_windows(port), port_pan),
+    run.folder,
+    "05_shifts",
+    "Where MS's content lies compared to PAN's, in 25 windows of the port that overlap; crosses mark windows that do not tell.",
+    photo=True,
+)
+
+# %% [markdown]
+# **What you see.** Over the ship and the quay the arrows are alike, and PAN and MS agree well (green). So one shift mends this pair. Open water has nothing to compare: there the windows tell nothing, or less surely. If the arrows turned or grew over the image, `registration` would warp PAN instead.
+# **What it does not show:** things that move or stand high. A crane leans another way in each image, and no smooth warp mends that.
+#
 # ## Faults of the input
 #
 # The same scene is made five times: without a fault, with MS two pixels off, with noise, in [haze](GLOSSARY.md#haze), and with cars that drive on between PAN and MS. The truth is known each time. Under haze the

@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
 from clippan_lite.course import figures, imagery, plotting, report
+from clippan_lite.data import registration
 
 LEAST = 4.5
 
@@ -53,6 +54,7 @@ def test_texts_of_plots_can_be_read(style, small_pair):
         plotting.curves({"one": rows}, ["a"] * 5),
         plotting.bars({"up": 1.0, "down": -1.0}, label="x", better="y", sign="+"),
         plotting.spectra({"PAN": small_pair.pan[0]}, 0.125),
+        plotting.shifts([((9.0, 9.0), registration.Shift(0.5, -1.0, 0.9))], np.ones((20, 20, 3))),
         imagery.panels(
             {"PAN": imagery.picture(small_pair.pan, [0], imagery.limits(small_pair.pan, [0]))}
         ),

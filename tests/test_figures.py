@@ -6,8 +6,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from matplotlib import pyplot as plt
 
-from clippan_lite.course import figures, imagery
+from clippan_lite.course import figures, imagery, plotting
+from clippan_lite.data import registration
 
 
 @pytest.fixture
@@ -105,3 +107,18 @@ def test_what_cannot_be_swiped_is_refused(squares):
         imagery.swipe({"red": squares["red"]})
     with pytest.raises(ValueError, match="pictures of one size"):
         imagery.swipe({"red": squares["red"], "small": np.ones((5, 5, 3))})
+
+
+def test_shifts_are_drawn_to_scale_where_windows_tell_them():
+    told, silent = registration.Shift(2.0, -1.0, 0.9), registration.Shift(0.0, 0.0, 0.2, False)
+    found = [((10.0, 30.0), told), ((20.0, 40.0), silent)]
+    axis, colours = plotting.shifts(found, np.zeros((60, 80, 3))).axes
+    (arrows,) = [drawn for drawn in axis.collections if hasattr(drawn, "U")]
+    assert (float(arrows.U[0]), float(arrows.V[0])) == (-1.0, 2.0)  # right, and down the image
+    assert arrows.XY.tolist() == [[30.0, 10.0]] and axis.yaxis_inverted()
+    (cross,) = axis.lines
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (40.0, 20.0)
+    assert colours.get_ylabel() == "multiple correlation"
+    plt.close("all")
+    assert not plotting.shifts([((9.0, 9.0), silent)], np.zeros((20, 20, 3))).axes[0].collections
+    plt.close("all")

@@ -487,3 +487,12 @@ def error_of(pair):
     low = reduced(pair)
     fused = classical.fuse("GSA", low)
     return metrics.reduced(fused, low.truth, low.ratio, low.peak, low.mask)["ERGAS"]
+
+
+def test_windows_of_a_shifted_image_agree(town):
+    moved = registration.correct(town, registration.Shift(2.0, -1.5, 1.0))
+    found = registration.in_windows(moved)
+    assert len(found) == 25 and len({place for place, _ in found}) == 25
+    for (row, column), shift in found:
+        assert 0 < row < moved.pan.shape[1] and 0 < column < moved.pan.shape[2]
+        assert (shift.down, shift.right) == pytest.approx((-2.0, 1.5), abs=0.15)

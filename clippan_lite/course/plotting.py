@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from scipy import ndimage
 
 from clippan_lite.course.figures import COLOURS
+from clippan_lite.data import registration
 from clippan_lite.metrics import evaluation
 
 
@@ -335,6 +336,48 @@ def displacements(found: dict[str, dict]) -> Figure:
         axis.set(title=title, xlabel="1st axis, no unit", ylabel="2nd axis, no unit")
         axis.tick_params(labelbottom=True, labelleft=True)
     _legend(figure, axes[0])
+    return figure
+
+
+def shifts(found: registration.Found, pan: np.ndarray) -> Figure:
+    """Where MS's content lies compared to PAN's, an arrow for each window, over PAN.
+
+    An arrow begins where PAN shows something, and points to where MS shows it, much enlarged. Its
+    colour is the multiple correlation: how far PAN and MS agree there. Crosses mark windows that do
+    not tell their shift.
+
+    Args:
+        found: from :func:`clippan_lite.data.registration.in_windows`.
+        pan: a picture of PAN, ``(H, W, 3)`` in [0, 1].
+    """
+    height, width = pan.shape[:2]
+    figure, (axis,) = _axes(1, (6.6, 6.0 * height / width + 0.5))
+    axis.imshow(0.35 + 0.65 * pan, cmap="gray", vmin=0, vmax=1)
+    told = [(place, shift) for place, shift in found if shift.reliable]
+    for (row, column), shift in found:
+        if not shift.reliable:
+            axis.plot(column, row, "x", color="black", markersize=8)
+    if told:
+        rows, columns = zip(*(place for place, _ in told), strict=True)
+        down, right = (np.array([getattr(s, way) for _, s in told]) for way in ("down", "right"))
+        longest = max(float(np.hypot(down, right).max()), 0.25)
+        arrows = axis.quiver(
+            columns,
+            rows,
+            right,
+            down,
+            [shift.correlation for _, shift in told],
+            angles="xy",
+            scale_units="width",
+            scale=12 * longest,
+            width=0.006,
+            cmap="viridis",
+            clim=(registration.LEAST_CORRELATION, 1),
+        )
+        axis.quiverkey(arrows, 0.7, 1.04, 1, "1 PAN pixel", labelpos="E", color="black")
+        figure.colorbar(arrows, ax=axis, label="multiple correlation", shrink=0.8)
+    axis.set(xlabel="PAN column", ylabel="PAN row")
+    axis.grid(visible=False)
     return figure
 
 

@@ -211,12 +211,11 @@ def _warp(pair: Pair, search: int) -> Shift | None:
 
     A window sees only the mean of its own warp, so what is left is looked for in the warped pair.
     """
-    spans = [_spans(n, min(SIDE, n // 2)) for n in pair.ms.shape[1:]]
-    warp = fit(_windows(pair, spans, search), pair.pan.shape[1:])
+    warp = fit(in_windows(pair, search), pair.pan.shape[1:])
     if warp is None:
         return None
     for _ in range(2):
-        left = fit(_windows(correct(pair, warp), spans, search), pair.pan.shape[1:])
+        left = fit(in_windows(correct(pair, warp), search), pair.pan.shape[1:])
         if left is not None:
             warp = _both(warp, left)
     return warp
@@ -279,6 +278,20 @@ def fit(found: Found, size: Sequence[int]) -> Shift | None:
     if belongs.double().mean() < ENOUGH or not known or furthest > SEARCH + 1:
         return None
     return replace(warp, spread=spread)
+
+
+def in_windows(pair: Pair, search: int = SEARCH) -> Found:
+    """The shifts of windows that cover an image, five each way; they may overlap.
+
+    Args:
+        pair: images in DN.
+        search: as in `estimate`.
+
+    Returns:
+        The PAN row and column of each window's middle, and its shift, which may be unreliable.
+    """
+    spans = [_spans(size, min(SIDE, size // 2)) for size in pair.ms.shape[1:]]
+    return _windows(pair, spans, search)
 
 
 def _windows(pair: Pair, spans: Sequence[Sequence[slice]], search: int) -> Found:
