@@ -71,7 +71,7 @@ class Clip:
         """Unit features ``(B, N, dim)`` of the places of images ``(B, 3, S, S)``; differentiable.
 
         N is side * side: the rows of a square grid from the top, each from left to right. A ViT has
-        one place per patch: side = input_size / patch size, 8 for the bundled CLIP and 7 for
+        one place per patch: side = input_size / patch size, 8 for the included CLIP and 7 for
         ViT-B-32. A ResNet has one per 32 pixels: 7 for RN50. Value range and sizes are those of
         :meth:`encode_image`. The features lie in the same space, so they compare with texts. CLIP
         was trained for whole images only, so single places agree with texts less well.
@@ -223,16 +223,16 @@ def build_bundled(config: dict[str, Any]) -> tuple[Any, WordTokenizer]:
 
 
 def _bundled(file: Path | None, tag: str, random_weights: bool) -> Clip:
-    """The bundled CLIP with its own weights, those of a file, or random ones."""
+    """The included CLIP with its own weights, those of a file, or random ones."""
     if tag:
         raise ValueError(
-            f"the bundled CLIP has no tags, found {tag!r}; name the architecture with clip too"
+            f"the included CLIP has no tags, found {tag!r}; name the architecture with clip too"
         )
     config_file, weights = BUNDLED.with_suffix(".json"), file or BUNDLED
     for needed in (config_file, weights):
         if not needed.is_file():
             raise FileNotFoundError(
-                f"bundled CLIP: {needed.name} is missing; "
+                f"included CLIP: {needed.name} is missing; "
                 f"run: python -m clippan_lite.pretraining.clip --out {BUNDLED.parent}"
             )
     config = json.loads(config_file.read_text())

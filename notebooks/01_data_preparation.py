@@ -146,8 +146,8 @@ display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
 # **What you see.** PAN's band is as wide as several MS bands together. In a pixel as small as PAN's, each MS band would collect a tenth to a half of PAN's light, and noise would win. A larger pixel makes up for it:
-# `ratio` = 4 times the side is 16 times the area. So MS pays for its colours with pixels, and PAN pays for its pixels with colour. **What it does not show:** how bright the ground is in each band. The last column shows
-# that, in [DN](GLOSSARY.md#dn) (digital numbers, what the file stores).
+# `ratio` = 4 times the side is 16 times the area. So MS pays for its colours with pixels, and PAN pays for its pixels with colour. The last column says how bright the ground is in each band, in
+# [DN](GLOSSARY.md#dn) (digital numbers, what the file stores). **What it does not show:** how much noise each band has.
 #
 # Look where PAN's bar ends. PAN covers some MS bands and misses others, such as `NIR2`, the far part of the [near infrared](GLOSSARY.md#nir). Its details say little about those bands, and fusing them is harder.
 
@@ -197,7 +197,7 @@ print(f"MS off PAN, in PAN pixels: {before} before, {after} after the correction
 
 # %% [markdown]
 # Your eye would hardly have noticed the shift in the pictures above. But everything that compares PAN and MS pixel by pixel suffers: a patch of PAN shows different ground from the same patch of MS, and details land beside the colours
-# they belong to. A wrong convention shows in the same line, as a shift of half a pixel both ways. In any chapter, `register = True` corrects the shift. The [log](LOG.md) says what that gained on real pairs.
+# they belong to. A wrong convention shows in the same line, as a shift of half a PAN pixel down and right, or up and left. In any chapter, `register = True` corrects the shift. The [log](LOG.md) says what that gained on real pairs.
 #
 # ## What the optics take away
 #
@@ -263,7 +263,7 @@ for name in ("PAN", "PAN blurred by it"):
 # %% [markdown]
 # **What you see.** PAN has power up to the border of the plane. The MTF is a round hill. Their product keeps the middle. On the embedded scene about a tenth of PAN's power lies outside the square before the blur, and
 # two thousandths after it. Sampling on MS's grid folds that rest back into the square. This is *aliasing*, and every real MS has a little of it. **What it does not show:** where in the image the
-# lost detail was. The ship above shows that.
+# lost detail was. Compare PAN with EXP of the ship above.
 #
 # ### Write the camera model
 #
@@ -295,7 +295,7 @@ print(exercises.verdict_of(my_degrade, library, pair.pan[None], kernel, ratio))
 # The library does the three steps at once, which is faster: its filter computes only the pixels that are kept. The *phase* is the place of the first one, and the convention decides it.
 
 # %%
-listing(degrade.degrade, first="phase")
+listing(degrade.degrade, first="phase", folded=True)
 
 # %% [markdown]
 # ## Wald's protocol

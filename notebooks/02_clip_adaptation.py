@@ -317,7 +317,7 @@ display(Markdown(statistics.markdown(("way", "parameters", "share of CLIP's"), r
 #
 # $$a(f) = \frac{g}{\lVert g \rVert}, \qquad g = (1 - s)\,f + s\,(W_2\,\mathrm{ReLU}(W_1 f + b_1) + b_2)$$
 #
-# **Exercise 1.** *Easy, 10 minutes.* Write this equation as `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`, and `share` is $s$. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
+# **Exercise 1.** *Easy, 10 minutes.* Write this equation as `my_adapter`. `first` and `last` are the two linear layers, as `nn.Linear`, and `share` is $s$: 0.2 for images, 0.5 for sentences. `F.normalize(x, dim=-1)` makes vectors of length 1. *Expected:* the library's result, gradient included.
 
 # %% tags=["exercise-1"]
 adapter = supervisor.image_adapters["ms"]
@@ -342,7 +342,7 @@ print(exercises.verdict_of(my_adapter, library, features, first, last, adapter.s
 # The library's version, and below it the fusion adapter, which takes two features and mixes nothing in:
 
 # %%
-listing(Adapter.forward)
+listing(Adapter.forward, folded=True)
 
 # %%
 listing(FusionAdapter.forward)
@@ -419,7 +419,7 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 
 # %% [markdown]
 # **What you see.** Even a perfect CLIP cannot bring plain `inter` and `intra` to 0. The value that they cannot fall below, the *floor*, is subtracted here, so 0 means perfect. On the embedded scene, `inter` is small from the start: this CLIP knew the types. `fusion` and `direction` fall to a quarter or less. `intra` falls by a third only, because it would
-# have to tell the 12 places of a batch apart, and many look alike. `drift` starts high, because half of an adapted sentence comes from an untrained layer. **What it does not show:** anything about ground that was not trained on.
+# have to tell the 12 places of a batch apart, and many look alike. `drift` starts high, because half of an adapted sentence ($s$ = 0.5) comes from an untrained layer. **What it does not show:** anything about ground that was not trained on.
 #
 # ## What it knows
 #
@@ -430,7 +430,7 @@ print("CLIP still frozen:", not any(p.requires_grad for p in clip_model.model.pa
 # | type accuracy | share of crops whose nearest sentence is that of their type | 0.33 |
 # | same place | share of HRMS crops whose nearest PAN crop is their own | 0.02 |
 # | cos(IFA, HRMS) | does IFA predict the feature of HRMS? | 0 |
-# | direction cosine | does the step to HRMS point where the sentences point? It is $1 - L_d$. | 0 |
+# | direction cosine | does the step to HRMS point where the sentences point? It is the mean of two cosines: the step from MS to HRMS among images with that among sentences, and the same from PAN. Chapter 03 takes 1 minus it as its loss $L_d$. | 0 |
 #
 # Figures without a [control](GLOSSARY.md#control) say little. So other CLIPs stand beside the adapted one: the same CLIP **un-adapted**, and one with **random weights**, with and without the same adaptation. What a random CLIP reaches cannot come from language.
 
@@ -501,8 +501,8 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** Dots are held-out crops, stars the sentences. Two arrows lead from the MS and the PAN sentence to the HRMS sentence. These are the directions in which chapter 03 will push the fused image. Before adaptation, half of the HRMS dots lie at their sentence and the others nearer to PAN. After it
-# the dots form three clouds. **What it does not show:** the other 126 axes. Points that are far apart in them can lie together here.
+# **What you see.** Dots are held-out crops, stars the sentences. Two arrows lead from the MS and the PAN sentence to the HRMS sentence. These are the directions in which chapter 03 will push the fused image. Before adaptation, the types are apart already, and half of the HRMS dots lie at their sentence. After it
+# the gaps between the types are wider, but no HRMS dot lies at its sentence any more. **What it does not show:** the other 126 axes. Points that are far apart in them can lie together here.
 #
 # ## What the sentence asks for
 #
@@ -533,7 +533,7 @@ figures.show(figure, run.folder, "02_pull", caption)
 # "A blurred image with false colours" asks for the opposite, and still keeps half of the direction. **What it does not show:** why it keeps so much, and how a CLIP would pull that read more than our captions. Nor does it show what the pull does to the result, which is the question of
 # chapter 08.
 #
-# With a running kernel, you can type a sentence of your own. The table says how well it fits each of three candidates, and what $L_d$ each one gets: the truth, the result of the classical method [GSA](GLOSSARY.md#gsa), and EXP.
+# With a running kernel, you can type a sentence of your own. The table says how well it fits each of three candidates, and what $L_d$ each one gets: the truth, the result of the classical method [GSA](GLOSSARY.md#gsa), and EXP. The rows (MS) and (PAN) are the inputs, each through its own stem and adapter.
 
 # %%
 candidates = {
@@ -544,7 +544,7 @@ candidates = {
 widgets.sentences(pair, supervisor, candidates)
 
 # %% [markdown]
-# **What to look for.** A smaller $L_d$ means that the supervisor likes the image better. Does your sentence put HRMS before EXP? Does nonsense?
+# **What to look for.** A smaller $L_d$ means that the supervisor likes the image better. Does your sentence put HRMS before EXP? Does nonsense? And with Wald's sentence, GSA gets a smaller $L_d$ than the truth. Why is that a warning?
 #
 # ## Exercises
 #
@@ -560,7 +560,7 @@ nonsense = {}
 print(exercises.verdict(nonsense, {"type accuracy": 1 / 3}, tolerance=0.1))
 
 # %% [markdown]
-# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. `probes.figures(supervisor, ...)["direction cosine"]` gives either
+# **Exercise 3.** *Medium, 10 minutes.* What can $L_d$ teach a network? Compare the direction cosine of the truth with that of EXP, which has no detail. Put EXP's crops in the place of HRMS: `{**views, "hrms": views["ms"]}`. (`views["ms"]` is MS interpolated to PAN's grid, so it is EXP.) `probes.figures(supervisor, ...)["direction cosine"]` gives either
 # cosine. Put the truth's minus EXP's into `gap`. *Expected:* a gap of about 0.48 on the embedded scene.
 
 # %% tags=["exercise-3"]
@@ -569,13 +569,13 @@ gap = None
 print(exercises.verdict(gap, 0.48, tolerance=0.1, name="the gap"))
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. It returns a supervisor and the history of its training. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
+# **Exercise 4.** *Medium, 10 minutes.* Train Stage I as the paper does, without our direction term: `adaptation.adapt(pair, clip_model, sentences, cl.adapt_recipe("paper", steps=40), run.device)`. It returns a supervisor and the history of its training. Put the supervisor's figures, `probes.figures(..., views)`, into `paper`. What is the direction cosine of the truth now? *Expected:* about 0.56 on the embedded scene, less than
 # the 0.80 before Stage I. The paper's three terms never ask for the direction that its Stage II follows.
 
 # %% tags=["exercise-4"]
-direction_cosine = None
+paper = {}
 # your code
-print(exercises.verdict(direction_cosine, 0.56, tolerance=0.05, name="the direction cosine"))
+print(exercises.verdict(paper, {"direction cosine": 0.56}, tolerance=0.05))
 
 # %% [markdown]
 # ## Questions

@@ -270,7 +270,7 @@ figures.show(
 # With a reference, in the second table, every fault costs something. But each metric has a blind spot. [PSNR](GLOSSARY.md#psnr), the peak signal-to-noise ratio, hardly minds the noise that [Q2n](GLOSSARY.md#q2n), a similarity in blocks, minds a lot. Q (a similarity for each band alone) and [SSIM](GLOSSARY.md#ssim) let the tilted spectrum pass, and [SAM](GLOSSARY.md#sam), the angle between colours, gives it 3 degrees.
 # **What it does not show:** how large such faults are in practice. We chose their sizes (`metrics.faults`), so you cannot compare one row with another.
 #
-# With a running kernel, the sliders spoil a window of the truth by degrees, and the table says what each metric makes of it. Find a fault that QNR rewards and PSNR does not forgive.
+# With a running kernel, the sliders spoil a window of the truth by degrees, and the table says what each metric makes of it. Find a fault that QNR rewards and PSNR does not forgive. The window is small, and you choose the size of the fault, so a metric may turn the other way than in the tables above.
 
 # %%
 widgets.playground(judge, judge.truth)
@@ -283,8 +283,6 @@ widgets.playground(judge, judge.truth)
 by_blur = {}  # blur -> QNR
 most = None  # the blur with the highest QNR
 # your code
-for blur, q in by_blur.items():
-    print(f"blur {blur}: QNR {q:.3f}")
 theirs = {
     blur: evaluation.at_full_resolution(faults.graded(judge.truth, blur=blur), judge)["QNR"]
     for blur in (0.0, 0.5, 1.0, 1.5)
@@ -317,7 +315,7 @@ print(exercises.verdict_of(my_ergas, metrics.ergas, *one, gradient=False))
 # The library's version, which also knows batches and bands that are all dark:
 
 # %%
-listing(metrics.ergas, first="mean =")
+listing(metrics.ergas, first="mean =", folded=True)
 
 # %% [markdown]
 # The networks are trained again, the same way, on the reduced pair. If one patch covers the whole pair and the network has a good start, nothing is left to chance: every [seed](GLOSSARY.md#seed) gives the same network. Then only the first seed is trained.
@@ -463,7 +461,7 @@ display(Markdown(statistics.markdown(head, rows)))
 # * HQNR and QNR do so only in part. On the worst of the four scenes, the ranking by QNR has almost nothing to do with the truth's.
 # * $D_\rho$ says almost nothing about the truth among these methods.
 #
-# So rank by $D_\lambda^K$ or one scale down, let $D_\rho$ warn of missing detail, and put EXP and a back-projected classical method beside whatever you show. **What it does not show:** real cameras. The synthetic MS was made by the very MTF that $D_\lambda^K$ and back-projection take, which flatters both.
+# But $D_\lambda^K$ cannot rank back-projected images: all of them are near 0, even EXP with three rounds, which has hardly any detail. So rank one scale down, let $D_\lambda^K$ find images that disagree with MS and $D_\rho$ warn of missing detail, and put EXP and a back-projected classical method beside whatever you show. **What it does not show:** real cameras. The synthetic MS was made by the very MTF that $D_\lambda^K$ and back-projection take, which flatters both.
 #
 # ## What L_d changed
 #
@@ -509,7 +507,7 @@ if effects.get("truth"):
     )
 
 # %% [markdown]
-# On the embedded scene most intervals hold 0. Three seeds make a hint, not a verdict, and among so many intervals some may leave out 0 by luck. What the table does show is the size: whatever $L_d$ does here is far too small to matter. These networks begin as the included network, which is good already.
+# On the embedded scene most intervals hold 0. Those that leave it out are figures without a reference, and HQNR is made of the others, so they do not count three times. Three seeds make a hint, not a verdict, and among so many intervals some may leave out 0 by luck. What the table does show is the size: whatever $L_d$ does here is far too small to matter. These networks begin as the included network, which is good already.
 # From nothing, where there is more to learn, $L_d$ gains about 0.3 dB (chapter 05). Other scenes, other sensors and more seeds may say something else.
 #
 # **Exercise 3.** *Easy, 10 minutes.* Two methods were run on the same three seeds, and their PSNR in dB is given. Is the second one better? Set `effect` to the paired effect on PSNR (`statistics.paired_effects(with_it, without)["PSNR"]`; here `other` takes the place of `with_it`, and `one` that of `without`). Compare its interval with the deviations of the two rows.

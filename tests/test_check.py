@@ -36,7 +36,7 @@ def test_names_versions_device_and_folders(monkeypatch, tmp_path):
 def test_missing_weights_are_a_problem_with_the_mend(monkeypatch, tmp_path):
     monkeypatch.setattr(check, "WEIGHTS", tmp_path)
     assert problems(check._weights()) == [
-        "bundled CLIP: bundled_clip.safetensors is missing: "
+        "included CLIP: bundled_clip.safetensors is missing: "
         "run: python -m clippan_lite.pretraining.clip"
     ]
 

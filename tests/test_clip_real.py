@@ -1,4 +1,4 @@
-"""What the un-adapted bundled CLIP sees in real crops: the figures its model card claims."""
+"""What the un-adapted included CLIP sees in real crops: the figures its model card claims."""
 
 import clip_zero_shot
 import pytest

@@ -19,6 +19,7 @@ WANTED = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
         (WANTED.T, "differs by up to 1, where the values reach 5"),
         (WANTED[0], r"shape (2,), expected (2, 2)"),
         (WANTED / 0, "not finite"),
+        (WANTED * 0, "is 0 everywhere"),
         ("text", "is a str, expected numbers"),
         (WANTED * 1j, "is complex, expected a real number"),
     ],

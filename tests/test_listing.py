@@ -22,3 +22,5 @@ def test_the_body_is_shown_without_the_docstring():
     )
     with pytest.raises(ValueError, match="begins with 'while', found none"):
         listing(adaptation.adapt, "while")
+    folded = listing(adaptation.adapt, folded=True).data
+    assert folded.startswith("<details><summary>") and text in folded

@@ -50,7 +50,7 @@ def test_the_front_page_is_read_in_a_minute():
     assert len(text.splitlines()) <= 150
     for page in ("clippan_lite", "notebooks", "notebooks/studies", "data_download", "tests"):
         assert f"]({page}/README.md)" in text
-    for word in ("jupyter lab notebooks", "clippan-lite fuse", "clippan-lite sweep"):
+    for word in ("jupyter lab ", "clippan-lite fuse", "clippan-lite sweep"):
         assert word in text
 
 

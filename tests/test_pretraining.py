@@ -1,4 +1,4 @@
-"""The bundled CLIP's training: pictures have the attributes they claim, captions are true."""
+"""The included CLIP's training: pictures have the attributes they claim, captions are true."""
 
 import itertools
 import json

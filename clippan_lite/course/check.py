@@ -99,11 +99,11 @@ def _torch() -> Iterator[str]:
 
 
 def _weights() -> Iterator[str]:
-    """The bundled CLIP is there, readable, and the file that its card describes."""
+    """The included CLIP is there, readable, and the file that its card describes."""
     path, card = WEIGHTS / "bundled_clip.safetensors", WEIGHTS / "bundled_clip.json"
     missing = [file.name for file in (path, card) if not file.is_file()]
     if missing:
-        yield Problem(f"bundled CLIP: {missing[0]} is missing: {MAKE_WEIGHTS}")
+        yield Problem(f"included CLIP: {missing[0]} is missing: {MAKE_WEIGHTS}")
         return
     try:
         from safetensors import safe_open
@@ -112,14 +112,14 @@ def _weights() -> Iterator[str]:
         with safe_open(path, framework="numpy") as tensors:
             count = len(tensors.keys())
     except Exception as error:
-        yield Problem(f"bundled CLIP cannot be read ({_first_line(error)}): {MAKE_WEIGHTS}")
+        yield Problem(f"included CLIP cannot be read ({_first_line(error)}): {MAKE_WEIGHTS}")
         return
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     size = path.stat().st_size / 1e6
-    yield f"bundled CLIP: {size:.1f} MB, {count} tensors, SHA-256 {found[:12]}"
+    yield f"included CLIP: {size:.1f} MB, {count} tensors, SHA-256 {found[:12]}"
     if expected not in (None, found):
         yield Problem(
-            f"bundled CLIP has SHA-256 {found[:12]}, its card says {expected[:12]}: {MAKE_WEIGHTS}"
+            f"included CLIP has SHA-256 {found[:12]}, its card says {expected[:12]}: {MAKE_WEIGHTS}"
         )
 
 
@@ -137,7 +137,7 @@ def _folders() -> Iterator[str]:
     """Where files go can be written, and has room."""
     for use, folder, mend in (
         ("kept files (CLIPPAN_HOME)", files.home(), "set CLIPPAN_HOME to another folder"),
-        ("runs", Path.cwd(), "change to another folder"),
+        ("this folder", Path.cwd(), "change to another folder"),
     ):
         existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free

@@ -123,6 +123,8 @@ def _of_numbers(found: torch.Tensor, wanted: torch.Tensor, tolerance: float, nam
 
     if close(found):
         return RIGHT
+    if found.numel() > 1 and not found.any():
+        return f"Not yet: {name} is 0 everywhere."
     if close(-found):
         return f"Not yet: {name} has the wrong sign."
     factor = float((found * wanted).sum() / (wanted * wanted).sum().clamp_min(1e-30))

@@ -11,13 +11,16 @@ from typing import Any
 from IPython.display import Markdown
 
 
-def listing(function: Callable[..., Any], first: str = "", last: str = "") -> Markdown:
+def listing(
+    function: Callable[..., Any], first: str = "", last: str = "", folded: bool = False
+) -> Markdown:
     """The body of a function as it is installed, without its docstring.
 
     Args:
         function: any function of the package.
         first: the listing begins at the line that begins with this text; "" at the first.
         last: it ends before the line that begins with this text; "" at the end.
+        folded: a click opens it, so that learners do not see it before they have tried.
 
     Raises:
         ValueError: no line begins so.
@@ -30,7 +33,9 @@ def listing(function: Callable[..., Any], first: str = "", last: str = "") -> Ma
     lines = source.splitlines()[body[0].lineno - 1 :]
     start, end = _line(lines, first) if first else 0, _line(lines, last) if last else len(lines)
     shown = textwrap.dedent("\n".join(lines[start:end])).rstrip()
-    return Markdown(f"```python\n{shown}\n```")
+    code = f"```python\n{shown}\n```"
+    title = "<summary>The library's version: open it when you have tried</summary>"
+    return Markdown(f"<details>{title}\n\n{code}\n\n</details>" if folded else code)
 
 
 def _line(lines: list[str], text: str) -> int:

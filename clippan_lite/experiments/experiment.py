@@ -190,7 +190,7 @@ class Experiment(Settings):
             return
         if not re.fullmatch(r"synthetic:\d+", scene):
             raise ValueError(f"expected a synthetic scene as synthetic:SEED, found {scene!r}")
-        # One scale down, 1 / ratio of it is left, and the bundled CLIP looks at 64 pixels.
+        # One scale down, 1 / ratio of it is left, and the included CLIP looks at 64 pixels.
         step, least = 32 * sensor.ratio, (32 if self.method else 64) * sensor.ratio
         if self.size < least or self.size % step:
             raise ValueError(

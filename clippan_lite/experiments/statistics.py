@@ -178,13 +178,14 @@ def compared(
     cells = {name: [name] for name in methods}
     head = ["method"]
     for metric in columns:
-        best = max(figures[metric] * side(metric) for figures in methods.values())
         digits = 2 if metric in ("PSNR", "ERGAS", "SAM") else 4
         head.append(arrow(metric))
+        values = [figures[metric] for figures in methods.values()]
+        chosen = max(values, key=lambda value: value * side(metric))
+        best = f"{chosen:.{digits}f}" if side(metric) else ""
         for name, figures in methods.items():
             text = f"{figures[metric]:.{digits}f}"
-            is_best = side(metric) and figures[metric] * side(metric) == best
-            text = f"**{text}**" if is_best else text
+            text = f"**{text}**" if text == best else text  # all that look equally good
             deviation = (spread or {}).get(name, {}).get(metric)
             cells[name].append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
     return markdown(head, cells.values())

@@ -252,7 +252,7 @@ def save(model: torch.nn.Module, config: Config, provenance: Config, folder: Pat
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description="Train the bundled CLIP on procedural scenes.")
+    parser = argparse.ArgumentParser(description="Train the included CLIP on procedural scenes.")
     parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Training pictures of the bundled CLIP: crops of known ground with known faults and captions."""
+"""Training pictures of the included CLIP: crops of known ground with known faults and captions."""
 
 import numpy as np
 import torch

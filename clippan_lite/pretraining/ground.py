@@ -1,4 +1,4 @@
-"""Training ground of the bundled CLIP: crops of procedural pictures whose content is known.
+"""Training ground of the included CLIP: crops of procedural pictures whose content is known.
 
 There are three kinds of ground. All are painted with the materials of
 :mod:`clippan_lite.data.materials` and seen by sensor models: landscapes at half a metre
@@ -22,7 +22,7 @@ from clippan_lite.data.synthetic import LANDUSE, Landscape, noise_field
 from clippan_lite.physics import sensors
 from clippan_lite.pretraining.captions import VALUES
 
-SIZE = 64  # side of a crop, the bundled CLIP's input
+SIZE = 64  # side of a crop, the included CLIP's input
 SENSORS = ("WV2", "WV3", "QB", "IKONOS", "GE1", "GF2")
 #: Which surface of the captions each material is; the others have no name there.
 SURFACES = {

@@ -1,4 +1,4 @@
-"""Texts to ids of tokens: the bundled CLIP's words, and open_clip's tokenizers made strict.
+"""Texts to ids of tokens: the included CLIP's words, and open_clip's tokenizers made strict.
 
 A prompt that is empty to a CLIP, or too long for it, is refused and never cut.
 """
@@ -15,7 +15,7 @@ import torch
 
 
 class WordTokenizer:
-    """Words to rows of the bundled CLIP's token table.
+    """Words to rows of the included CLIP's token table.
 
     Row 0 pads, row 1 stands for any unknown word, row 2 starts a text and the last row ends it.
     open_clip reads a text's feature at the position of the largest id, so the end has to be last.
@@ -37,10 +37,10 @@ class WordTokenizer:
             words = split_words(text)
             unknown.update(set(words) - self.rows.keys())
             if unknown.issuperset(words):
-                found = f"it knows none of {', '.join(words)}" if words else "found no word"
+                found = f"none of the words {', '.join(words)}" if words else "no word in it"
                 raise ValueError(
-                    f"prompt {text!r} is empty to the bundled CLIP: expected an English word that "
-                    f"it knows, {found}"
+                    f"prompt {text!r}: the included CLIP knows {found}; expected an English word "
+                    "that it knows, such as sharp"
                 )
             room = self.context - 2  # a start and an end token
             if len(words) > room:
@@ -52,7 +52,7 @@ class WordTokenizer:
             row[: len(tokens)] = torch.tensor(tokens)
         if unknown:
             names = ", ".join(sorted(unknown))
-            warnings.warn(f"the bundled CLIP does not know: {names}", stacklevel=2)
+            warnings.warn(f"the included CLIP does not know: {names}", stacklevel=2)
         return ids
 
 

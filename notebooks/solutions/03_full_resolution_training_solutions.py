@@ -159,7 +159,7 @@ assert exercises.verdict(of_exp, terms) == exercises.RIGHT
 assert of_exp["spatial"] > 5 * of_exp["spectral"]
 
 # %% [markdown]
-# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing (0.000001): `run.config(False, 0).changed(steps=20, qnr=...)`. `training.train(pair, config, device=run.device)` returns a network and its history, a list with one row per step. Put the mean `qnr` of the last five rows into `reached`, under the weight.
+# **Exercise 4.** *Medium, 10 minutes.* Does a loss get what it asks for? Train 20 steps without $L_d$, with the weight of `qnr` at the paper's 1, and at almost nothing, 0.000001 (at 0 the term is not even computed): `run.config(False, 0).changed(steps=20, qnr=...)`. `training.train(pair, config, device=run.device)` returns a network and its history, a list with one row per step. Put the mean `qnr` of the last five rows into `reached`, under the weight.
 # *Expected:* it ends lower where it was asked for. Chapter 04 tells what that is worth.
 
 # %% tags=["exercise-4"]
@@ -172,7 +172,8 @@ for weight in (1e-6, 1.0):
 # end solution
 for weight, value in reached.items():
     print(f"weight {weight}: qnr {value:.3f} at the end")
-lower = None if len(reached) < 2 else reached[max(reached)] < reached[min(reached)]
+by_weight = {float(weight): value for weight, value in reached.items()}
+lower = None if len(reached) < 2 else by_weight[max(by_weight)] < by_weight[min(by_weight)]
 print(exercises.verdict(lower, True, name="lower with the larger weight"))
 
 # %%
@@ -186,5 +187,5 @@ assert exercises.verdict(lower, True) == exercises.RIGHT
 # 1. MS and PAN are given, and no weight of the network changes them. So their features are constants, and they can even be remembered between steps. The output is what the network makes: without its gradient, $L_d$ cannot tell any weight which way to go.
 # 2. With a zero last layer the network returns EXP at first, which has the right colours and is a sensible place to begin. But a zero layer passes nothing back to the layers behind it, so their gradient is zero whatever the loss does. The test therefore looks at the image, where every term must arrive.
 # 3. `spat` does. EXP agrees with MS almost perfectly, but a mix of its blurred bands is not PAN, and the loss says so in every pixel with detail.
-# 4. The terms pull with forces of very different size. At equal weights the strongest one decides alone, and the colours, which `spec` guards with a weak pull, are lost. Weights bring the pulls to one scale.
+# 4. The terms pull with forces of very different size. At equal weights the strongest one decides alone, and the colours, which `spec` guards with a weak pull, are lost. Weights bring the pulls nearer to each other. Small ones keep the sentence from deciding alone.
 # 5. Look at the losses that an image can please without being right: `qnr` and `direction`. Both have a large pull and do not look at single pixels' colours. Then compare with a training without the suspect, with the same seed.

@@ -1,4 +1,4 @@
-"""Zero-shot figures of the bundled CLIP on native 64-pixel crops of real scenes, beside a
+"""Zero-shot figures of the included CLIP on native 64-pixel crops of real scenes, beside a
 random-weight CLIP.
 
 Run: CLIPPAN_TEST_DATA=<folder> python tests/benchmarks/clip_zero_shot.py [--weights FILE] [--json
