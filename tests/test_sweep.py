@@ -14,11 +14,11 @@ from clippan_lite.experiments import (
     measurement,
     provenance,
     scenes,
-    statistics,
     study,
     sweep,
     tables,
 )
+from clippan_lite.metrics import evaluation
 from clippan_lite.runtime import files, notebooks, workers
 
 STUDY = """
@@ -657,7 +657,7 @@ def test_two_workers_give_the_same_table(tmp_path, monkeypatch, capsys):
     two = sweep.run(study.read(path), "two", device="cpu", direct=True, workers=2)
     for a, b in zip(*(tables.load(table)[0] for table in (one, two)), strict=True):
         same_but_for_minutes(a, b)
-    assert tables.load(two)[1]["provenance"]["device"] == "CPU with 1 threads"
+    assert tables.load(two)[1]["provenance"]["device"] == "CPU with 1 thread"
 
     def deadly(point):
         if point.method == "GSA" and point.scene == "synthetic:1":
@@ -694,15 +694,14 @@ def test_the_studies_on_board_can_be_read(path):
 
 
 def test_what_is_better_when_larger_is_known_for_every_figure():
-    assert {
-        "PSNR",
-        "Q2n",
-        "QNR",
-        "HQNR",
-        "type accuracy",
-        "direction cosine",
-    } <= statistics.LARGER_IS_BETTER
-    assert not {"ERGAS", "SAM", "D_lambda", "D_s", "D_rho"} & statistics.LARGER_IS_BETTER
+    for name in ("PSNR", "Q2n", "QNR", "HQNR", "type accuracy", "direction cosine"):
+        assert evaluation.side(name) == 1 and evaluation.arrow(name) == f"{name} ↑"
+        assert evaluation.change_in_words(name, 0.1) == "better"
+    for name in ("ERGAS", "SAM", "D_lambda", "D_s"):
+        assert evaluation.side(name) == -1 and evaluation.arrow(name) == f"{name} ↓"
+        assert evaluation.change_in_words(name, 0.1) == "worse"
+    assert evaluation.side("D_rho") == 0 and evaluation.arrow("D_rho") == "D_rho"
+    assert evaluation.change_in_words("D_rho", 0.1) == "larger"
 
 
 def test_a_summary_says_what_changed_by_how_much_and_whether_it_is_clear():
