@@ -342,7 +342,7 @@ print(f"claims: {len(verdicts)}, without a verdict line: {sum(not v for v in ver
 # |---|---|---|
 # | an unseen sensor | a supervisor may fit the network to one camera | `clippan-lite sweep D_cross_sensor --full`, with `seed = [0, 1, 2, 3, 4]` in a copy of the file |
 # | another metric family | PSNR is one figure, and QNR is trained on | D_rho beside HQNR; Wald's protocol; eyes |
-# | more seeds | most studies have two or three | a copy of `C_prompts.toml` with ten seeds |
+# | more seeds | some studies have two or three | a copy of `C_prompts.toml` with ten seeds |
 # | the paper's Stage I | studies A to E and G ran ours | `adapt_direction = 0.0`, `adapt_intra = 1.0`, `adapt_examples = "BDSD"` under `[fixed]`, as in `F_stage_one.toml` |
 # | a large CLIP | the included one knows 1364 words | `clip = "ViT-B-32-quickgelu"`, `clip_pretrained = "openai"` under `[fixed]` (a download, or a local file) |
 # | the paper's length | 80 steps are few | `recipe = "paper"` on a GPU |

@@ -148,8 +148,8 @@ CLAIMS = (
         "Wald's protocol is the best prompt",
         "named best, figures not public",
         "C_prompts",
-        _against("wald", "khan", "quality", "content", "wrong", "an image", "no L_d"),
-        note="against five other sentences and none",
+        _against("wald", "khan", "quality", "content", "wrong", "an image"),
+        note="against five other sentences",
     ),
     Claim(
         "each loss of Stage I helps",
