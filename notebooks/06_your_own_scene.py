@@ -219,7 +219,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to within two digital numbers of 2047, in all bands. Most of the others lie in the dark parts, such as the shadow of the ship: one of the classical results that the network mends divides by PAN's low frequencies, which are nearly 0 there. If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
+# **What you see.** No line runs through the middle, where four windows meet. Nearly all pixels agree to within two digital numbers of 2047, in all bands. The grey specks are roundings. (The line "MS starts ..." above says that MS's pixels lie half a PAN pixel further on in these files, as the convention wants it.) If you stop the command half way, one window is lost: finished ones lie in `*.tif.parts`, and the same call goes on from them.
 # **What it does not show:** a large scene. There the time grows with the number of pixels, and the memory does not.
 #
 # ## Which method?

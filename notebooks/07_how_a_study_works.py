@@ -244,7 +244,7 @@ code = cli.main(
 assert code == 0
 
 # %% [markdown]
-# Six trainings were measured, kept in a table, and compared. A star marks an interval that leaves out 0. Do not trust it here: with two seeds, an interval is narrow or wide by luck, as the two arms show. `clippan-lite sweep mine.toml` without `--direct` measures each in a notebook of its own, which is slower and leaves pictures of what went wrong. `--full` takes the long form, and `--workers 2` two processes. `--minutes 60` stops after an hour; the same command goes on later. How all of that works is on [the page of the studies](studies/README.md).
+# Six trainings were measured, kept in a table, and compared. Some intervals leave out 0. Do not trust them here: with two seeds, an interval is narrow or wide by luck, as the two arms show. `clippan-lite sweep mine.toml` without `--direct` measures each in a notebook of its own, which is slower and leaves pictures of what went wrong. `--full` takes the long form, and `--workers 2` two processes. `--minutes 60` stops after an hour; the same command goes on later. How all of that works is on [the page of the studies](studies/README.md).
 #
 # Four habits keep a study honest. Write the question and the arms down *before* the first run. Give it a control. Report all arms and scenes, not only the best ones. And draw no verdict from fewer than five seeds.
 #

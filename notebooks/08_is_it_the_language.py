@@ -96,7 +96,7 @@ table = {name: evaluation.at_full_resolution(image, place) for name, image in fu
 display(Markdown(statistics.compared(table, evaluation.FULL)))
 
 # %% [markdown]
-# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to about 0.85: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. All six figures without a truth find it slightly *worse*. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
+# **What you see.** The opposite sentence turns the place violet and adds stripes, and [HQNR](GLOSSARY.md#qnr) falls from 0.93 to 0.84: words can reach an image. Wald's sentence makes it calmer than no $L_d$, with less coloured noise between the pixels. Five of the six figures without a truth find it slightly *worse*, and its D_rho rises. **What it does not show:** other seeds, and the truth: nobody has it for this place. Three pictures raise the question; the studies below try to answer it.
 #
 # ## What was measured
 #
@@ -115,11 +115,19 @@ for name, (_, facts) in recorded.items():
         f"up to {len(facts['axes']['seed'])}", f"{fixed['steps']} of {fixed['batch']}", stage_one,
         made["device"],
     ))  # fmt: skip
-head = ("study", "question", "points measured", "seeds", "steps of patches", "Stage I", "device")
+head = (
+    "study",
+    "question",
+    "points measured",
+    "seeds",
+    "steps, patches in each",
+    "Stage I",
+    "device",
+)
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# So this page says "the paper's" only where the paper's settings ran. All studies are short (the paper has 1000 steps of 32 patches), and only study F ran the paper's terms and weights in Stage I. `ikonos_town` and `wv2_urban` are crops of real IKONOS and WorldView-2 images, which are not part of the package. [GSA](GLOSSARY.md#gsa) beats every network of study A on all three scenes: these are small networks, trained briefly.
+# *The paper's Stage I* means study F here: all others ran ours. All studies are short (the paper has 1000 steps of 32 patches), and study F took the paper's terms and weights in Stage I. `ikonos_town` and `wv2_urban` are crops of real IKONOS and WorldView-2 images, which are not part of the package. [GSA](GLOSSARY.md#gsa) beats every network of study A on all three scenes: these are small networks, trained briefly.
 #
 # ## Does the language loss help?
 #
@@ -164,7 +172,7 @@ figures.show(figure, run.folder, "08_losses", caption)
 #
 # ## Is it the meaning?
 #
-# Five [controls](GLOSSARY.md#control) keep the loss and take the meaning away:
+# Five [controls](GLOSSARY.md#control) keep the loss and change one thing each: CLIP's weights, Stage I, or the sentence:
 #
 # | arm | CLIP | sentence |
 # |---|---|---|
@@ -223,7 +231,7 @@ head = ("scene", *(f"rank correlation of {judge} with PSNR" for judge in JUDGES[
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# **What you see.** The best QNR, 0.98, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: here it tells next to nothing about the truth. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms better (-1 would be perfect).
+# **What you see.** The best QNR, 0.99, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: here it tells next to nothing about the truth. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms better (-1 would be perfect).
 #
 # **What it does not show:** how other weights of $L_{QNR}$ would rank; this package uses 0.03. On real scenes, QNR and PSNR come from two trainings at two scales.
 #
@@ -278,7 +286,9 @@ head = ("study", "statement", "differences", "seeds", "change of PSNR, dB", "ver
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# *Open* is not "no effect". With three seeds on a real scene, an interval reaches 0.25 to 0.85 dB to each side, so an effect of 0.2 dB would not be seen. One thing is worth a study of its own: networks that were trained on one sensor and judged on another lost about 0.2 dB with $L_d$, whichever of the two came first (three seeds, study D). Study F moves Stage I's own figures a lot, but a better figure of Stage I has not been shown to make a better image.
+# *Open* is not "no effect". With five seeds (study C), an interval on the IKONOS scene still reaches up to 0.4 dB to each side, and with three up to 0.85 dB. So an effect of 0.2 dB can stay unseen. In study C no sentence was shown to be better or worse than Wald's, not even its opposite.
+#
+# One thing is worth a study of its own: networks that were trained on one sensor and judged on another lost about 0.2 dB with $L_d$, whichever of the two came first (three seeds, study D). Study F moves Stage I's own figures a lot, but a better figure of Stage I has not been shown to make a better image.
 #
 # Study G has five seeds. It asks whether words can do better: a *guard* that leaves colours to $L_{spec}$, text adapters that do nothing (*frozen texts*), CLIP's patches (*tokens*), and antonyms asked of an un-adapted CLIP (*words*: "a sharp image" against "a blurred image").
 
@@ -377,7 +387,7 @@ print(exercises.verdict(rank, {"QNR": 0.455, "D_rho": -0.3}, 0.02))
 #
 # 1. Why is the arm "L_ship without L_d" needed before anything is said of L_d?
 # 2. What would you conclude if a random CLIP helped as much as a trained one?
-# 3. Why does a swapped sentence cost much after Stage I, and nothing before it?
+# 3. Why does a sentence cost much when it is swapped after Stage I, and nothing when CLIP was adapted to it from the start?
 # 4. Which claims could only be tested with the paper's own data or networks?
 # 5. A study has 12 differences on each of 3 scenes. About how many will look clear by chance alone, at 5 % each?
 #

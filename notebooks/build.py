@@ -184,8 +184,8 @@ def build(source: Path, home: Path) -> None:
             places = {
                 str(Path(cwd).resolve()): ".",
                 cwd: ".",
-                str(home.resolve()): "~",
-                str(home): "~",
+                str(home.resolve()): "~/.cache/clippan-lite",
+                str(home): "~/.cache/clippan-lite",
             }
             places[str(HERE.parent)] = "<repository>"
     finally:

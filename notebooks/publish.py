@@ -86,6 +86,8 @@ def main() -> int:
     if arguments.folder:
         count = make_site(arguments.folder)
         print(f"{count} pages: open {arguments.folder / 'index.html'}")
+        if find_spec("mermaidx") is None:
+            print("Diagrams need a script from the web: pip install mermaidx makes them pictures")
     if arguments.kit:
         pack(arguments.kit)
     return 0

@@ -303,8 +303,12 @@ def test_a_note_is_printed_once(capsys, monkeypatch):
     def command(_):
         for line in ("Note: MS is odd", "read", "Note: MS is odd", "read", "Note: PAN is odd"):
             print(line)
+        for line in ("Registration: 0.1", "Registration: 0.2", "Registration: 0.1"):
+            print(line)
         return 0
 
     monkeypatch.setattr(cli, "_check", command)
     assert cli.main(["check"]) == 0
-    assert capsys.readouterr().out == "Note: MS is odd\nread\nread\nNote: PAN is odd\n"
+    assert capsys.readouterr().out == (
+        "Note: MS is odd\nread\nread\nNote: PAN is odd\nRegistration: 0.1\nRegistration: 0.2\n"
+    )

@@ -173,3 +173,18 @@ def test_a_chapter_does_not_overwrite_a_setting(path):
             nodes += ast.iter_child_nodes(node)
     declared = notebooks.declared(notebooks.read_source(path), path.stem)
     assert not stored & {*Experiment().flat(), "recipe", "adapt_recipe", *declared}
+
+
+def test_what_papermill_sets_and_the_chapter_lacks_is_refused(tmp_path):
+    cells = ["", 'run_dir = ""\nbackbone = ""', '# Parameters\nbakbone = "pnn"\nrun_dir = "x"\n']
+    values = {"run_dir": str(tmp_path), "In": cells}
+    with pytest.raises(ValueError, match="unknown parameter bakbone: expected backbone, run_dir"):
+        experiments.begin(values)
+    cells[2] = cells[2].replace("bakbone", "backbone")
+    assert experiments.begin(values).folder == tmp_path
+    with pytest.raises(ValueError, match="found 'many'") as told:
+        experiments.begin({**values, "steps": "many"})
+    (line,) = told.value._render_traceback_()
+    assert line.startswith("Refused: steps must be") and "\n" not in line
+    with pytest.raises(ValueError, match="unknown prompt ''"):
+        experiments.begin({**values, "prompt": ""})

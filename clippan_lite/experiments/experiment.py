@@ -156,8 +156,9 @@ class Experiment(Settings):
             self._check_scene(scene)
             if thorough and scene and not self.pan:
                 scenes.files_of(scene)
-        for prompt in filter(None, (self.prompt, self.swap)):
-            prompts.get(prompt)
+        prompts.get(self.prompt)
+        if self.swap:
+            prompts.get(self.swap)
         if self.method and self.method not in classical.METHODS:
             known = ", ".join(classical.METHODS)
             raise ValueError(f"unknown method {self.method!r}: expected one of {known}")

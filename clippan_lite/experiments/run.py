@@ -5,6 +5,8 @@ Begin with :func:`begin`, the set-up of every chapter.
 
 from __future__ import annotations
 
+import ast
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
@@ -268,23 +270,54 @@ def begin(values: Mapping[str, object]) -> Run:
 
     Args:
         values: the chapter's parameters by name, see :meth:`Experiment.of`, with the chapters' own
-            ``run_dir``, ``seeds``, ``control_seeds`` and ``unseen_sensor``. Other names are left
-            aside. -1 or "" leaves a setting of a stage to its recipe.
+            ``run_dir``, ``seeds``, ``control_seeds`` and ``unseen_sensor``. Other variables are
+            left aside. -1 or "" leaves a setting of a stage to its recipe.
 
     Returns:
         The experiment in the folder ``run_dir``, by default ``quick`` in the package's home. The
         device has been picked and printed.
 
     Raises:
-        ValueError: a value that would fail later; one line.
+        Refused: a value that would fail later, or a name that papermill set and the chapter does
+            not have.
     """
-    experiment = check_chapter(values)
+    cells = values.get("In")  # of the notebook, as IPython keeps them
+    try:
+        _check_names(cells if isinstance(cells, list) else [])
+        experiment = check_chapter(values)
+    except ValueError as error:
+        raise Refused(str(error)) from None
     folder = Path(str(values.get("run_dir") or files.home() / "quick"))
     folder.mkdir(parents=True, exist_ok=True)
     seeds = [numbers(name, values.get(name, "0")) for name in ("seeds", "control_seeds")]
     run = Run(experiment, folder, "full", *seeds)
     _ = run.device
     return run
+
+
+class Refused(ValueError):
+    """A chapter's parameter that is not accepted; notebooks show it without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"Refused: {self}"]
+
+
+def _check_names(cells: Sequence[str]) -> None:
+    """Refuse names that papermill adds after the cell of parameters; it only warns of them."""
+    for declared, added in itertools.pairwise(cells):
+        if added.startswith("# Parameters"):
+            known = _assigned(declared)
+            unknown = ", ".join(sorted(_assigned(added) - known))
+            if unknown:
+                raise ValueError(
+                    f"unknown parameter {unknown}: expected {', '.join(sorted(known))}"
+                )
+
+
+def _assigned(cell: str) -> set[str]:
+    """The names that a cell gives values to."""
+    targets = [line.targets[0] for line in ast.parse(cell).body if isinstance(line, ast.Assign)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def check_chapter(values: Mapping[str, object], thorough: bool = False) -> Experiment:

@@ -1,4 +1,4 @@
-"""What commands print: every note once, and a hint on a busy machine."""
+"""What commands print: every finding once, and a hint on a busy machine."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TextIO
 
 LOAD = Path("/proc/loadavg")
+FINDINGS = ("Note:", "Registration:", "device:")  # how lines begin that are not repeated
 
 
 class Once(io.TextIOBase):
-    """Standard output where no note appears twice: a command may read the same files again."""
+    """Standard output where no finding appears twice: a command may read the same files again."""
 
     def __init__(self, target: TextIO):
         self.target, self.seen, self.skips = target, {"\n"}, False
 
     def write(self, text: str) -> int:
-        """Pass a text on, unless it is a note that has been printed."""
+        """Pass a text on, unless it is a finding that has been printed."""
         if text == "\n" and self.skips:
             self.skips = False
-        elif text.startswith("Note:") and text in self.seen:
+        elif text.startswith(FINDINGS) and text in self.seen:
             self.skips = True  # print() writes the end of the line by itself
         else:
             self.seen.add(text)

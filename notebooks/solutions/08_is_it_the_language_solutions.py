@@ -77,6 +77,6 @@ assert exercises.verdict(rank, {"QNR": 0.455, "D_rho": -0.3}, 0.02) == exercises
 #
 # 1. The full method has a teacher and $L_d$. Without the arm that has the teacher alone, the teacher's gain would be booked to the language. Beside the teacher, $L_d$ still gains 0.19 dB on one scene of three, and nothing clear on the others.
 # 2. That what helps is not what CLIP has learned: any pull through such a network would do. In study A a random CLIP gains nothing clear, so on the WorldView-2 scene it does take a trained one.
-# 3. Stage I binds whatever sentence it is given to the sharp images, so before it the words do not matter. After it the directions are fixed, and another sentence points elsewhere, here to blurred images with false colours.
+# 3. Stage I binds whatever sentence it is given to the sharp images, so a CLIP that was adapted to another sentence asks for the same. After Stage I the directions are fixed, and another sentence points elsewhere, here to blurred images with false colours.
 # 4. Those with figures of QuickBird or WorldView-3 scenes, which were not at hand: the 79 % of D_lambda, the size of QNR's rise, and the decibels of each loss. The claim of five backbones needs these backbones at their own size, and the claim of the best prompt the large CLIP.
 # 5. Twelve times three is 36 differences, and 5 % of them are about two. So one or two clear cells among many prove little; the same sign on all scenes is worth more.
