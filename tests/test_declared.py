@@ -360,3 +360,11 @@ def test_a_ratio_of_three_names_the_convention(files, tmp_path):
 def test_pairs_in_memory_need_no_files():
     pair = Pair(torch.ones(4, 64, 64), torch.ones(1, 256, 256), sensors.get("GE1"))
     assert pair.with_all_bands is None and pair.valid_results is None and pair.least == 0
+
+
+def test_a_place_without_a_crs_is_carried(files, tmp_path):
+    paths = files(pan={"crs": None}, crs=None)
+    out = fusing.fuse_scene(*paths, tmp_path / "fused.tif", "GE1", method="GSA", progress=False)
+    with rasterio.open(out or tmp_path / "fused.tif") as file:
+        assert file.crs is None and file.transform.almost_equals(PAN_GRID)
+        assert all(band.min() < band.max() for band in file.read())

@@ -496,3 +496,13 @@ def test_windows_of_a_shifted_image_agree(town):
     for (row, column), shift in found:
         assert 0 < row < moved.pan.shape[1] and 0 < column < moved.pan.shape[2]
         assert (shift.down, shift.right) == pytest.approx((-2.0, 1.5), abs=0.15)
+
+
+@pytest.mark.parametrize(("start", "fits"), [(0.0, "register "), (-0.5, "convention geo fits")])
+def test_advice_counts_what_geo_reads_from_the_transforms(town, start, fits):
+    """MS lies one pixel off. Geo takes half of it, and half a pixel more where MS begins so."""
+    pan = Affine(2, 0, 0, 0, -2, 0)
+    ms = pan @ Affine.translation(start, start) @ Affine.scale(4)
+    pair = replace(town, georef={**town.georef, "transform": pan, "ms_transform": ms})
+    said = registration.alignment(pair, registration.Shift(1.0, 1.0, 0.9))
+    assert said.split("; ")[-1].startswith(fits)

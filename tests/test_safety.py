@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from scipy import io
 
 from clippan_lite import backbones, checkpoints, cli
@@ -20,7 +20,7 @@ from clippan_lite.course import chain
 from clippan_lite.data import geotiff, grids, readers, sources
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.metrics import evaluation
-from clippan_lite.runtime import facts, files, weights, workers
+from clippan_lite.runtime import facts, files, locks, weights, workers
 
 
 @pytest.fixture
@@ -453,3 +453,13 @@ def test_compressed_matlab_files_are_still_read(tmp_path):
     arrays = {"ms": pair.ms.numpy(), "pan": pair.pan.numpy()}
     io.savemat(tmp_path / "a.mat", arrays, do_compression=True)
     assert torch.equal(readers.read_mat(tmp_path / "a.mat", None, "WV3").ms, pair.ms)
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path, monkeypatch):
+    def refuse(self, *_, **__):
+        raise Timeout(self.lock_file)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    message = r"f\.tif cannot be written: .* takes no files"
+    with pytest.raises(ValueError, match=message), locks.held(tmp_path / "f.tif"):
+        pass

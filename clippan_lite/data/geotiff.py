@@ -354,7 +354,9 @@ def describe(
         if georef.get("scaling"):
             target.scales, target.offsets = georef["scaling"]
     if georef.get("transform") is not None:
-        target.transform, target.crs = georef["transform"], georef.get("crs")
+        target.transform = georef["transform"]
+        if georef.get("crs") is not None:  # a virtual raster takes no None
+            target.crs = georef["crs"]
     elif "gcps" in georef:  # GeoTIFF holds one of the two
         target.gcps = georef["gcps"]
     if "rpcs" in georef:

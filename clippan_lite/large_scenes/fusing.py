@@ -246,7 +246,8 @@ def check_scene(
     parent = next(folder for folder in out.parents if folder.exists())
     if out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
         raise ValueError(
-            f"{out} cannot be written: it is a folder, or {parent} is a file or not yours"
+            f"{out} cannot be written: it is a folder, or {parent} takes no files (a file itself, "
+            "read-only, or not yours)"
         )
     check_whole("window", window, 1)
     if window < windows.GRID:

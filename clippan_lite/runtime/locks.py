@@ -26,6 +26,10 @@ def held(path: Path) -> Iterator[None]:
     try:
         holding = FileLock(lock).acquire(blocking=False)
     except Timeout:
+        if not lock.exists():
+            raise ValueError(
+                f"{path} cannot be written: {path.parent} takes no files; choose another folder"
+            ) from None
         holder = "another process"
         with contextlib.suppress(OSError):
             holder = note.read_text(encoding="utf-8") or holder
