@@ -368,3 +368,29 @@ def test_a_place_without_a_crs_is_carried(files, tmp_path):
     with rasterio.open(out or tmp_path / "fused.tif") as file:
         assert file.crs is None and file.transform.almost_equals(PAN_GRID)
         assert all(band.min() < band.max() for band in file.read())
+
+
+def test_a_jpeg_in_its_own_colours_is_red_green_and_blue(images, tmp_path, capsys):
+    """GDAL calls any three bands of 8 bits red, green and blue, but only such a JPEG means it."""
+    (tmp_path / "cam.toml").write_text(
+        "[CAM]\nbands.B = [450, 520]\nbands.G = [520, 590]\nbands.R = [630, 690]\n"
+        "pan_nm = [450, 700]\nratio = 4\nbits = 8\nmtf_ms = [0.3, 0.3, 0.3]\nmtf_pan = 0.15\n"
+        'rgb = ["R", "G", "B"]\nsource = { mtf = "a", bands = "a", bits = "a" }\n'
+    )
+    pan = save(tmp_path / "pan.tif", (images[0] // 8).astype("uint8"))
+    smooth = np.stack([np.full((SIDE // 4, SIDE // 4), 60 * i, "uint8") for i in (1, 2, 3)])
+    smooth[:, ::2] += 20
+    as_jpeg = {"compress": "jpeg", "photometric": "ycbcr"}
+    for options, order in ((as_jpeg, [3, 2, 1]), ({"photometric": "rgb"}, [1, 2, 3])):
+        ms = save(tmp_path / "ms.tif", smooth, PAN_GRID @ Affine.scale(4), **options)
+        pair = geotiff.read_pair(pan, ms, tmp_path / "cam.toml")
+        assert [round(float(band.mean()) / 60 - 1 / 6) for band in pair.ms] == order
+        said = capsys.readouterr().out
+        assert ("B is band 3, G is band 2, R is band 1" in said) == (options is as_jpeg)
+
+
+def test_bands_that_say_nothing_are_told(files, capsys):
+    read(files())
+    assert "MS does not name its bands: they are taken as B, G, R, NIR" in capsys.readouterr().out
+    read(files(names=("B", "G", "R", "NIR")))
+    assert "does not name" not in capsys.readouterr().out

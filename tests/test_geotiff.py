@@ -79,7 +79,8 @@ def test_reads_values_and_georeference(pair_files, images, capsys):
     assert pair.valid is None and pair.dtype == "uint16" and pair.sensor is sensors.get("IKONOS")
     assert pair.georef["transform"] == grid(1.0) and pair.georef["crs"].to_epsg() == 32633
     out = capsys.readouterr().out
-    note, first, second = out.splitlines()
+    unnamed, note, first, second = out.splitlines()
+    assert "MS does not name its bands: they are taken as B, G, R, NIR" in unnamed
     assert "PAN of IKONOS sees hardly any light of B" in note
     assert "IKONOS" in first and "EPSG:32633" in first
     assert second.startswith("Registration: MS lies 0.50 down, 0.50 right of PAN")  # they are noise

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from rasterio import DatasetReader
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, PhotometricInterp
 
 from clippan_lite.data import pair_checks
 from clippan_lite.physics.sensors import Sensor
@@ -78,6 +78,10 @@ def bands_of_ms(ms: DatasetReader, sensor: Sensor, given: str | None = None) -> 
     if chosen is None:
         pair_checks.bands(1, len(numbers), sensor)
         chosen = tuple(numbers)
+        if not any(ms.descriptions) and len(numbers) > 1:
+            names = ", ".join(sensor.bands)
+            told = "they are taken as"
+            print(f"Note: MS does not name its bands: {told} {names} (--bands says otherwise)")
     if chosen == tuple(ms.indexes):
         _tell_of_colours(ms, sensor)
     return chosen
@@ -208,7 +212,8 @@ def _claim(ms: DatasetReader, number: int, sensor: Sensor) -> Claim:
     if at is not None:
         return _near(at, sensor)
     kind = _kind(called)
-    if kind is None and ms.dtypes[number - 1] != "uint8":  # there GDAL makes colours up
+    # GDAL makes colours up for 8 bits, but not for JPEG's own colour model.
+    if kind is None and (ms.dtypes[number - 1] != "uint8" or _is_ycbcr(ms)):
         colour = ms.colorinterp[number - 1].name
         kind = colour if colour in KINDS or colour == "pan" else None
     if kind is None:
@@ -218,6 +223,11 @@ def _claim(ms: DatasetReader, number: int, sensor: Sensor) -> Claim:
     if len(fitting) > 1 and which and 1 <= int(which[1]) <= len(fitting):
         return frozenset([fitting[int(which[1]) - 1]])
     return frozenset(fitting)
+
+
+def _is_ycbcr(source: DatasetReader) -> bool:
+    """Whether an image is kept as brightness and two colours, which only true colours are."""
+    return source.photometric is PhotometricInterp.ycbcr
 
 
 def _wavelength(ms: DatasetReader, number: int, called: str) -> float | None:

@@ -305,8 +305,8 @@ class Refused(ValueError):
 def _check_names(cells: Sequence[str]) -> None:
     """Refuse names that papermill adds after the cell of parameters; it only warns of them."""
     for declared, added in itertools.pairwise(cells):
-        if added.startswith("# Parameters"):
-            known = _assigned(declared)
+        known = _assigned(declared) if added.startswith("# Parameters") else set()
+        if "run_dir" in known:
             unknown = ", ".join(sorted(_assigned(added) - known))
             if unknown:
                 raise ValueError(
