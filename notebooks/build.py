@@ -243,7 +243,7 @@ def _outputs(
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
                 # A product has no controls, so that their still pictures are shown at once.
-                value = re.sub("^<details>", "<details open>", value)
+                value = re.sub("^<details><summary>Still", "<details open><summary>Still", value)
                 output.data[kind] = _neutral(value, places)
     return [output for output in kept if output.output_type != "stream" or output.text.strip()]
 
