@@ -364,8 +364,9 @@ def test_pairs_in_memory_need_no_files():
 
 def test_a_place_without_a_crs_is_carried(files, tmp_path):
     paths = files(pan={"crs": None}, crs=None)
-    out = fusing.fuse_scene(*paths, tmp_path / "fused.tif", "GE1", method="GSA", progress=False)
-    with rasterio.open(out or tmp_path / "fused.tif") as file:
+    out = tmp_path / "fused.tif"
+    fusing.fuse_scene(*paths, out, "GE1", method="GSA", progress=False)
+    with rasterio.open(out) as file:
         assert file.crs is None and file.transform.almost_equals(PAN_GRID)
         assert all(band.min() < band.max() for band in file.read())
 

@@ -63,7 +63,7 @@ def small_parameters():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """The middle of a included real place: small files of one's own."""
+    """The middle of an included real place: small files of one's own."""
     folder = tmp_path_factory.mktemp("place")
     for name, side in (("pan", 256), ("ms", 128)):
         with rasterio.open(PLACE / f"{name}.tif") as file:

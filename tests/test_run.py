@@ -14,8 +14,10 @@ from clippan_lite.runtime import notebooks
 
 CHAPTERS = sorted(notebooks.notebooks_folder().glob(notebooks.PATTERN))
 #: Parameters of the chapters that are no settings of an experiment.
-OWN = {"run_dir", "seeds", "control_seeds", "unseen_sensor", "search", "window"}
-OWN |= {"place_steps", "mini_steps"}
+OWN = {
+    "run_dir", "seeds", "control_seeds", "unseen_sensor", "search", "window", "place_steps",
+    "mini_steps",
+}  # fmt: skip
 chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 

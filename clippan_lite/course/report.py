@@ -266,9 +266,8 @@ def _table(part: str, methods: dict[str, Json]) -> Json:
     for metric in dict.fromkeys(metric for name in names for metric in methods[name][part]):
         values = [methods[name][part].get(metric) for name in names]
         finite = [value for value in values if _is_finite(value)]
-        side = evaluation.side(metric)
         # As printed, because methods whose values look the same are equally good.
-        chosen = max(finite, key=lambda value: value * side) if finite and side else None
+        chosen = evaluation.best(metric, finite)
         best[metric] = _number(chosen, metric) if chosen is not None else None
     return {
         "methods": {name: methods[name] for name in names},

@@ -79,9 +79,10 @@ def bands_of_ms(ms: DatasetReader, sensor: Sensor, given: str | None = None) -> 
         pair_checks.bands(1, len(numbers), sensor)
         chosen = tuple(numbers)
         if not any(ms.descriptions) and len(numbers) > 1:
-            names = ", ".join(sensor.bands)
-            told = "they are taken as"
-            print(f"Note: MS does not name its bands: {told} {names} (--bands says otherwise)")
+            print(
+                f"Note: MS does not name its bands: they are taken as {', '.join(sensor.bands)} "
+                "(--bands says otherwise)"
+            )
     if chosen == tuple(ms.indexes):
         _tell_of_colours(ms, sensor)
     return chosen

@@ -211,7 +211,7 @@ def _start_of_ms(
             f"PAN and MS are mirrored against each other (PAN {p.a:.6g}, {p.e:.6g}, MS {m.a:.6g}, "
             f"{m.e:.6g} per pixel): gdalwarp the south-up one to a north-up grid"
         )
-    start = ((m.f - p.f) / p.e, (m.c - p.c) / p.a)
+    start = places.apart(p, m)
     drifts = [abs(r / sensor.ratio - 1) * n for r, n in zip(found, pan.shape[::-1], strict=True)]
     nested = pan.shape == (ms.height * sensor.ratio, ms.width * sensor.ratio)
     if "NITF" in (pan.driver, ms.driver) and nested and max(*drifts, *map(abs, start)) > MOST_DRIFT:

@@ -6,13 +6,18 @@ import copy
 import re
 from typing import Any
 
-from rasterio import DatasetReader
+from rasterio import Affine, DatasetReader
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 #: Parts of a PROJ text that do not move a pixel on the ground.
 NO_PLACE = ("geoidgrids", "geoid_crs", "vunits", "vto_meter", "no_defs", "wktext", "type", "title")
+
+
+def apart(pan: Affine, ms: Affine) -> tuple[float, float]:
+    """How far below and right of PAN's corner MS starts, PAN pixels; no grid is turned."""
+    return (ms.f - pan.f) / pan.e, (ms.c - pan.c) / pan.a
 
 
 def same_crs(one: CRS | None, other: CRS | None) -> bool:

@@ -160,20 +160,14 @@ def alignment(pair: Pair, shift: Shift, advise: bool = True) -> str:
     if not advise or max(abs(shift.down), abs(shift.right)) <= WORTHWHILE:
         return line
     other, half = ("geo", 0.5) if pair.convention == "benchmark" else ("benchmark", -0.5)
-    start = _start(pair.georef) if other == "geo" else (0.0, 0.0)  # benchmark leaves it aside
+    transforms = pair.georef.get("transform"), pair.georef.get("ms_transform")
+    # Where MS starts by the files counts in geo; benchmark leaves it aside.
+    known = other == "geo" and None not in transforms
+    start = places.apart(*transforms) if known else (0.0, 0.0)
     left = [found - half + s for found, s in zip((shift.down, shift.right), start, strict=True)]
     if pair.ratio % 2 == 0 and max(map(abs, left)) <= WORTHWHILE:
         return f"{line}; convention {other} fits, or {register}"
     return f"{line}; {register} shifts PAN onto MS"
-
-
-def _start(georef: Mapping[str, Any]) -> tuple[float, float]:
-    """Where MS's grid begins on PAN's, by the geotransforms: PAN pixels down and right."""
-    pan, ms = georef.get("transform"), georef.get("ms_transform")
-    if pan is None or ms is None:
-        return 0.0, 0.0
-    right, down = ~pan @ (ms.c, ms.f)
-    return down, right
 
 
 def check(shift: Shift, name: str) -> None:

@@ -141,8 +141,9 @@ def _sources(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def _elements(path: Path) -> Iterator[ElementTree.Element]:
+    content = _content(path)
     try:
-        root = ElementTree.fromstring(_content(path))
+        root = ElementTree.fromstring(content)
         if root.tag.lower() != "vrtdataset":
             raise ValueError("its root is no VRTDataset")
     except (ElementTree.ParseError, ValueError, LookupError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from clippan_lite.metrics.evaluation import arrow, side
+from clippan_lite.metrics.evaluation import arrow, best, side
 
 Figures = Mapping[str, float]  # figure by name
 
@@ -180,12 +180,11 @@ def compared(
     for metric in columns:
         digits = 2 if metric in ("PSNR", "ERGAS", "SAM") else 4
         head.append(arrow(metric))
-        values = [figures[metric] for figures in methods.values()]
-        chosen = max(values, key=lambda value: value * side(metric))
-        best = f"{chosen:.{digits}f}" if side(metric) else ""
+        chosen = best(metric, [figures[metric] for figures in methods.values()])
+        shown = None if chosen is None else f"{chosen:.{digits}f}"
         for name, figures in methods.items():
             text = f"{figures[metric]:.{digits}f}"
-            text = f"**{text}**" if text == best else text  # all that look equally good
+            text = f"**{text}**" if text == shown else text  # all that look equally good
             deviation = (spread or {}).get(name, {}).get(metric)
             cells[name].append(text + (f" ± {deviation:.{digits}f}" if deviation else ""))
     return markdown(head, cells.values())

@@ -1,5 +1,7 @@
 """The figures that tables show: at full resolution, and against the truth."""
 
+from collections.abc import Sequence
+
 import torch
 
 from clippan_lite.data import Pair
@@ -22,6 +24,11 @@ NO_BEST = frozenset(["D_rho"])
 def side(name: str) -> int:
     """Where better values of a figure lie: 1 larger, -1 smaller, 0 neither."""
     return 0 if name in NO_BEST else 1 if name in LARGER_IS_BETTER else -1
+
+
+def best(name: str, values: Sequence[float]) -> float | None:
+    """The best of a figure's values; None where there are none, or neither end is best."""
+    return max(values, key=lambda value: value * side(name)) if values and side(name) else None
 
 
 def arrow(name: str) -> str:
