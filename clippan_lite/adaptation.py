@@ -74,7 +74,7 @@ def adapt(
 
     for step in steps:
         views = stage_one_views(patches.sample(config.batch, generator), generator)
-        features = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+        features = supervisor.encode_all(views)
         guide = losses.Guide.of(supervisor)
         values = {name: term.function(features, guide) for name, term in terms.items()}
         loss = losses.weighted_sum(values, config.weights)

@@ -6,22 +6,27 @@ Source: CLIPPan, arXiv 2511.10896.
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clippan_lite import checkpoints
 from clippan_lite.clip import Clip
+from clippan_lite.config import AdaptConfig
 from clippan_lite.data import Pair
+from clippan_lite.losses import Features
 from clippan_lite.prompts import PromptSet
+from clippan_lite.runtime import weights
 
 
 class Stem(nn.Module):
     """C bands -> the 3 channels CLIP takes: a linear choice of bands plus a residual convolution.
 
     It starts as the sensor's red, green and blue, so that an un-adapted CLIP sees a true-colour
-    picture. There is no BatchNorm, because a frozen CLIP must not depend on what else is in the
-    batch. Gradients flow through to the input image.
+    picture. There is no BatchNorm: a frozen CLIP must not depend on what else is in the batch.
 
     Args:
         rgb: indices of the red, green and blue bands.
@@ -85,8 +90,7 @@ class Adapter(nn.Module):
 class FusionAdapter(nn.Module):
     """IFA / TFA: the features of MS and PAN, joined, 2d -> d/2 -> d.
 
-    There is no ReLU at the end: CLIP features are signed, and a final ReLU keeps their cosine near
-    0.6 at best.
+    There is no ReLU at the end: CLIP features are signed, and it would keep their cosine near 0.6.
     """
 
     def __init__(self, dim: int):
@@ -131,8 +135,7 @@ class Supervisor(nn.Module):
         self.image_adapters = nn.ModuleDict({k: Adapter(clip.dim, image_share) for k in kinds})
         self.text_adapters = nn.ModuleDict({k: Adapter(clip.dim, text_share) for k in kinds})
         self.image_fusion, self.text_fusion = FusionAdapter(clip.dim), FusionAdapter(clip.dim)
-        # What a network sees as 1 may be dark in one band and bright in another. CLIP expects a
-        # stretched picture.
+        # Bands are of different brightness, and CLIP expects a stretched picture.
         self.register_buffer("band_gain", torch.ones(1, bands, 1, 1))
         self.register_buffer("pan_gain", torch.ones(1, 1, 1, 1))
 
@@ -200,22 +203,30 @@ class Supervisor(nn.Module):
         Raises:
             ValueError: other bands than the stems take.
         """
-        if kind == "pan":
-            view = (images * self.pan_gain).expand(-1, 3, -1, -1)
-        else:
-            if images.shape[1] != self.bands:
-                raise ValueError(
-                    f"the stem takes {self.bands} bands, found {images.shape[1]}; "
-                    "adapt CLIP to this sensor"
-                )
-            view = self.stems[kind](images * self.band_gain)
-        if tokens:
-            feature = self.clip.encode_tokens(view).flatten(0, 1)
-        else:
-            feature = self.clip.encode_image(view)
-        return feature if kind == "hrms" else self.image_adapters[kind](feature)
+        return self.encode_all({kind: images}, tokens)[kind]
 
-    def encode_texts(self) -> dict[str, torch.Tensor]:
+    def encode_all(self, views: dict[str, torch.Tensor], tokens: bool = False) -> Features:
+        """As :meth:`encode`, of several kinds with as many crops each, in one pass through CLIP."""
+        seen = torch.cat([self._seen(kind, images) for kind, images in views.items()])
+        encode = self.clip.encode_tokens if tokens else self.clip.encode_image
+        features = encode(seen).view(len(views), -1, self.clip.dim)
+        return {
+            kind: feature if kind == "hrms" else self.image_adapters[kind](feature)
+            for kind, feature in zip(views, features, strict=True)
+        }
+
+    def _seen(self, kind: str, images: torch.Tensor) -> torch.Tensor:
+        """Crops as CLIP looks at them, ``(B, 3, s, s)``."""
+        if kind == "pan":
+            return (images * self.pan_gain).expand(-1, 3, -1, -1)
+        if images.shape[1] != self.bands:
+            raise ValueError(
+                f"the stem takes {self.bands} bands, found {images.shape[1]}; "
+                "adapt CLIP to this sensor"
+            )
+        return self.stems[kind](images * self.band_gain)
+
+    def encode_texts(self) -> Features:
         """Unit features ``(1, d)`` of the three sentences.
 
         HRMS's stays CLIP's own, the fixed end of the direction.
@@ -227,6 +238,47 @@ class Supervisor(nn.Module):
             "pan": self.text_adapters["pan"](pan),
             "hrms": hrms,
         }
+
+
+def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
+    """Write stems and adapters as safetensors, with all that loading needs in its header."""
+    facts = {
+        "config": asdict(config),
+        "sensor": sensor,
+        "bands": supervisor.bands,
+        "rgb": supervisor.rgb,
+        "clip": supervisor.clip.label,
+        "prompts": asdict(supervisor.prompts),
+    }
+    weights.save(path, supervisor.state_dict(), facts)
+
+
+def load_supervisor(path: Path, clip: Clip) -> Supervisor:
+    """Load what :func:`save_supervisor` wrote, around the same CLIP that it was adapted with.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it is damaged, or was adapted around another CLIP.
+    """
+    tensors, facts = checkpoints.load_facts(path, "supervisor")
+    if (label := facts.text("clip")) != clip.label:
+        raise ValueError(
+            f"{path.name} was adapted around {label[:80]}, found {clip.label}; load that CLIP"
+        )
+    bands = facts.whole("bands", 1, checkpoints.MOST)
+    rgb = tuple(facts.items("rgb", 3, (int,)))
+    facts.need(all(0 <= i < bands for i in rgb), "rgb", f"three band indices below {bands}")
+    said = facts.table("prompts")
+    texts = {name: said.text(name) for name in ("ms", "pan", "hrms", "purpose")}
+    antonyms = tuple(said.pairs("antonyms"))
+    try:
+        config = AdaptConfig(**facts.table("config").values)
+    except TypeError as error:
+        raise ValueError(f"{facts.where}: {error}") from None
+    shares = (config.image_share, config.text_share)
+    supervisor = Supervisor(clip, PromptSet(**texts, antonyms=antonyms), bands, rgb, *shares)
+    checkpoints.fill(supervisor, tensors, path)
+    return supervisor.eval().requires_grad_(False)
 
 
 def _gains(values: torch.Tensor, scale: float) -> torch.Tensor:

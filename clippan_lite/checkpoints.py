@@ -12,62 +12,16 @@ import torch
 from torch import nn
 
 from clippan_lite import backbones
-from clippan_lite.config import AdaptConfig, TrainConfig, digest
-from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.config import TrainConfig, digest
+from clippan_lite.physics.resample import CONVENTIONS, check_choice
 from clippan_lite.runtime import weights as weight_files
 from clippan_lite.runtime.settings import expect
 
 if TYPE_CHECKING:
-    from clippan_lite.adapter import Supervisor
-    from clippan_lite.clip import Clip
     from clippan_lite.runtime.facts import Facts
 
 BUNDLED = Path(__file__).with_name("weights") / "fusion"  # <backbone>.safetensors
 MOST = 1024  # bands of a network in a file, and each of its options; one with more is damaged
-
-
-def save_supervisor(path: Path, supervisor: Supervisor, config: AdaptConfig, sensor: str) -> None:
-    """Write stems and adapters as safetensors, with all that loading needs in its header."""
-    facts = {
-        "config": asdict(config),
-        "sensor": sensor,
-        "bands": supervisor.bands,
-        "rgb": supervisor.rgb,
-        "clip": supervisor.clip.label,
-        "prompts": asdict(supervisor.prompts),
-    }
-    weight_files.save(path, supervisor.state_dict(), facts)
-
-
-def load_supervisor(path: Path, clip: Clip) -> Supervisor:
-    """Load what :func:`save_supervisor` wrote, around the same CLIP that it was adapted with.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: it is damaged, or was adapted around another CLIP.
-    """
-    from clippan_lite.adapter import Supervisor
-    from clippan_lite.prompts import PromptSet
-
-    weights, facts = load_facts(path, "supervisor")
-    if (label := facts.text("clip")) != clip.label:
-        raise ValueError(
-            f"{path.name} was adapted around {label[:80]}, found {clip.label}; load that CLIP"
-        )
-    bands = facts.whole("bands", 1, MOST)
-    rgb = tuple(facts.items("rgb", 3, (int,)))
-    facts.need(all(0 <= i < bands for i in rgb), "rgb", f"three band indices below {bands}")
-    said = facts.table("prompts")
-    texts = {name: said.text(name) for name in ("ms", "pan", "hrms", "purpose")}
-    antonyms = tuple(said.pairs("antonyms"))
-    try:
-        config = AdaptConfig(**facts.table("config").values)
-    except TypeError as error:
-        raise ValueError(f"{facts.where}: {error}") from None
-    shares = (config.image_share, config.text_share)
-    supervisor = Supervisor(clip, PromptSet(**texts, antonyms=antonyms), bands, rgb, *shares)
-    _fill(supervisor, weights, path)
-    return supervisor.eval().requires_grad_(False)
 
 
 def save_network(
@@ -118,7 +72,7 @@ def load_network(path: str | Path) -> backbones.Fusion:
     path = Path(path)
     weights, config, shape = _load_network(path)
     network = create(config, *shape)
-    _fill(network, weights, path)
+    fill(network, weights, path)
     return network.to(memory_format=torch.channels_last).eval()  # another layout rounds otherwise
 
 
@@ -187,7 +141,7 @@ def start(config: TrainConfig, bands: int, ratio: int, convention: str) -> backb
             f"{other.options}; wanted {config.backbone} for {bands}, {ratio}, {config.options}: "
             "leave out options that change its size, start from another file, or from ''"
         )
-    _fill(network, weights, path)
+    fill(network, weights, path)
     return network
 
 
@@ -251,7 +205,8 @@ def _shapes(part: nn.Module | dict[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in weights.items()}
 
 
-def _fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+def fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Put a file's weights into what was made for them (ValueError where they do not fit)."""
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -28,9 +28,6 @@ PLACES = ("hf-hub:", "local-dir:")  # names that say where open_clip finds all i
 Tokenizer = Callable[[Sequence[str]], torch.Tensor]
 
 
-# What a frozen CLIP does
-
-
 @dataclass
 class Clip:
     """A frozen CLIP with what is needed to use it.
@@ -137,9 +134,6 @@ class Clip:
         if images.shape[-2:] != (self.input_size, self.input_size):
             images = F.interpolate(images, (self.input_size,) * 2, mode="bicubic", antialias=True)
         return (images - self.mean) / self.std
-
-
-# How it is found and loaded
 
 
 def load_clip(

@@ -14,7 +14,8 @@ from clippan_lite.batches import Batches
 from clippan_lite.callbacks import Callback, History, Steps, read_row
 from clippan_lite.config import TrainConfig, digest, recipe
 from clippan_lite.data import Pair
-from clippan_lite.runtime import files
+from clippan_lite.physics import matrices
+from clippan_lite.runtime import files, memory
 from clippan_lite.runtime.devices import pick
 from clippan_lite.runtime.processes import Processes
 from clippan_lite.runtime.settings import expect
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from clippan_lite.adapter import Supervisor
 
 
+@memory.kept()
 def train(
     pair: Pair | Sequence[Pair],
     config: TrainConfig | None = None,
@@ -56,8 +58,7 @@ def train(
             untrained, a teacher is made first, by :func:`teach`, which doubles the time.
         device: ``"auto"``, ``"cpu"`` or a CUDA device; an accelerator brings its own.
         progress: show a progress bar with the terms.
-        callbacks: each is called with (step, network, row of the history) after each step. One that
-            returns True stops the training as Ctrl-C does.
+        callbacks: called with (step, network, row) after each step; True stops, as Ctrl-C does.
         checkpoint: file to keep the state in. Where it exists, training goes on from it, to the
             same weights (with L_d up to the rounding of features that are encoded anew). It is
             removed at the end. None keeps nothing.
@@ -109,20 +110,20 @@ def train(
 
     for step in steps:
         by_scale = batches.draw(step)
-        fused = {scale: forward(*network.inputs(crops)) for scale, crops in by_scale.items()}
-        # The terms meet at the fused images. Their gradients are taken there, then passed on once.
-        images = {scale: image.detach().float().requires_grad_() for scale, image in fused.items()}
         weights = losses.balanced(config.weights, history) if config.balance else config.weights
         optimiser.zero_grad()
-        values, gradients = losses.backward(terms, weights, images, by_scale)
+        with matrices.small_images():
+            fused = {scale: forward(*network.inputs(crops)) for scale, crops in by_scale.items()}
+            # The terms meet at the fused images. Gradients are taken there, then passed on once.
+            images = {scale: image.detach().float() for scale, image in fused.items()}
+            values, gradients = losses.backward(terms, weights, images, by_scale)
         history.append(processes.average_row(read_row(step, values)))
         at_outputs = [gradients[scale].to(image.dtype) for scale, image in fused.items()]
         torch.autograd.backward(list(fused.values()), at_outputs)
         processes.average_gradients(parameters)
         optimiser.step()
         schedule.step()
-        stop = steps.finish(step, history[-1], network)
-        state.finish(step, history, processes.any(stop))
+        state.finish(step, history, processes.any(steps.finish(step, history[-1], network)))
     state.remove_after(save, network.eval(), history)
     return network, history
 
@@ -176,7 +177,7 @@ def _adam_with_one_cosine(
     parameters: list[torch.nn.Parameter], config: TrainConfig
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.OneCycleLR]:
     """Adam with a short warm-up and one cosine down to 0."""
-    optimiser = torch.optim.Adam(parameters, config.lr)
+    optimiser = torch.optim.Adam(parameters, config.lr, fused=True)
     steps = max(config.steps, 20)  # the schedule divides by its warm-up steps minus 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, steps, pct_start=0.1)
     return optimiser, schedule

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from clippan_lite import adaptation, checkpoints, data
+from clippan_lite import adaptation, adapter, data
 from clippan_lite.classical import examples
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.data.synthetic import make_scene
@@ -52,8 +52,8 @@ def test_adapt_lowers_its_losses_and_survives_saving(random_clip, small_pair, tm
     assert set(history[0]) == {"step", "loss", "inter", "intra", "fusion", "direction", "drift"}
     assert [row["step"] for row in history] == list(range(15))
     path = tmp_path / "s.safetensors"
-    checkpoints.save_supervisor(path, supervisor, config, "WV2")
-    again = checkpoints.load_supervisor(path, random_clip)
+    adapter.save_supervisor(path, supervisor, config, "WV2")
+    again = adapter.load_supervisor(path, random_clip)
     view = torch.rand(2, 8, 64, 64)
     assert torch.equal(supervisor.encode("hrms", view), again.encode("hrms", view))
     assert again.prompts == supervisor.prompts

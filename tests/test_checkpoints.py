@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from clippan_lite import backbones, checkpoints, fusion, losses, training
+from clippan_lite import adapter, backbones, checkpoints, fusion, losses, training
 from clippan_lite.config import AdaptConfig, TrainConfig, recipe
 from clippan_lite.data.synthetic import make_scene
 from clippan_lite.runtime import weights
@@ -75,11 +75,11 @@ def test_a_network_of_another_version_is_refused(tmp_path):
 
 def test_a_supervisor_of_another_clip_is_refused(random_clip, adapted, tmp_path):
     path = tmp_path / "s.safetensors"
-    checkpoints.save_supervisor(path, adapted, AdaptConfig(steps=15), "WV2")
-    assert checkpoints.load_supervisor(path, random_clip).prompts == adapted.prompts
+    adapter.save_supervisor(path, adapted, AdaptConfig(steps=15), "WV2")
+    assert adapter.load_supervisor(path, random_clip).prompts == adapted.prompts
     assert rewrite(path, clip="another")["config"]["steps"] == 15
     with pytest.raises(ValueError, match="adapted around another"):
-        checkpoints.load_supervisor(path, random_clip)
+        adapter.load_supervisor(path, random_clip)
 
 
 def test_a_training_begins_where_another_ended(small_pair, tmp_path, capsys):

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy import io
 
-from clippan_lite import backbones, checkpoints
+from clippan_lite import adapter, backbones, checkpoints
 from clippan_lite.config import AdaptConfig, TrainConfig
 from clippan_lite.course import chain, report
 from clippan_lite.data import geotiff, readers, sources
@@ -278,7 +278,7 @@ def test_bytes_of_networks(tmp_path_factory, damage):
 @pytest.fixture(scope="module")
 def kept_supervisor(random_clip, adapted, tmp_path_factory):
     path = tmp_path_factory.mktemp("supervisor") / "s.safetensors"
-    checkpoints.save_supervisor(path, adapted, AdaptConfig(), "WV2")
+    adapter.save_supervisor(path, adapted, AdaptConfig(), "WV2")
     return random_clip, path
 
 
@@ -288,7 +288,7 @@ def test_supervisors(kept_supervisor, changes):
     clip, path = kept_supervisor
     header_changed(path, path.with_name("c.safetensors"), changes)
     with refused_or_read("supervisor"):
-        loaded = checkpoints.load_supervisor(path.with_name("c.safetensors"), clip)
+        loaded = adapter.load_supervisor(path.with_name("c.safetensors"), clip)
         assert isinstance(loaded.prompts.hrms, str) and 0 <= loaded.rgb[0] < loaded.bands
 
 

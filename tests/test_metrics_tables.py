@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from clippan_lite import metrics
 from clippan_lite.metrics import aligned, sums
-from clippan_lite.physics.degrade import degrade, degrade_at, mtf_filter, upsample
+from clippan_lite.physics.degrade import degrade, mtf_filter, upsample
 from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import get
 from clippan_lite.physics.windows import window_sum
@@ -146,19 +146,19 @@ def test_degrade_at_samples_the_filtered_image(phase):
     rows, cols = (
         np.clip(np.arange(0, n, 4) + p, 0, n - 1) for n, p in zip((64, 48), phase, strict=True)
     )
-    got = degrade_at(x, (0.3, 0.2), 4, phase)
+    got = degrade(x, (0.3, 0.2), 4, phase)
     want = seen[:, rows][:, :, cols]
     torch.testing.assert_close(got[:, 1:-1, 1:-1], want[:, 1:-1, 1:-1], rtol=0, atol=1e-9)
     with pytest.raises(ValueError, match="phase: expected -20 to 20"):
-        degrade_at(x, 0.3, 4, (0, 21))
+        degrade(x, 0.3, 4, (0, 21))
 
 
 @pytest.mark.parametrize("phase", [(2, 2), (4, 1), (0, 5)])
 def test_reprojection_finds_the_phase_of_each_band(phase):
     truth = smooth(4, 256, 256)
     pan = truth.mean(0, keepdim=True)
-    ms = degrade_at(truth, SENSOR.mtf_ms, 4, phase)
-    ms[3:] = degrade_at(truth[3:], SENSOR.mtf_ms[3:], 4, (phase[0] + 1, phase[1]))
+    ms = degrade(truth, SENSOR.mtf_ms, 4, phase)
+    ms[3:] = degrade(truth[3:], SENSOR.mtf_ms[3:], 4, (phase[0] + 1, phase[1]))
     found = aligned.phases(ms[None], pan[None], SENSOR.mtf_ms, 4)
     assert found == [phase] * 3 + [(phase[0] + 1, phase[1])]
     table = metrics.reprojected(truth, ms, pan, SENSOR)

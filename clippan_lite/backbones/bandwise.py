@@ -56,7 +56,7 @@ class Bandwise(Fusion):
         self.reach = 2 * blocks + 2
         self.head = _unbiased(INPUTS, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(_unbiased(width, width), nn.ReLU(), _unbiased(width, width))
+            nn.Sequential(_unbiased(width, width), nn.ReLU(inplace=True), _unbiased(width, width))
             for _ in range(blocks)
         )
         self.tail = silence(_unbiased(width, 1))
@@ -131,9 +131,9 @@ class Bandwise(Fusion):
 
     def _mend(self, seen: torch.Tensor) -> torch.Tensor:
         """What to add to a band: ``(N, 8, H, W)`` -> ``(N, 1, H, W)``."""
-        hidden = torch.relu(self.head(seen))
+        hidden = torch.relu_(self.head(seen))
         for block in self.blocks:
-            hidden = torch.relu(hidden + block(hidden))
+            hidden = torch.relu_(hidden + block(hidden))
         return self.tail(hidden)
 
 

@@ -131,11 +131,11 @@ class Block(nn.Sequential):
     """Residual block of two convolutions of 3 x 3 pixels."""
 
     def __init__(self, width: int):
-        super().__init__(conv(width, width), nn.ReLU(), conv(width, width))
+        super().__init__(conv(width, width), nn.ReLU(inplace=True), conv(width, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, width, H, W)``, shape unchanged."""
-        return torch.relu(x + super().forward(x))
+        return torch.relu_(x + super().forward(x))
 
 
 def conv(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:

@@ -28,4 +28,4 @@ class FusionNet(Fusion):
 
     def residual(self, exp: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """Details to inject, ``(B, C, H, W)``."""
-        return self.tail(self.blocks(torch.relu(self.head(pan - exp))))
+        return self.tail(self.blocks(torch.relu_(self.head(pan - exp))))

@@ -7,17 +7,16 @@ from typing import Protocol, Self
 
 import torch
 
-from clippan_lite.physics.degrade import (
+from clippan_lite.physics.degrade import degrade, mtf_filter
+from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
     check_finite,
     check_image,
     check_mask,
-    degrade,
-    mtf_filter,
+    interpolate,
     upsample,
 )
-from clippan_lite.physics.resample import interpolate
 from clippan_lite.physics.sensors import Sensor, check_sensor
 from clippan_lite.physics.windows import all_valid, any_valid, fill
 

@@ -126,7 +126,7 @@ def sentences(pair: Pair, supervisor: Supervisor, candidates: dict[str, torch.Te
     with torch.no_grad():
         for name, image in candidates.items():
             views = probes.held_out_views(pair, supervisor.clip.input_size, image)
-            features[name] = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+            features[name] = supervisor.encode_all(views)
     known = ipywidgets.Dropdown(options=[*prompts.PROMPTS, OWN], value="wald", description="known")
     sentence = ipywidgets.Text(
         prompts.get("wald").hrms,

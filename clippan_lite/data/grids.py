@@ -27,7 +27,7 @@ from rasterio.windows import Window
 
 from clippan_lite.data import Pair, declared, pair_checks, places, registration, sources
 from clippan_lite.physics import sensors
-from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.physics.resample import CONVENTIONS, check_choice
 from clippan_lite.physics.windows import fill
 from clippan_lite.runtime import facts as facts_of
 

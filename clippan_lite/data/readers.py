@@ -23,7 +23,7 @@ import torch
 from clippan_lite.data import pair_checks, sources
 from clippan_lite.data.pair import Pair
 from clippan_lite.physics import sensors
-from clippan_lite.physics.degrade import CONVENTIONS, check_choice
+from clippan_lite.physics.resample import CONVENTIONS, check_choice
 
 if TYPE_CHECKING:
     import h5py

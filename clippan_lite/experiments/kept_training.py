@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clippan_lite import adaptation, backbones, checkpoints, training
+from clippan_lite import adaptation, adapter, backbones, checkpoints, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import History
@@ -115,10 +115,10 @@ def _kept_supervisor(
         return adaptation.adapt(pairs[0], model, config=config, device=device)[0]
 
     def save(path: Path, supervisor: Supervisor) -> None:
-        checkpoints.save_supervisor(path, supervisor, config, pairs[0].sensor.name)
+        adapter.save_supervisor(path, supervisor, config, pairs[0].sensor.name)
 
     def load(path: Path) -> Supervisor:
-        return checkpoints.load_supervisor(path, model)
+        return adapter.load_supervisor(path, model)
 
     return files.load_or_make(path, "supervisor", load, make, save).to(device)
 

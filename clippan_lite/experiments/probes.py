@@ -94,7 +94,7 @@ def figures(supervisor: Supervisor, views: Views) -> dict[str, float]:
         (means nothing before Stage I) and ``direction cosine`` (1 - L_d of the HRMS crops), both in
         [-1, 1].
     """
-    images = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+    images = supervisor.encode_all(views)
     guide = losses.Guide.of(supervisor)
     anchors = torch.cat([guide.texts[kind] for kind in losses.KINDS])
     nearest_type = [(images[kind] @ anchors.T).argmax(1) for kind in losses.KINDS]
@@ -190,7 +190,7 @@ def direction_gradient(supervisor: Supervisor, views: Views, tokens: bool = Fals
     """Gradient of L_d at the fused image, ``(B, C, s, s)``: what the sentence asks to change."""
     fused = views["hrms"].clone().requires_grad_()
     images = {**views, "hrms": fused}
-    features = {kind: supervisor.encode(kind, image, tokens) for kind, image in images.items()}
+    features = supervisor.encode_all(images, tokens)
     loss = losses.direction_of_features(features, losses.Guide.of(supervisor))
     return torch.autograd.grad(loss, fused)[0]
 
@@ -326,7 +326,7 @@ def displacements(
     features = {}
     for title, image in images.items():
         views = held_out_views(pair, size, image, device=device)
-        features[title] = {kind: supervisor.encode(kind, view) for kind, view in views.items()}
+        features[title] = supervisor.encode_all(views)
     project = _principal(
         torch.cat([torch.cat(list(kinds.values())) for kinds in features.values()])
     )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from clippan_lite import adaptation, checkpoints, data, prompts, training
+from clippan_lite import adaptation, adapter, checkpoints, data, prompts, training
 from clippan_lite.adapter import Supervisor
 from clippan_lite.backbones import Fusion
 from clippan_lite.callbacks import Callback, History
@@ -129,7 +129,7 @@ class Run:
             sentences = prompts.get(asked.prompt)
             supervisor = probes.unadapted(self.pair, self.clip, sentences, self.device)
         else:
-            load = partial(checkpoints.load_supervisor, clip=self.clip)
+            load = partial(adapter.load_supervisor, clip=self.clip)
             supervisor = self._kept("supervisor", path, load, lambda: self.adapt()[0])
         if asked.swap:  # the sentences of MS and PAN stay Stage I's
             other = prompts.get(asked.swap)
@@ -152,7 +152,7 @@ class Run:
         if self.folder:
             path, sensor = self.supervisor_path, self.pair.sensor.name
             files.write_csv(path.with_suffix(".csv"), made[1])
-            checkpoints.save_supervisor(path, made[0], config, sensor)
+            adapter.save_supervisor(path, made[0], config, sensor)
         return made
 
     def config(self, with_l_d: bool = True, seed: int | None = None) -> TrainConfig:

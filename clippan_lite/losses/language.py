@@ -41,20 +41,22 @@ def _source_features(batch: Batch, guide: Guide, tokens: bool) -> tuple[Tensor, 
     """Features of the native crops of MS (interpolated) and PAN: remembered, or encoded now."""
     supervisor, remembered = guide.supervisor, guide.remembered
     ms, pan = (supervisor.tiles(image)[batch.crops] for image in (batch.exp, batch.pan))
+
+    @torch.no_grad()
+    def encoded(rows: slice | list[int]) -> tuple[Tensor, Tensor]:
+        features = supervisor.encode_all({"ms": ms[rows], "pan": pan[rows]}, tokens)
+        return features["ms"], features["pan"]
+
     if remembered is None:
-        remembered = {}
-        corners = [(index,) for index in range(len(ms))]
-    else:
-        size = (batch.exp.shape[-2], batch.exp.shape[-1])
-        found = supervisor.tile_corners(batch.need("places"), size)[batch.crops]
-        corners = [tuple(corner) for corner in found.tolist()]
+        return encoded(slice(None))
+    size = (batch.exp.shape[-2], batch.exp.shape[-1])
+    found = supervisor.tile_corners(batch.need("places"), size)[batch.crops]
+    corners = [tuple(corner) for corner in found.tolist()]
     new = [index for index, corner in enumerate(corners) if corner not in remembered]
     if new:
-        with torch.no_grad():
-            new_ms = supervisor.encode("ms", ms[new], tokens).chunk(len(new))
-            new_pan = supervisor.encode("pan", pan[new], tokens).chunk(len(new))
-        for index, ms_feature, pan_feature in zip(new, new_ms, new_pan, strict=True):
-            remembered[corners[index]] = (ms_feature, pan_feature)
+        of_ms, of_pan = (feature.chunk(len(new)) for feature in encoded(new))
+        for index, *pair in zip(new, of_ms, of_pan, strict=True):
+            remembered[corners[index]] = (pair[0], pair[1])
     pairs = [remembered[corner] for corner in corners]
     return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
 

@@ -31,8 +31,7 @@ def mse_ssim(x: Tensor, target: Tensor) -> Tensor:
         raise ValueError(
             f"expected images of one shape, found {tuple(x.shape)}, {tuple(target.shape)}"
         )
-    ssim = blocks.ssim_map(x.double(), target.double(), 1.0).mean()
-    return F.mse_loss(x, target) + 1 - ssim.to(x.dtype)
+    return F.mse_loss(x, target) + 1 - blocks.ssim_map(x, target, 1.0).mean()
 
 
 def spectral(fused: Tensor, batch: Batch) -> Tensor:
@@ -99,18 +98,13 @@ def _distortions(fused: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ratio = batch.sensor.ratio
     low_pan = imresize(batch.pan, 1 / ratio)
     low_pan = degrade.upsample(low_pan, ratio, batch.convention)
-    between, to_pan = _relations(fused, batch.pan)
-    between_before, to_pan_before = _relations(batch.exp, low_pan)
-    d_lambda = (between - between_before).abs().mean(-1)
-    d_s = (to_pan - to_pan_before).abs().mean(-1)
-    return d_lambda, d_s
-
-
-def _relations(image: Tensor, pan: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean UQI between every two bands, and of every band with PAN: ``(B, pairs)``, ``(B, C)``."""
-    mean, cov = blocks.moments([image, pan], 32)
-    between = blocks.between_bands(mean[..., :-1], cov[..., :-1, :-1])
-    return between.mean(1), blocks.with_last(mean, cov).mean(1)
+    # The fused image with PAN, and EXP with low PAN, at once. UQI of every two bands, PAN first:
+    # the relations of PAN come before those of the bands.
+    pans, images = torch.cat([batch.pan, low_pan]), torch.cat([fused, batch.exp])
+    relations = blocks.between_bands(*blocks.moments([pans, images], 32)).mean(1)
+    change = torch.sub(*relations.chunk(2)).abs()
+    bands = fused.shape[1]
+    return change[:, bands:].mean(-1), change[:, :bands].mean(-1)
 
 
 def against_truth(fused: Tensor, batch: Batch) -> Tensor:

@@ -196,7 +196,7 @@ def backward(
     Args:
         terms: from :meth:`Terms.build`.
         weights: name -> weight.
-        images: scale -> fused image, a leaf that requires a gradient.
+        images: scale -> fused image, a leaf; it is made to require a gradient.
         batches: scale -> batch. The weighted gradients of the parameters of ``batch.to_pan`` are
             added to their ``grad``.
 
@@ -211,6 +211,8 @@ def backward(
     """
     values, norms = {}, {}
     pulls: dict[Tensor, Tensor] = {}
+    for image in images.values():
+        image.requires_grad_()
     for name, term in terms.items():
         image, batch = images[term.scale], batches[term.scale]
         leaves = [image, *(batch.to_pan.parameters() if batch.to_pan else ())]

@@ -10,7 +10,7 @@ import torch
 
 from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.reference import consistency
-from clippan_lite.physics.degrade import degrade_at, mtf_filter
+from clippan_lite.physics.degrade import degrade, mtf_filter
 from clippan_lite.physics.sensors import Sensor
 from clippan_lite.physics.windows import all_valid
 
@@ -52,7 +52,7 @@ def reprojected(
     bands = []
     for band, gain, phase in zip(fused.split(1), sensor.mtf_ms, found, strict=True):
         band = inputs.load("fused", band, mask=mask)  # in float64 one at a time: saves memory
-        bands.append(degrade_at(band, gain, r, phase))
+        bands.append(degrade(band, gain, r, phase))
     valid = None if mask is None else all_valid(mask, r)
     table = consistency(torch.cat(bands, 1), ms, r, mask=valid)
     return {

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clippan_lite.physics import matrices
 from clippan_lite.physics.resample import check_mask, filter_last
 from clippan_lite.physics.windows import box_mean
 
@@ -209,16 +210,23 @@ def local_correlation(x: Tensor, y: Tensor, ratio: int) -> Tensor:
     return torch.cat(rho, 1)
 
 
+def _ssim_window(z: Tensor) -> Tensor:
+    """Means over the last axis, weighted by SSIM's Gaussian of 11 pixels."""
+    t = torch.arange(-5, 6, dtype=z.dtype, device=z.device)
+    k = torch.exp(-0.5 * (t / 1.5) ** 2)
+    return filter_last(z, (k / k.sum())[None])
+
+
 def ssim_map(x: Tensor, ref: Tensor, data_range: float) -> Tensor:
     """SSIM of every whole 11 x 11 window of ``(B, C, H, W)``: ``(B, C, H - 10, W - 10)``."""
-    t = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
-    k = torch.exp(-0.5 * (t / 1.5) ** 2)
-    k = (k / k.sum())[None]
-
-    def local(z: Tensor) -> Tensor:
-        return filter_last(filter_last(z, k).mT, k).mT
-
-    mx, my = local(x), local(ref)
-    vx, vy, cov = local(x * x) - mx * mx, local(ref * ref) - my * my, local(x * ref) - mx * my
+    level = ref.mean((-2, -1), keepdim=True)  # without it, single precision would lose variances
+    a, b = x - level, ref - level
+    kinds = (a, b, a * a, b * b, a * b)
+    if matrices.serve(x):  # all five at once
+        ma, mb, aa, bb, ab = matrices.both_axes(torch.stack(kinds), _ssim_window, (), ())
+    else:
+        ma, mb, aa, bb, ab = (_ssim_window(_ssim_window(z).mT).mT for z in kinds)
+    vx, vy, cov = aa - ma * ma, bb - mb * mb, ab - ma * mb
+    mx, my = ma + level, mb + level
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     return (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))

@@ -6,16 +6,15 @@ import torch
 
 from clippan_lite.metrics import blocks, inputs
 from clippan_lite.metrics.reference import q2n
-from clippan_lite.physics.degrade import (
+from clippan_lite.physics.degrade import degrade, mtf_filter
+from clippan_lite.physics.imresize import imresize
+from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
     check_image,
     check_whole,
-    degrade,
-    mtf_filter,
     upsample,
 )
-from clippan_lite.physics.imresize import imresize
 from clippan_lite.physics.sensors import Sensor, check_sensor
 
 Tensor = torch.Tensor

@@ -23,12 +23,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clippan_lite.physics import matrices
 from clippan_lite.physics.resample import (
     CONVENTIONS,
     check_choice,
-    check_finite,
     check_image,
-    check_mask,
     check_whole,
     filter_last,
     mirror,
@@ -40,20 +39,8 @@ if TYPE_CHECKING:
     from clippan_lite.physics.sensors import Sensor
 
 __all__ = [
-    "CONVENTIONS",
-    "KINDS",
-    "check_choice",
-    "check_finite",
-    "check_image",
-    "check_mask",
-    "degrade",
-    "degrade_at",
-    "mirror",
-    "mtf_filter",
-    "mtf_kernel",
-    "upsample",
-    "wald",
-]
+    "CONVENTIONS", "KINDS", "degrade", "mirror", "mtf_filter", "mtf_kernel", "upsample", "wald",
+]  # fmt: skip
 
 KINDS = ("toolbox", "exact")
 
@@ -115,10 +102,7 @@ def _blur(
     stride: int,
     phase: Sequence[float],
 ) -> torch.Tensor:
-    """Separable blur with replicated borders, kept only at ``stride * i + phase`` (rows, columns).
-
-    Odd kernels sample at whole pixels, even ones half-way between.
-    """
+    """Separable blur, borders replicated, kept only at ``stride * i + phase`` (rows, columns)."""
     check_image("x", x)
     check_whole("ratio", ratio)
     if x.shape[-2] % stride or x.shape[-1] % stride:
@@ -129,12 +113,11 @@ def _blur(
     channels = x.shape[-3]
     if len(values) not in (1, channels):
         raise ValueError(f"gains: expected 1 or {channels} (one per band), found {len(values)}")
-    size = 41 if float(phase[0]).is_integer() else 40
-    kernels = torch.stack([mtf_kernel(gain, ratio, kind, size) for gain in values])
-    kernels = kernels.to(x).expand(channels, -1)
-    rows, cols = (
-        (round((size - 1) / 2 - p), round((size - 1) / 2 + p) - stride + 1) for p in phase
-    )
+    if matrices.serve(x):
+        every = (tuple(values), ratio, kind, stride)
+        return matrices.both_axes(x, _blur_last, (*every, phase[0]), (*every, phase[1]))
+    kernels = _kernels(values, ratio, kind, phase[0]).to(x).expand(channels, -1)
+    rows, cols = (_padding(kernels.shape[-1], stride, p) for p in phase)
     blurred = []
     parts = planes(x.reshape(-1, *x.shape[-3:]))
     for part, taps in zip(parts, kernels.split(parts[0].shape[1]), strict=True):
@@ -142,6 +125,27 @@ def _blur(
         blurred.append(filter_last(part.mT, taps, stride).mT)
     y = torch.cat(blurred, 1)
     return y.view(*x.shape[:-2], *y.shape[-2:])
+
+
+def _blur_last(
+    x: torch.Tensor, gains: tuple[float, ...], ratio: int, kind: str, stride: int, phase: float
+) -> torch.Tensor:
+    """`_blur` of the last axis of ``(B, 1, n, m)`` alone, once for each gain."""
+    taps = _kernels(gains, ratio, kind, phase).to(x)
+    padding = (*_padding(taps.shape[-1], stride, phase), 0, 0)
+    padded = F.pad(x, padding, mode="replicate").expand(-1, len(gains), -1, -1)
+    return filter_last(padded, taps, stride)
+
+
+def _kernels(gains: Sequence[float], ratio: int, kind: str, phase: float) -> torch.Tensor:
+    """Kernels ``(gains, taps)``: odd ones sample at whole pixels, even ones half-way between."""
+    size = 41 if float(phase).is_integer() else 40
+    return torch.stack([mtf_kernel(gain, ratio, kind, size) for gain in gains])
+
+
+def _padding(size: int, stride: int, phase: float) -> tuple[int, int]:
+    """Pixels to add before and after an axis for a kernel of ``size`` taps."""
+    return round((size - 1) / 2 - phase), round((size - 1) / 2 + phase) - stride + 1
 
 
 def mtf_filter(
@@ -171,7 +175,7 @@ def degrade(
     x: torch.Tensor,
     gains: float | Sequence[float],
     ratio: int,
-    convention: str = "benchmark",
+    convention: str | tuple[int, int] = "benchmark",
     kind: str = "toolbox",
 ) -> torch.Tensor:
     """Blur with the MTF filter and decimate to the MS grid, in one strided filter.
@@ -180,51 +184,28 @@ def degrade(
         x: ``(C, H, W)`` or ``(B, C, H, W)``, any unit; H and W multiples of ratio.
         gains: MTF gain at Nyquist, one for all bands or one per band, in (0, 1).
         ratio: PAN pixels per MS pixel.
-        convention: ``"benchmark"`` or ``"geo"``, see the module's description.
+        convention: ``"benchmark"`` or ``"geo"``, see the module's description; or a phase of whole
+            PAN pixels, -20 to 20: MS pixel (i, j) then lies at PAN row ``ratio * i + phase[0]``,
+            column ``ratio * j + phase[1]``, and what lies outside the image is replicated.
         kind: see `mtf_kernel`.
 
     Returns:
         ``(..., C, H / ratio, W / ratio)``.
 
     Raises:
-        ValueError: wrong shape, gains, ratio, convention or kind.
+        ValueError: wrong shape, gains, ratio, convention, phase or kind.
 
     Source:
         Wald et al. 1997; phases as in DLPan ("benchmark") and GDAL ("geo").
     """
     check_whole("ratio", ratio)
+    if isinstance(convention, tuple):
+        if max(map(abs, convention)) > 20:
+            raise ValueError(f"phase: expected -20 to 20 PAN pixels, found {convention}")
+        return _blur(x, gains, ratio, kind, ratio, convention)
     check_choice("convention", convention, CONVENTIONS)
     phase = (ratio - 1) / 2 if convention == "geo" else ratio // 2
     return _blur(x, gains, ratio, kind, ratio, (phase, phase))
-
-
-def degrade_at(
-    x: torch.Tensor,
-    gains: float | Sequence[float],
-    ratio: int,
-    phase: tuple[int, int],
-    kind: str = "toolbox",
-) -> torch.Tensor:
-    """As `degrade`, but decimated at any phase.
-
-    MS pixel (i, j) lies at PAN row ``ratio * i + phase[0]``, column ``ratio * j + phase[1]``.
-
-    Args:
-        x: ``(C, H, W)`` or ``(B, C, H, W)``, any unit; H and W multiples of ratio.
-        gains: MTF gain at Nyquist, one for all bands or one per band, in (0, 1).
-        ratio: PAN pixels per MS pixel.
-        phase: whole PAN pixels, -20 to 20; what lies outside the image is replicated.
-        kind: see `mtf_kernel`.
-
-    Returns:
-        ``(..., C, H / ratio, W / ratio)``.
-
-    Raises:
-        ValueError: wrong shape, gains, ratio, phase or kind.
-    """
-    if max(map(abs, phase)) > 20:
-        raise ValueError(f"phase: expected -20 to 20 PAN pixels, found {phase}")
-    return _blur(x, gains, ratio, kind, ratio, phase)
 
 
 def wald(

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from clippan_lite.physics import matrices
 from clippan_lite.physics.resample import check_image, cubic, mirror
 
 
@@ -53,4 +54,6 @@ def imresize(x: torch.Tensor, scale: float) -> torch.Tensor:
     check_image("x", x)
     if not scale > 0:
         raise ValueError(f"scale: expected a number above 0, found {scale!r}")
+    if matrices.serve(x):
+        return matrices.both_axes(x, _resize, (-1, float(scale)), (-1, float(scale)))
     return _resize(_resize(x, -2, float(scale)), -1, float(scale))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clippan_lite.physics import matrices
+
 CONVENTIONS = ("benchmark", "geo")
 
 # Odd taps of interp23 on one side, doubled for the zeros stuffed in between; even taps are 0, the
@@ -150,6 +152,15 @@ def _enlarge(x: torch.Tensor, ratio: int) -> torch.Tensor:
     return (x.index_select(-1, index).unfold(-1, 5, 1) @ _cubic_phases(ratio).to(x).T).flatten(-2)
 
 
+def _upsample_last(x: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """`upsample` of the last axis alone."""
+    if convention == "geo":
+        return _enlarge(x, ratio)
+    for stage in range(ratio.bit_length() - 1):
+        x = _double(x, stage == 0)
+    return x
+
+
 def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> torch.Tensor:
     """Interpolate MS to the PAN grid ("EXP").
 
@@ -178,21 +189,21 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
             "ratio: expected a power of two for the benchmark convention (or use 'geo'), "
             f"found {ratio}"
         )
-
-    def along_last(x: torch.Tensor) -> torch.Tensor:
-        if convention == "geo":
-            return _enlarge(x, ratio)
-        for stage in range(ratio.bit_length() - 1):
-            x = _double(x, stage == 0)
-        return x
-
+    how = (ratio, convention)
+    if matrices.serve(ms):
+        return matrices.both_axes(ms, _upsample_last, how, how)
     parts = planes(ms.reshape(1, -1, h, w))
-    return torch.cat([along_last(along_last(x.mT).mT) for x in parts], 1).reshape(
-        *ms.shape[:-2], h * ratio, w * ratio
-    )
+    done = [_upsample_last(_upsample_last(x.mT, *how).mT, *how) for x in parts]
+    return torch.cat(done, 1).reshape(*ms.shape[:-2], h * ratio, w * ratio)
 
 
 FAR = 8  # MS pixels: interp23's weights further away do not matter
+
+
+def _interpolate_last(x: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
+    """`interpolate` of the last axis alone."""
+    padded, edge = F.pad(x, (FAR, FAR, 0, 0), mode="replicate"), FAR * ratio
+    return _upsample_last(padded, ratio, convention)[..., edge:-edge]
 
 
 def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
@@ -206,6 +217,8 @@ def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
     Returns:
         ``(..., C, h * ratio, w * ratio)``.
     """
+    if matrices.serve(ms):
+        return matrices.both_axes(ms, _interpolate_last, (ratio, convention), (ratio, convention))
     padded = F.pad(ms, (FAR,) * 4, mode="replicate")
     edge = FAR * ratio
     return upsample(padded, ratio, convention)[..., edge:-edge, edge:-edge]
