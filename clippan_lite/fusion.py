@@ -9,6 +9,7 @@ from clippan_lite.backbones.tiles import TILE, in_tiles
 from clippan_lite.data import Pair, pair_checks, without_holes
 from clippan_lite.metrics.inputs import check_unit
 from clippan_lite.physics.windows import fill
+from clippan_lite.runtime import memory
 from clippan_lite.runtime.settings import check_bounds, expect, in_kind
 
 TRAINED_RATIOS = (2, 4)  # of the included network
@@ -16,6 +17,7 @@ TAKE_FIRST = "cl.train returns (network, history), so write network, _ = cl.trai
 INSTEAD, INSTEAD_ROUNDS = "BDSD-PC", 2  # for other ratios
 
 
+@memory.kept()
 @torch.no_grad()
 def fuse(
     pair: Pair,
@@ -32,17 +34,15 @@ def fuse(
         pair: any pair with the network's bands, ratio and convention.
         network: from :func:`clippan_lite.training.train`. Its weights are put in channels-last
             order. None takes the best way that needs no training, :func:`best_network`.
-        tile: side of a tile in PAN pixels. Tiles overlap by the network's reach. Larger ones are
-            slower on a CPU, because every layer maps images of more than 32 MB anew.
+        tile: side of a tile in PAN pixels. Tiles overlap by the network's reach.
         scale: DN that the network sees as 1; None takes the pair's. For a part of a scene, give the
             whole scene's.
         area: rows and columns to fuse, PAN pixels, beginning at multiples of the ratio and of the
             network's grid. The network looks at what lies around them. None fuses all.
         results: of the classical methods that the network mends, as
             :func:`clippan_lite.classical.results` returns them; None makes them.
-        along: share of back-projection that follows PAN; None lets
-            :func:`clippan_lite.classical.share_along_pan` choose. It
-            only matters for a network whose last layer is back-projection.
+        along: share of back-projection, if that is the network's last layer, that follows PAN;
+            None lets :func:`clippan_lite.classical.share_along_pan` choose.
 
     Returns:
         ``(C, H, W)`` float32 in DN on the CPU, clipped to [0, 2^bits - 1], and 0 where the pair is

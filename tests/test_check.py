@@ -69,10 +69,10 @@ def test_missing_package(monkeypatch):
 
 
 def test_torchvision_of_another_index(monkeypatch):
-    def import_module(_):
-        raise RuntimeError("operator torchvision::nms does not exist\nmore")
+    def load_library(_):
+        raise OSError("_C.so: undefined symbol: torchvision::nms does not exist)\nmore")
 
-    monkeypatch.setattr(check.importlib, "import_module", import_module)
+    monkeypatch.setattr(torch.ops, "load_library", load_library)
     problem = problems(check._torch())[0]
     assert (
         "torchvision::nms does not exist)" in problem

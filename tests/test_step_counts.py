@@ -91,8 +91,11 @@ def test_memory_is_kept_in_a_training_and_given_back(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: Library())
     with pytest.raises(ZeroDivisionError), memory.kept():
         assert calls == list(memory.KEEP)
+        with memory.kept():  # as when a callback fuses
+            pass
+        assert calls == 2 * list(memory.KEEP), "the inner one leaves it as it is"
         1 / 0  # noqa: B018
-    assert calls == [*memory.KEEP, *memory.USUAL, "trim"]
+    assert calls == [*memory.KEEP, *memory.KEEP, *memory.USUAL, "trim"]
 
 
 def test_another_c_library_changes_nothing(monkeypatch):

@@ -10,7 +10,7 @@ from clippan_lite.backbones.common import Fusion
 from clippan_lite.data import Pair
 
 FAR = 6  # MS pixels that interpolation looks away; weights beyond are below a thousandth
-TILE = 320  # PAN pixels: side of what a network sees at once, overlaps left out
+TILE = 512  # PAN pixels: side of what a network sees at once, overlaps left out
 
 
 def in_tiles(

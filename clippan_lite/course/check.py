@@ -87,9 +87,15 @@ def _torch() -> Iterator[str]:
         return
     yield f"device: {devices.describe()}"
     try:
-        # A compiled operator. It fails when torch and torchvision come from different indexes.
-        boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-        importlib.import_module("torchvision.ops").nms(boxes, torch.ones(1), 0.5)
+        # A compiled operator. It fails when torch and torchvision come from different indexes. Its
+        # library alone loads in no time, all of torchvision in seconds.
+        folder = Path(importlib.metadata.distribution("torchvision").locate_file("torchvision"))
+        libraries = [file for file in folder.glob("_C*") if file.suffix in (".so", ".pyd")]
+        for file in libraries:
+            torch.ops.load_library(file)
+        if not libraries:
+            importlib.import_module("torchvision.ops")
+        torch.ops.torchvision.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
     except Exception as error:
         yield Problem(
             f"torch and torchvision do not fit together ({_first_line(error)}): "
