@@ -89,7 +89,8 @@ def _torch() -> Iterator[str]:
     try:
         # A compiled operator. It fails when torch and torchvision come from different indexes. Its
         # library alone loads in no time, all of torchvision in seconds.
-        folder = Path(importlib.metadata.distribution("torchvision").locate_file("torchvision"))
+        found = importlib.metadata.distribution("torchvision").locate_file("torchvision")
+        folder = Path(str(found))
         libraries = [file for file in folder.glob("_C*") if file.suffix in (".so", ".pyd")]
         for file in libraries:
             torch.ops.load_library(file)

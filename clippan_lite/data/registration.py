@@ -328,13 +328,19 @@ def _estimate(pair: Pair, search: int) -> Shift:
     reach = max(-whole[0], whole[-1]) + NEAR[-1]
     parts = itertools.product(*map(_parts, pair.ms.shape[1:]))
     windows = [_Gradients(crop(pair, rows, cols), reach) for rows, cols in parts]
-    bands = torch.cat([window.ms for window in windows], 1)
-    if bands.shape[1] < 2 * LEAST_PIXELS:
+    if sum(window.ms.shape[1] for window in windows) < 2 * LEAST_PIXELS:
         return Shift(0.0, 0.0, 0.0, reliable=False)
-    inverse = torch.linalg.pinv(bands @ bands.T, rtol=1e-10, hermitian=True)
+    gram = torch.stack([window.ms @ window.ms.T for window in windows]).sum(0)
+    inverse = torch.linalg.pinv(gram, rtol=1e-10, hermitian=True)
 
-    def pan_at(down: Iterable[int], right: Iterable[int]) -> torch.Tensor:
-        return torch.cat([window.pan(down, right) for window in windows], 1)
+    def products(down: Iterable[int], right: Iterable[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of PAN's gradients at K shifts: with the bands' ``(C, K)``, and with each other."""
+        both = []
+        for window in windows:
+            pan = window.pan(down, right)
+            both.append(torch.cat([window.ms @ pan.T, pan @ pan.T]))
+        cross, own = torch.stack(both).sum(0).tensor_split([len(gram)])
+        return cross, own
 
     def r2(cross: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
         """Squared multiple correlation: ``(C, K)`` products with the bands, ``(K,)`` energies."""
@@ -342,13 +348,13 @@ def _estimate(pair: Pair, search: int) -> Shift:
 
     scores = []
     for y in whole:
-        pan = pan_at([y], whole)
-        scores.append(r2(bands @ pan.T, pan.square().sum(1)))
+        cross, own = products([y], whole)
+        scores.append(r2(cross, own.diagonal()))
     i, j = divmod(int(torch.stack(scores).argmax()), len(whole))
-    pan = pan_at([whole[i] + k for k in NEAR], [whole[j] + k for k in NEAR])
+    cross, own = products([whole[i] + k for k in NEAR], [whole[j] + k for k in NEAR])
     lagrange = torch.stack([_lagrange(n) for n in NEAR])
-    weights = torch.einsum("uf,vg->uvfg", lagrange, lagrange).reshape(len(pan), -1)
-    fine = r2((bands @ pan.T) @ weights, (weights * ((pan @ pan.T) @ weights)).sum(0))
+    weights = torch.einsum("uf,vg->uvfg", lagrange, lagrange).reshape(len(own), -1)
+    fine = r2(cross @ weights, (weights * (own @ weights)).sum(0))
     u, v = divmod(int(fine.argmax()), len(FINE))
     down, right = phase - whole[i] - float(FINE[u]), phase - whole[j] - float(FINE[v])
     correlation = float(fine.max().clamp(0, 1).sqrt())
@@ -391,18 +397,25 @@ class _Gradients:
             near = m + 3  # MS pixels: the blur and the gradient spread holes by 3
             holes = F.max_pool2d((~mask)[None].float(), r)
             keep = F.max_pool2d(holes, 2 * near + 1, stride=1, padding=near)[0] == 0
-        self.keep = keep[self.rows, self.cols]
+        keep = keep[self.rows, self.cols]
+        self.keep = slice(None) if keep.all() else keep.flatten()
         steps = [ms[:, 1:, :-1] - ms[:, :-1, :-1], ms[:, :-1, 1:] - ms[:, :-1, :-1]]
-        self.ms = torch.stack(steps, 1)[..., self.rows, self.cols][..., self.keep].flatten(1)
-        self.pan_steps = torch.stack([pan[r:, :-r] - pan[:-r, :-r], pan[:-r, r:] - pan[:-r, :-r]])
+        inner = torch.stack(steps, 1)[..., self.rows, self.cols]
+        self.ms = inner.flatten(2)[..., self.keep].flatten(1)
+        pan_steps = torch.stack([pan[r:, :-r] - pan[:-r, :-r], pan[:-r, r:] - pan[:-r, :-r]])
+        # Every r-th pixel from each of the first r: what MS's pixels see at one shift lies together
+        self.phases = [[pan_steps[:, y::r, x::r].contiguous() for x in range(r)] for y in range(r)]
 
     def pan(self, down: Iterable[int], right: Iterable[int]) -> torch.Tensor:
         """Those of blurred PAN, ``(len(down) * len(right), 2 N)``, that many pixels further on."""
-        r, samples = self.ratio, []
+        samples = []
         for y, x in itertools.product(down, right):
-            rows = slice(self.rows.start * r + y, self.rows.stop * r + y, r)
-            cols = slice(self.cols.start * r + x, self.cols.stop * r + x, r)
-            samples.append(self.pan_steps[:, rows, cols][:, self.keep].flatten())
+            top, phase_y = divmod(y, self.ratio)
+            left, phase_x = divmod(x, self.ratio)
+            rows = slice(self.rows.start + top, self.rows.stop + top)
+            cols = slice(self.cols.start + left, self.cols.stop + left)
+            seen = self.phases[phase_y][phase_x][:, rows, cols].flatten(1)
+            samples.append(seen[:, self.keep].flatten())
         return torch.stack(samples)
 
 
