@@ -90,7 +90,7 @@ class Adapter(nn.Module):
 class FusionAdapter(nn.Module):
     """IFA / TFA: the features of MS and PAN, joined, 2d -> d/2 -> d.
 
-    There is no ReLU at the end: CLIP features are signed, and it would keep their cosine near 0.6.
+    There is no ReLU at the end: CLIP features are signed, and their cosine would stay below 0.6.
     """
 
     def __init__(self, dim: int):
@@ -206,14 +206,13 @@ class Supervisor(nn.Module):
         return self.encode_all({kind: images}, tokens)[kind]
 
     def encode_all(self, views: dict[str, torch.Tensor], tokens: bool = False) -> Features:
-        """As :meth:`encode`, of several kinds with as many crops each, in one pass through CLIP."""
-        seen = torch.cat([self._seen(kind, images) for kind, images in views.items()])
+        """:meth:`encode` for several kinds at once, in one pass through CLIP."""
+        seen = [self._seen(kind, images) for kind, images in views.items()]
         encode = self.clip.encode_tokens if tokens else self.clip.encode_image
-        features = encode(seen).view(len(views), -1, self.clip.dim)
-        return {
-            kind: feature if kind == "hrms" else self.image_adapters[kind](feature)
-            for kind, feature in zip(views, features, strict=True)
-        }
+        parts = encode(torch.cat(seen)).split([len(view) for view in seen])
+        features = {kind: part.flatten(0, -2) for kind, part in zip(views, parts, strict=True)}
+        adapters = self.image_adapters
+        return {k: f if k == "hrms" else adapters[k](f) for k, f in features.items()}
 
     def _seen(self, kind: str, images: torch.Tensor) -> torch.Tensor:
         """Crops as CLIP looks at them, ``(B, 3, s, s)``."""

@@ -206,7 +206,7 @@ def _shapes(part: nn.Module | dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def fill(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Put a file's weights into what was made for them (ValueError where they do not fit)."""
+    """Put a file's weights into a network (ValueError where they do not fit)."""
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

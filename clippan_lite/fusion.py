@@ -41,8 +41,8 @@ def fuse(
             network's grid. The network looks at what lies around them. None fuses all.
         results: of the classical methods that the network mends, as
             :func:`clippan_lite.classical.results` returns them; None makes them.
-        along: share of back-projection, if that is the network's last layer, that follows PAN;
-            None lets :func:`clippan_lite.classical.share_along_pan` choose.
+        along: share that follows PAN in a network's back-projection; None lets
+            :func:`clippan_lite.classical.share_along_pan` choose.
 
     Returns:
         ``(C, H, W)`` float32 in DN on the CPU, clipped to [0, 2^bits - 1], and 0 where the pair is

@@ -177,7 +177,7 @@ def _adam_with_one_cosine(
     parameters: list[torch.nn.Parameter], config: TrainConfig
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.OneCycleLR]:
     """Adam with a short warm-up and one cosine down to 0."""
-    optimiser = torch.optim.Adam(parameters, config.lr, fused=True)
+    optimiser = torch.optim.Adam(parameters, config.lr, foreach=True)  # few operations
     steps = max(config.steps, 20)  # the schedule divides by its warm-up steps minus 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.lr, steps, pct_start=0.1)
     return optimiser, schedule

@@ -70,7 +70,7 @@ def test_missing_package(monkeypatch):
 
 def test_torchvision_of_another_index(monkeypatch):
     def load_library(_):
-        raise OSError("_C.so: undefined symbol: torchvision::nms does not exist)\nmore")
+        raise OSError("operator torchvision::nms does not exist\nmore")
 
     monkeypatch.setattr(torch.ops, "load_library", load_library)
     problem = problems(check._torch())[0]

@@ -221,19 +221,32 @@ def test_sensor_of_other_band_count_is_refused(supervisor):
 
 
 @pytest.mark.parametrize("tokens", [False, True])
+def test_kinds_encoded_together_are_as_encoded_alone(tokens, supervisor):
+    views = {"ms": torch.rand(2, 8, 64, 64), "pan": torch.rand(3, 1, 64, 64)}
+    views["hrms"] = torch.rand(1, 8, 64, 64, requires_grad=True)
+    together = supervisor.encode_all(views, tokens)
+    for kind, images in views.items():
+        alone = supervisor.encode(kind, images, tokens)
+        torch.testing.assert_close(together[kind], alone, atol=1e-6, rtol=0)
+    assert len(together["ms"]) * 3 == len(together["pan"]) * 2
+    together["hrms"][0, 0].backward()
+    assert views["hrms"].grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("tokens", [False, True])
 def test_remembered_features_change_nothing_but_are_encoded_once(
     tokens, supervisor, small_pair, monkeypatch
 ):
     patches, generator = Patches(small_pair, 128, stride=64), torch.Generator().manual_seed(0)
     forgetful, remembering = Guide.of(supervisor), Guide.of(supervisor, remember=True)
     encoded = []
-    encode = type(supervisor).encode
+    encode_all = type(supervisor).encode_all
 
-    def watched(self, kind, images, tokens=False):
-        encoded.append((kind, len(images)))
-        return encode(self, kind, images, tokens)
+    def watched(self, views, tokens=False):
+        encoded.extend((kind, len(images)) for kind, images in views.items())
+        return encode_all(self, views, tokens)
 
-    monkeypatch.setattr(type(supervisor), "encode", watched)
+    monkeypatch.setattr(type(supervisor), "encode_all", watched)
     for step in range(4):
         crops = patches.sample(3, generator)
         images = {name: crops[name] for name in ("ms", "pan", "exp")}

@@ -41,7 +41,16 @@ def test_a_matrix_filters_as_the_filter_does(name, shape):
     (gradient,) = torch.autograd.grad((product * weights).sum(), x)
     torch.testing.assert_close(product, own, rtol=0, atol=1e-12)
     torch.testing.assert_close(gradient, own_gradient, rtol=0, atol=1e-11)
-    assert not torch.equal(product, own), "another way of summing was taken"
+
+
+def test_matrices_are_used(monkeypatch):
+    used, both_axes = [], matrices.both_axes
+    monkeypatch.setattr(matrices, "both_axes", lambda *a: (used.append(a[1]), both_axes(*a))[1])
+    for name, function in FILTERS.items():
+        used.clear()
+        with matrices.small_images():
+            function(torch.rand(1, 8, 40, 48))
+        assert used, name
 
 
 def test_only_small_images_in_this_thread_and_only_inside():
@@ -53,9 +62,44 @@ def test_only_small_images_in_this_thread_and_only_inside():
         thread.start()
         thread.join()
     assert elsewhere == [False] and not matrices.serve(small)
-    with pytest.raises(ZeroDivisionError), matrices.small_images():
-        1 / 0  # noqa: B018
+    with matrices.small_images():
+        with pytest.raises(ZeroDivisionError), matrices.small_images():
+            1 / 0  # noqa: B018
+        assert matrices.serve(small), "the inner one leaves the outer one on"
     assert not matrices.serve(small)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: resample.interpolate(x, 3, "benchmark"), "power of two"),
+        (lambda x: resample.interpolate(x, 4, "foo"), "convention"),
+        (lambda x: resample.interpolate(x[0, 0], 4, "geo"), "floating tensor"),
+        (lambda x: resample.upsample(x, 4.0), "whole number"),
+        (lambda x: degrade.degrade(x, 0.3, 4, (2, 2, 2)), "two of -20 to 20"),
+        (lambda x: degrade.degrade(x, 0.3, 4, (1.5, 2)), "two of -20 to 20"),
+        (lambda x: degrade.degrade(x, 0.3, 4, (0, 21)), "two of -20 to 20"),
+        (lambda x: degrade.degrade(x[..., :-1], 0.3, 4), "multiples of 4"),
+        (lambda x: imresize(x, 0.0), "above 0"),
+    ],
+)
+def test_the_same_is_refused(call, message):
+    for inside in (False, True):
+        with pytest.raises(ValueError, match=message):
+            if inside:
+                with matrices.small_images():
+                    call(torch.rand(1, 3, 16, 12))
+            else:
+                call(torch.rand(1, 3, 16, 12))
+
+
+@pytest.mark.parametrize("side", [4, 8, 12])
+def test_images_smaller_than_the_filter(side):
+    x = torch.rand(2, 8, side, side, dtype=torch.float64)
+    for name in ("interpolate", "interpolate, geo", "degrade", "degrade, geo", "mtf_filter"):
+        own = FILTERS[name](x)
+        with matrices.small_images():
+            torch.testing.assert_close(FILTERS[name](x), own, rtol=0, atol=1e-12)
 
 
 def test_a_matrix_first_made_in_inference_serves_training_too():
@@ -73,7 +117,8 @@ def test_the_loss_keeps_its_digits_in_single_precision(contrast):
     target = 0.7 + contrast * torch.rand(2, 8, 64, 64)
     fused = (target + 0.1 * contrast * torch.rand_like(target)).double().requires_grad_()
     exact = losses.mse_ssim(fused, target.double())
-    single = losses.mse_ssim(fused.float(), target)
+    with matrices.small_images():  # as in a training
+        single = losses.mse_ssim(fused.float(), target)
     assert exact.item() == pytest.approx(single.item(), abs=2e-6)
     of_exact, of_single = (torch.autograd.grad(loss, fused)[0] for loss in (exact, single))
     assert (of_exact - of_single).norm() <= 1e-3 * of_exact.norm() + 1e-7

@@ -140,7 +140,7 @@ def test_window_sums_against_loops(n):
 
 
 @pytest.mark.parametrize("phase", [(2, 2), (0, 3), (5, -1)])
-def test_degrade_at_samples_the_filtered_image(phase):
+def test_degrade_at_a_phase_samples_the_filtered_image(phase):
     x = smooth(2, 64, 48)
     seen = mtf_filter(x, (0.3, 0.2), 4)
     rows, cols = (
@@ -149,7 +149,7 @@ def test_degrade_at_samples_the_filtered_image(phase):
     got = degrade(x, (0.3, 0.2), 4, phase)
     want = seen[:, rows][:, :, cols]
     torch.testing.assert_close(got[:, 1:-1, 1:-1], want[:, 1:-1, 1:-1], rtol=0, atol=1e-9)
-    with pytest.raises(ValueError, match="phase: expected -20 to 20"):
+    with pytest.raises(ValueError, match="phase: expected two of -20 to 20"):
         degrade(x, 0.3, 4, (0, 21))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import itertools
 import os
 import shutil
@@ -89,14 +90,17 @@ def _torch() -> Iterator[str]:
     try:
         # A compiled operator. It fails when torch and torchvision come from different indexes. Its
         # library alone loads in no time, all of torchvision in seconds.
-        found = importlib.metadata.distribution("torchvision").locate_file("torchvision")
-        folder = Path(str(found))
+        found = importlib.util.find_spec("torchvision")
+        folder = Path(found.origin or "").parent if found else Path()
         libraries = [file for file in folder.glob("_C*") if file.suffix in (".so", ".pyd")]
         for file in libraries:
             torch.ops.load_library(file)
         if not libraries:
             importlib.import_module("torchvision.ops")
         torch.ops.torchvision.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+        built, own = torch.ops.torchvision._cuda_version(), torch.version.cuda
+        if own and built > 0 and built // 1000 != int(own.split(".")[0]):
+            raise RuntimeError(f"built for CUDA {own} and {built // 1000}")
     except Exception as error:
         yield Problem(
             f"torch and torchvision do not fit together ({_first_line(error)}): "

@@ -24,7 +24,7 @@ from clippan_lite.fusion import INSTEAD, INSTEAD_ROUNDS, best_network, check_net
 from clippan_lite.large_scenes import mosaic, survey, windows
 from clippan_lite.physics import sensors
 from clippan_lite.physics.resample import check_whole
-from clippan_lite.runtime import locks
+from clippan_lite.runtime import locks, memory
 from clippan_lite.runtime.console import tell_if_busy
 from clippan_lite.runtime.package import VERSION
 from clippan_lite.runtime.settings import in_kind
@@ -109,7 +109,7 @@ def fuse_scene(
         print("\n".join(_plan(job, out, method, register)))
         return out
     tell_if_busy()
-    with locks.held(out):
+    with locks.held(out), memory.kept():
         job = _job(*settings, shift=_shift(grid, register))
         with processes(workers, scheduler) as run:
             job = windows.with_share(survey.complete(job, run, progress))

@@ -21,12 +21,12 @@ from clippan_lite.losses.terms import (
     Term,
     Terms,
     backward,
-    balanced,
     weighted_sum,
 )
 from clippan_lite.runtime import lazy
 
 if TYPE_CHECKING:
+    from clippan_lite.losses.balance import balanced
     from clippan_lite.losses.language import details_only, direction_in_crops, words
     from clippan_lite.losses.own_terms import RESERVED, register
     from clippan_lite.losses.stage_one import (
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "balance": ("balanced",),
     "language": ("details_only", "direction_in_crops", "words"),
     "own_terms": ("RESERVED", "register"),
     "stage_one": ("KINDS", "direction_of_features", "drift", "fusion_aware", "inter_mcl",
@@ -82,3 +83,4 @@ TERMS = Terms(
     words=Term("language:words", needs="supervisor"),
     reduced=Term("stage_two:against_truth", scale="reduced"),
 )
+BUILT_IN = frozenset(TERMS)

@@ -55,8 +55,8 @@ def _source_features(batch: Batch, guide: Guide, tokens: bool) -> tuple[Tensor, 
     new = [index for index, corner in enumerate(corners) if corner not in remembered]
     if new:
         of_ms, of_pan = (feature.chunk(len(new)) for feature in encoded(new))
-        for index, *pair in zip(new, of_ms, of_pan, strict=True):
-            remembered[corners[index]] = (pair[0], pair[1])
+        for index, ms_feature, pan_feature in zip(new, of_ms, of_pan, strict=True):
+            remembered[corners[index]] = (ms_feature, pan_feature)
     pairs = [remembered[corner] for corner in corners]
     return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
 

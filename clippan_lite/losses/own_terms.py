@@ -5,11 +5,10 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable
 
-from clippan_lite.losses import TERMS
+from clippan_lite.losses import BUILT_IN, TERMS
 from clippan_lite.losses.terms import Tensor, Term
 
 Function = Callable[..., Tensor]
-_BUILT_IN = frozenset(TERMS)
 #: Names of settings and of columns of the history, which a term cannot have.
 RESERVED = {
     "adapt", "backbone", "balance", "bands", "batch", "clip", "clip_pretrained", "clip_random",
@@ -50,7 +49,7 @@ def register(name: str, *, needs: str = "", scale: str = "full") -> Callable[[Fu
             raise ValueError(f"loss {name!r} must be a function, found {function!r}")
         term = Term(function, scale, needs)
         before = TERMS.get(name, term).function
-        if name in _BUILT_IN or _place(before) != _place(function):
+        if name in BUILT_IN or _place(before) != _place(function):
             raise ValueError(f"loss {name!r} exists already: choose another name")
         TERMS[name] = term
         return function

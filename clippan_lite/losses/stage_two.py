@@ -22,7 +22,8 @@ from clippan_lite.physics.windows import box_mean
 def mse_ssim(x: Tensor, target: Tensor) -> Tensor:
     """MSE + (1 - SSIM) of images scaled to about [0, 1], SSIM with data range 1.
 
-    A range taken from the batch would make an image's loss depend on what else is in it.
+    A range taken from the batch would make an image's loss depend on what else is in it. Single
+    precision is enough as long as torch's matrix products keep it (no TF32, torch's default).
 
     Raises:
         ValueError: images of different shapes.
@@ -98,8 +99,8 @@ def _distortions(fused: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     ratio = batch.sensor.ratio
     low_pan = imresize(batch.pan, 1 / ratio)
     low_pan = degrade.upsample(low_pan, ratio, batch.convention)
-    # The fused image with PAN, and EXP with low PAN, at once. UQI of every two bands, PAN first:
-    # the relations of PAN come before those of the bands.
+    # One pass for the fused image with PAN and for EXP with low PAN. PAN is the first band, so its
+    # relations come before those between the other bands.
     pans, images = torch.cat([batch.pan, low_pan]), torch.cat([fused, batch.exp])
     relations = blocks.between_bands(*blocks.moments([pans, images], 32)).mean(1)
     change = torch.sub(*relations.chunk(2)).abs()

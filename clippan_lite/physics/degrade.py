@@ -200,8 +200,8 @@ def degrade(
     """
     check_whole("ratio", ratio)
     if isinstance(convention, tuple):
-        if max(map(abs, convention)) > 20:
-            raise ValueError(f"phase: expected -20 to 20 PAN pixels, found {convention}")
+        if len(convention) != 2 or any(p not in range(-20, 21) for p in convention):
+            raise ValueError(f"phase: expected two of -20 to 20 PAN pixels, found {convention}")
         return _blur(x, gains, ratio, kind, ratio, convention)
     check_choice("convention", convention, CONVENTIONS)
     phase = (ratio - 1) / 2 if convention == "geo" else ratio // 2

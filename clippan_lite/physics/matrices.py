@@ -21,19 +21,22 @@ _switch = threading.local()
 @contextlib.contextmanager
 def small_images() -> Iterator[None]:
     """Inside, filters of images up to 256 x 256 are matrix products, in this thread."""
+    before = getattr(_switch, "on", False)
     _switch.on = True
     try:
         yield
     finally:
-        _switch.on = False
+        _switch.on = before
 
 
 def serve(x: torch.Tensor) -> bool:
     """Whether an image is small, and `small_images` entered.
 
-    Elsewhere a window and the whole image must give the same bits: only a filter's own code does.
+    Elsewhere a window must give the same bits as the whole image, as only a filter's own code does.
+    A compiler would trace how the matrices are made.
     """
-    return getattr(_switch, "on", False) and max(x.shape[-2:]) <= LARGEST
+    small = getattr(_switch, "on", False) and max(x.shape[-2:]) <= LARGEST
+    return small and not torch.compiler.is_compiling()
 
 
 def both_axes(
@@ -43,6 +46,8 @@ def both_axes(
     columns: tuple[object, ...],
 ) -> torch.Tensor:
     """Filter an image ``(..., C, H, W)`` along both axes, by one matrix each.
+
+    A pixel that is NaN makes its whole row and column NaN.
 
     Args:
         x: the image.

@@ -180,21 +180,25 @@ def upsample(ms: torch.Tensor, ratio: int, convention: str = "benchmark") -> tor
     Source:
         Aiazzi et al. 2002 (interp23tap of the DLPan toolbox); Keys 1981 for bicubic.
     """
-    check_image("ms", ms)
-    check_whole("ratio", ratio)
-    check_choice("convention", convention, CONVENTIONS)
-    h, w = ms.shape[-2:]
-    if convention == "benchmark" and ratio & (ratio - 1):
-        raise ValueError(
-            "ratio: expected a power of two for the benchmark convention (or use 'geo'), "
-            f"found {ratio}"
-        )
-    how = (ratio, convention)
+    _check_upsampling(ms, ratio, convention)
+    (h, w), how = ms.shape[-2:], (ratio, convention)
     if matrices.serve(ms):
         return matrices.both_axes(ms, _upsample_last, how, how)
     parts = planes(ms.reshape(1, -1, h, w))
     done = [_upsample_last(_upsample_last(x.mT, *how).mT, *how) for x in parts]
     return torch.cat(done, 1).reshape(*ms.shape[:-2], h * ratio, w * ratio)
+
+
+def _check_upsampling(ms: torch.Tensor, ratio: int, convention: str) -> None:
+    """Refuse what `upsample` cannot enlarge (ValueError)."""
+    check_image("ms", ms)
+    check_whole("ratio", ratio)
+    check_choice("convention", convention, CONVENTIONS)
+    if convention == "benchmark" and ratio & (ratio - 1):
+        raise ValueError(
+            "ratio: expected a power of two for the benchmark convention (or use 'geo'), "
+            f"found {ratio}"
+        )
 
 
 FAR = 8  # MS pixels: interp23's weights further away do not matter
@@ -217,6 +221,7 @@ def interpolate(ms: torch.Tensor, ratio: int, convention: str) -> torch.Tensor:
     Returns:
         ``(..., C, h * ratio, w * ratio)``.
     """
+    _check_upsampling(ms, ratio, convention)
     if matrices.serve(ms):
         return matrices.both_axes(ms, _interpolate_last, (ratio, convention), (ratio, convention))
     padded = F.pad(ms, (FAR,) * 4, mode="replicate")

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from collections.abc import Iterator
+from typing import Any  # a C library has any attributes
 
-TRIM, OWN_PAGES = -1, -3  # of <malloc.h>: sizes above which freed memory goes back to the system
-#: What is set inside, and after: 64 and 32 MiB are where glibc's own rule ends.
-KEEP, USUAL = ((TRIM, 2**31 - 1), (OWN_PAGES, 2**30)), ((TRIM, 2**26), (OWN_PAGES, 2**25))
+# Of <malloc.h>: how much may lie free, and the size from which a block has pages of its own.
+TRIM, OWN_PAGES = -1, -3
+SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 _inside: list[None] = []
 
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Inside, freed memory stays with this process, to be used again; afterwards it is given back.
+    """Inside, freed memory stays with this process; afterwards it is given back to the system.
 
-    Tensors of tens of MB come and go in each step. If the system has to bring their pages anew, a
-    training on a CPU takes up to a quarter longer. Without glibc, nothing is changed.
+    Tensors of tens of MB come and go in each step, and fetching their pages anew takes a CPU up to
+    a quarter longer. Afterwards the thresholds are 64 and 32 MiB, the most that glibc's own rule
+    reaches. Nothing is changed without glibc, or where its variables are set, as in our workers.
     """
-    try:
+    library: Any = None
+    with contextlib.suppress(OSError, TypeError):  # TypeError: on Windows
         library = ctypes.CDLL(None)
-        mallopt, trim = library.mallopt, library.malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library, another system
+    if not hasattr(library, "malloc_trim") or any(name in os.environ for name in SET_BY_USER):
         yield
         return
     _inside.append(None)
-    for option, value in KEEP:
-        mallopt(option, value)
+    # An older glibc refuses a GiB, and must be asked before the rest is fixed.
+    library.mallopt(OWN_PAGES, 2**30) or library.mallopt(OWN_PAGES, 2**25)
+    library.mallopt(TRIM, 2**31 - 1)
     try:
         yield
     finally:
         _inside.pop()
-        if not _inside:  # the last to leave, of several threads or one in another
-            for option, value in USUAL:
-                mallopt(option, value)
-            trim(0)
+        if not _inside:  # the outermost, of all threads
+            library.mallopt(OWN_PAGES, 2**25)
+            library.mallopt(TRIM, 2**26)
+            library.malloc_trim(0)

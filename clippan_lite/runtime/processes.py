@@ -54,7 +54,8 @@ class Processes:
             return
         for parameter in parameters:
             if parameter.grad is not None:
-                parameter.grad = self.accelerator.reduce(parameter.grad.contiguous(), "mean")
+                mean = self.accelerator.reduce(parameter.grad.contiguous(), "mean")
+                parameter.grad.copy_(mean)  # in the memory order of the parameter
 
     def average_row(self, row: dict[str, float]) -> dict[str, float]:
         """A row for the whole batch: means over the processes, and norms of the joint gradient."""

@@ -58,7 +58,7 @@ def naive_direction(fused, batch):
         guide = losses.Guide.of(supervisor)
     images = {"hrms": fused, "ms": batch.exp, "pan": batch.pan}
     tiles = {kind: supervisor.tiles(image) for kind, image in images.items()}
-    features = supervisor.encode_all(tiles)
+    features = {kind: supervisor.encode(kind, crops) for kind, crops in tiles.items()}
     return losses.direction_of_features(features, guide)
 
 

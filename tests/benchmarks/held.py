@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 import torch
+import whole_scene
+from apart import printed
 
 REPO = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).with_suffix(".json")
@@ -38,12 +40,12 @@ TARGETS = {
     "scene of 4096 against the bare network": (0.8, True),
     "clippan-lite --help, s": (0.2, False),
     "clippan-lite check, s": (3.0, False),
-    "Q2n against sewar": (10, True),
-    "QNR against torchmetrics": (20, True),
+    "metrics and classical methods, tests passed": (1, True),
 }
 
 STEP = """
 import contextlib, io, json, sys, time
+import apart
 import numpy as np
 import clippan_lite as cl
 from clippan_lite import checkpoints, training
@@ -57,53 +59,13 @@ with contextlib.redirect_stdout(io.StringIO()):
     if config.needs("teacher"):
         start = (pair.bands, pair.ratio, pair.convention)
         teacher = checkpoints.start(config, *start).eval()
-    open("/proc/self/clear_refs", "w").write("5")
+    apart.forget_peak()
     ticks = []
     tick = lambda *_: ticks.append(time.perf_counter())
     _, history = training.train(pair, config, guide, teacher, progress=False, callbacks=[tick])
-status = open("/proc/self/status")
-peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
 seconds = float(np.median(np.diff(ticks)[len(ticks) // 2 :]))
-print(json.dumps({"seconds": seconds, "GiB": peak, "loss": history[0]["loss"]}))
+print(json.dumps({"seconds": seconds, "GiB": apart.peak(), "loss": history[0]["loss"]}))
 """
-
-METRICS = """
-import json, time
-import sewar
-from torchmetrics.functional.image import quality_with_no_reference
-from clippan_lite import classical, metrics
-from clippan_lite.data import synthetic
-from clippan_lite.physics.degrade import upsample
-pair = synthetic.make_scene(0, 1024, "WV2")
-ms, pan = pair.ms[:, :160], pair.pan[:, :640]
-fused, exp = classical.gsa(ms, pan, pair.sensor), upsample(ms, 4).double()
-def best(function, times):
-    found = []
-    for _ in range(times):
-        begun = time.perf_counter()
-        function()
-        found.append(time.perf_counter() - begun)
-    return min(found)
-x, y = (t.permute(1, 2, 0).double().numpy() for t in (fused, exp))
-q2n = best(lambda: sewar.q2n(y, x), 1) / best(lambda: metrics.q2n(fused.double(), exp), 3)
-images = (fused[None] / 2047, ms[None] / 2047, pan[None].repeat(1, 8, 1, 1) / 2047)
-theirs = best(lambda: quality_with_no_reference(*images), 1)
-qnr = theirs / best(lambda: metrics.qnr(fused, ms, pan, 4), 3)
-print(json.dumps({"Q2n against sewar": q2n, "QNR against torchmetrics": qnr}))
-"""
-
-
-def printed(code: str, *arguments: str, checkout: Path = REPO) -> dict[str, float]:
-    """What a fresh process with the package of a checkout prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        cwd=tempfile.gettempdir(),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def steps(before: Path | None, rounds: int) -> dict[str, float]:
@@ -113,7 +75,7 @@ def steps(before: Path | None, rounds: int) -> dict[str, float]:
     for turn in range(rounds):
         for name, (recipe, changes) in STEPS.items():
             for which, checkout in checkouts.items():
-                row = printed(STEP, json.dumps([recipe, changes]), checkout=checkout)
+                row = printed(STEP, json.dumps([recipe, changes]), paths=(checkout,))
                 found.setdefault(name + which, []).append(row)
         print(f"steps, round {turn + 1} of {rounds}", flush=True)
     seconds = {
@@ -134,15 +96,12 @@ def steps(before: Path | None, rounds: int) -> dict[str, float]:
     return table | {"step with L_d against one without": ratio}
 
 
-def whole_scene() -> dict[str, float]:
+def scene() -> dict[str, float]:
     """A scene on disk against the bare network on tiles in memory."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import whole_scene as scenes
-
     with tempfile.TemporaryDirectory() as folder:
-        scenes.write_scene(Path(folder), 4096)
-        bare = max(printed(scenes.BARE).values())
-        found = printed(scenes.FUSE, folder, "4096", "network", "0")
+        whole_scene.write_scene(Path(folder), 4096)
+        bare = max(printed(whole_scene.BARE).values())
+        found = printed(whole_scene.FUSE, folder, 4096, "network", 0)
     return {
         "bare network, MPix/s": bare,
         "scene of 4096, MPix/s": found["MPix/s"],
@@ -167,6 +126,13 @@ def start_up() -> dict[str, float]:
     return found
 
 
+def measuring() -> dict[str, float]:
+    """Whether bench_measuring.py passes: metrics against sewar and torchmetrics, and more."""
+    file = Path(__file__).with_name("bench_measuring.py")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "0", str(file)], check=False)
+    return {"metrics and classical methods, tests passed": float(done.returncode == 0)}
+
+
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -176,7 +142,7 @@ def main() -> None:
     args = parser.parse_args()
     recorded = json.loads(RECORD.read_text()) if RECORD.is_file() else {"figures": {}}
     before = args.before and args.before.resolve()
-    now = start_up() | printed(METRICS) | whole_scene() | steps(before, args.rounds)
+    now = start_up() | measuring() | scene() | steps(before, args.rounds)
     print("\n| what | now | target | recorded |\n|---|---|---|---|")
     for name, value in now.items():
         target, more = TARGETS.get(name, (None, True))
@@ -190,7 +156,7 @@ def main() -> None:
             "machine": f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
             "torch": torch.__version__,
             "date": datetime.date.today().isoformat(),
-            "figures": {name: round(value, 4) for name, value in now.items()},
+            "figures": {name: float(f"{value:.4g}") for name, value in now.items()},
         }
         RECORD.write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -22,10 +22,12 @@ import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 
+import torch
+
 from clippan_lite import adaptation, backbones, clip, data, fusion, prompts, training
 from clippan_lite.config import AdaptConfig, recipe
 from clippan_lite.data import geotiff
-from clippan_lite.experiments import statistics
+from clippan_lite.experiments import provenance, statistics
 from clippan_lite.metrics import evaluation
 from clippan_lite.runtime import devices
 
@@ -101,7 +103,13 @@ def main() -> None:
     parser.add_argument("--pretrained", default="", help="file or tag; random: random weights")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
+    device = devices.pick(args.device)
     facts = {name: getattr(args, name) for name in RECORDED}
+    facts |= {
+        "torch": torch.__version__,
+        "device": devices.describe() if device != "cpu" else "CPU",
+    }
+    facts |= {"code": provenance.source_hash()}
     text = args.rows.read_text() if args.rows.is_file() else ""
     whole = text[: text.rfind("\n") + 1]  # a kill may leave half a line
     if whole != text:
@@ -114,7 +122,7 @@ def main() -> None:
     wanted = itertools.product(map(int, args.seeds.split(",")), *names)
     left = [place for place in wanted if place not in done]
     sizes = {"steps": args.steps, "batch": args.batch, "patch": args.patch}
-    rest = (sizes, args.clip, args.pretrained, devices.pick(args.device))
+    rest = (sizes, args.clip, args.pretrained, device)
     print(f"{len(done)} jobs finished before, {len(left)} left", flush=True)
     begun, running = time.perf_counter(), set()
     with ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn")) as pool:
@@ -126,7 +134,11 @@ def main() -> None:
                 break
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                row = future.result() | {"facts": facts}
+                try:
+                    row = future.result() | {"facts": facts}
+                except Exception as error:  # the others go on; the same call tries it again
+                    print(f"a job failed: {error}", flush=True)
+                    continue
                 rows.append(row)
                 with args.rows.open("a") as file:
                     file.write(json.dumps(row) + "\n")

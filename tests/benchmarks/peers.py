@@ -4,12 +4,11 @@ Run: python tests/benchmarks/peers.py FOLDER@SENSOR ... [--out TABLE.md]
 Peers: GDAL's pansharpening (what the program gdal_pansharpen runs, here through the GDAL of
 rasterio) and Brovey's method of deepinv, which is installed into a folder of its own, deleted at
 the end. Each method runs in a process of its own, twice: on the scene as it is, and one scale down,
-where MS is the truth. Seconds are from files to pixels, without imports.
+where MS is the truth. Seconds are from files to pixels, without imports. GDAL and deepinv take the
+areas of PAN and MS as aligned (convention geo), so give scenes of which that is true.
 """
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
+from apart import printed
 
 import clippan_lite as cl
 from clippan_lite.data import reduced
@@ -84,24 +84,26 @@ def fused(folder, read):
 }
 
 RUN = """
-import contextlib, io, json, sys, time, warnings
+import contextlib, dataclasses, io, json, sys, time, warnings
 warnings.simplefilter("ignore")
+import apart
 import numpy as np, rasterio
 import clippan_lite as cl
 {code}
 scene, folder, sensor, convention, out = sys.argv[1:6]
 def read():
     pair = cl.read_pair(scene + "/pan.tif", scene + "/ms.tif", sensor, convention=convention)
-    return pair if scene == folder else cl.data.reduced(pair)
-open("/proc/self/clear_refs", "w").write("5")
+    if scene == folder:
+        return pair
+    small = cl.data.reduced(pair)  # rounded, as in the files that the others read
+    return dataclasses.replace(small, ms=small.ms.round(), pan=small.pan.round())
+apart.forget_peak()
 begun = time.perf_counter()
 with contextlib.redirect_stdout(io.StringIO()):
     image = fused(folder, read)
 seconds = time.perf_counter() - begun
-status = open("/proc/self/status")
-peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
 np.save(out, image)
-print(json.dumps([seconds, peak]))
+print(json.dumps([seconds, apart.peak()]))
 """
 
 
@@ -120,18 +122,16 @@ def written(pair: cl.Pair, folder: Path) -> Path:
     return folder
 
 
-def run(code: str, scene: Path, folder: Path, pair: cl.Pair, libraries: Path):
+def run(
+    code: str, scene: Path, folder: Path, pair: cl.Pair, libraries: Path
+) -> tuple[torch.Tensor, list[float]]:
     """What a method makes of a folder's files, in a process of its own; its seconds and GiB.
 
     ``scene`` is the folder of the scene itself, from which our own methods take either scale.
     """
-    out, path = folder / "fused.npy", os.pathsep.join([str(libraries), *sys.path])
-    command = [sys.executable, "-c", RUN.replace("{code}", code)]
-    command += map(str, [scene, folder, pair.sensor.name, pair.convention, out])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    image = torch.from_numpy(np.load(out).astype(np.float32))
-    return image, json.loads(done.stdout.splitlines()[-1])
+    arguments = (scene, folder, pair.sensor.name, pair.convention, folder / "fused.npy")
+    took = printed(RUN.replace("{code}", code), *arguments, paths=(libraries,))
+    return torch.from_numpy(np.load(arguments[-1]).astype(np.float32)), took
 
 
 def main() -> None:
@@ -156,9 +156,10 @@ def main() -> None:
                 f"{folder}/pan.tif", f"{folder}/ms.tif", sensor, convention=(*rest, "benchmark")[0]
             )
             small = reduced(pair)
+            number = len(list(Path(scratch).iterdir()))
             places = [
-                written(one, Path(scratch) / f"{pair.name}{i}")
-                for i, one in enumerate((pair, small))
+                written(one, Path(scratch) / f"{number}{kind}")
+                for kind, one in (("full", pair), ("reduced", small))
             ]
             height, width = pair.pan.shape[-2:]
             lines += [

@@ -8,27 +8,27 @@ a process of its own.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import rasterio
+from apart import printed
 from rasterio.windows import Window
 
 TILE = 2048
 
 FUSE = """
 import json, os, sys, time
+import apart
 from clippan_lite import backbones
 from clippan_lite.large_scenes import fusing
 import torch
 folder, size, method, workers = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.manual_seed(0)
 network = None if method != "network" else backbones.create("fusionnet", 8).eval()
-open("/proc/self/clear_refs", "w").write("5")
+apart.forget_peak()
 begun = time.perf_counter()
 options = {"network": network} if network is not None else {"method": method}
 if workers:  # processes of one thread each
@@ -42,10 +42,9 @@ if workers:  # processes of one thread each
 files = [f"{folder}/{name}.tif" for name in (f"pan_{size}", f"ms_{size}", "fused")]
 fusing.fuse_scene(*files, "WV2", progress=False, **options)
 seconds = time.perf_counter() - begun
-status = open("/proc/self/status")
-peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
 os.remove(f"{folder}/fused.tif")
-print(json.dumps({"seconds": seconds, "MPix/s": size * size / 1e6 / seconds, "peak GiB": peak}))
+rate = size * size / 1e6 / seconds
+print(json.dumps({"seconds": seconds, "MPix/s": rate, "peak GiB": apart.peak()}))
 """
 
 BARE = """
@@ -103,17 +102,6 @@ def write_scene(folder: Path, size: int) -> None:
                     file.write(pixels, window=Window(left, top, side, side))
 
 
-def measured(code: str, *arguments: object) -> dict[str, float]:
-    """What a fresh process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     """Print one line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -130,15 +118,15 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-        folder, found = Path(scratch), {"bare network": measured(BARE)}
+        folder, found = Path(scratch), {"bare network": printed(BARE)}
         print("bare network", found["bare network"], flush=True)
         for size in (args.size // 2, args.size):
             write_scene(folder, size)
             for method in args.methods.split(","):
-                found[f"{method} {size}"] = measured(FUSE, folder, size, method, 0)
+                found[f"{method} {size}"] = printed(FUSE, folder, size, method, 0)
                 print(method, size, found[f"{method} {size}"], flush=True)
         for workers in (1, 2) if args.workers else ():
-            found[f"{workers} workers"] = measured(FUSE, folder, args.size, "network", workers)
+            found[f"{workers} workers"] = printed(FUSE, folder, args.size, "network", workers)
             print(workers, "workers", found[f"{workers} workers"], flush=True)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1))
