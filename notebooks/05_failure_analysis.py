@@ -342,7 +342,7 @@ failures.append({
 
 # %% [markdown]
 # **What you see.** On the embedded (synthetic) scene the random CLIP gives the image a faint green cast, and $L_d$ gains nothing. For such a CLIP, the step to a true fusion lies at a right angle to the step between the sentences (a [cosine](GLOSSARY.md#cosine) of 0.00). So $L_d$ is 1, but its gradient is not zero: it points wherever random features happen to turn.
-# The included CLIP starts at 0.80: it was trained with captions that tell sharp from blurred. Stage I takes it to 0.91, and then $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr). **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
+# The included CLIP starts at 0.80 (the captions that it was trained with tell sharp from blurred), and Stage I takes it to 0.91. With the adapted one, $L_d$ gains 0.3 dB of [PSNR](GLOSSARY.md#psnr) here. **What it does not show:** other seeds. This is one, and chapter 08 has five: there an un-adapted CLIP gains as much as an adapted one, on the one scene where either gains.
 #
 # ## A wrong sentence
 #

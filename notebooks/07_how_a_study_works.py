@@ -40,7 +40,7 @@
 #   A --> R[one training per arm, seed and scene]
 #   R --> D[differences at the same seed]
 #   D --> I[mean and interval]
-#   I --> V{five seeds or more, and 0 outside?} -- yes --> Y[a verdict, for these scenes]
+#   I --> V{five seeds or more, and a difference or equality shown?} -- yes --> Y[a verdict, for these scenes]
 #   V -- no --> N[no verdict: more seeds]
 # ```
 
