@@ -114,13 +114,13 @@ for name, (_, facts) in recorded.items():
     trained = next(arm for arm in facts["arms"].values() if "method" not in arm)
     given = {**facts["fixed"], **trained}  # what it leaves out, its recipe says
     config = cl.recipe(given.get("recipe", "quick"))
-    steps, batch = (given.get(key, getattr(config, key)) for key in ("steps", "batch"))
+    length, patches = (given.get(key, getattr(config, key)) for key in ("steps", "batch"))
     stage_one = "the paper's, varied" if given.get("adapt_intra") == 1 else "ours"
     if any(arm.get("adapt_recipe") == "paper" for arm in facts["arms"].values()):
         stage_one = "both"
     rows.append((
         name, facts["question"], f"{points['finished']} of {sum(points.values())}",
-        f"up to {len(facts['axes']['seed'])}", f"{steps} of {batch}", stage_one, made["device"],
+        f"up to {len(facts['axes']['seed'])}", f"{length} of {patches}", stage_one, made["device"],
     ))  # fmt: skip
 head = (
     "study",
@@ -230,10 +230,11 @@ head = ("PSNR, dB", *facts_h["axes"]["scene"])
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# **What you see.** By PSNR this network is ahead of the three classical methods in the table. $L_d$ gains 0.05 dB on one scene and costs 0.06 dB on the other, both *equal* in the sense of the verdicts below: too small to matter. After the paper's Stage I it costs 0.09 and 0.15 dB. A CLIP with random weights changes less than 0.01 dB.
-# The sentence reaches this image, too. Asked after our Stage I, the opposite one costs 0.12 and 0.18 dB; after the paper's, more than twice as much. But *nonsense* ("a road beside a river"), asked afterwards, makes the image better than Wald's sentence does, by 0.28 and 0.10 dB, after either Stage I. So words move the image, and the right ones are not the best.
+# **What you see.** By PSNR this network is ahead of the three classical methods in the table. $L_d$ gains 0.05 dB on one scene and costs 0.06 dB on the other, both *equal* in the sense of the verdicts below: too small to matter. After the paper's Stage I it costs 0.09 and 0.15 dB. A CLIP with random weights changes next to nothing.
 #
-# Study I trains from nothing for 1000 steps, as the paper does, on the WorldView-2 scene. There, where $L_d$ gained 0.23 dB after 80 steps, it now costs 0.14 dB [-0.24, -0.04], and both kinds of network are about as good as GSA. So part of the gain of study A may be that $L_d$ speeds up a training that stops early.
+# The sentence reaches this image, too. Asked after our Stage I, the opposite one costs 0.12 and 0.18 dB; after the paper's, more than twice as much. But *nonsense* ("a road beside a river"), asked after our Stage I, makes the image better than Wald's sentence does, by 0.28 and 0.10 dB. After the paper's it does so, too. So words move the image, and the right ones are not the best.
+#
+# Study I trains from nothing for 1000 steps, as the paper does, on the WorldView-2 scene. There, where $L_d$ gained 0.23 dB after 80 steps, it now costs 0.14 dB (interval in the table of claims), and both kinds of network are about as good as GSA. So part of the gain of study A may be that $L_d$ speeds up a training that stops early.
 #
 # **What it does not show:** a large CLIP, a weight of $L_d$ chosen for this network, and whether $L_d$ has nothing to add or cannot pull: recipe `best` holds the network by strong other terms.
 #
