@@ -282,7 +282,13 @@ display(Markdown(statistics.markdown(head, rows)))
 ASKED = (
     ("C_prompts", ("scene",), "", True, "another sentence is better than Wald's"),
     ("F_stage_one", ("scene",), "", True, "Stage I without a part, or with another one, is better"),
-    ("B_backbones", ("scene", "backbone"), "", True, "L_d helps each of seven backbones (synthetic scene)"),
+    (
+        "B_backbones",
+        ("scene", "backbone"),
+        "",
+        True,
+        "L_d helps each of seven backbones (synthetic scene)",
+    ),
     (
         "D_cross_sensor",
         ("scene", "test_scene"),
