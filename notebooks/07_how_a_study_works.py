@@ -126,7 +126,7 @@ for name, title in (("seed 1", "another seed"), ("seed 0, with L_d", "L_d")):
 # |---|---|---|
 # | `without` | no $L_d$ | what there is to beat |
 # | `with L_d` | $L_d$, a trained CLIP, [Wald's sentence](GLOSSARY.md#walds-protocol) | the question |
-# | `random CLIP` | $L_d$, a CLIP with random weights, adapted alike | the control: a pull of the same kind that knows nothing |
+# | `random CLIP` | $L_d$, a CLIP with random weights, adapted alike | the control: the same formula, with a CLIP that knows nothing |
 #
 # Five seeds make fifteen trainings of a few steps on a small synthetic scene. `measurement.measure` does one of them: it adapts, trains, fuses and judges. `clippan-lite sweep` calls the same function.
 

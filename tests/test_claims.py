@@ -33,7 +33,8 @@ def cell(says, n=5):
     ],
 )
 def test_verdicts_follow_from_the_cells(says, rises, said):
-    assert claims.verdict([cell(one) for one in says], rises) == said
+    found = claims.verdict([cell(one) for one in says], rises, all_help="reproduced")
+    assert found == said
 
 
 def test_no_verdict_from_fewer_than_five_pairs():
@@ -79,7 +80,7 @@ def made_up(folder, change):
 
 
 def test_a_table_is_judged(tmp_path):
-    assert made_up(tmp_path, -0.05)["verdict"] == "reproduced"
+    assert made_up(tmp_path, -0.05)["verdict"] == "reproduced in sign, not in size"
     assert made_up(tmp_path, 0.05)["verdict"] == "not (0 of 1, 1 the other way)"
     assert made_up(tmp_path, -0.002)["verdict"] == "equal within 0.005"
     assert made_up(tmp_path, 0.0)["verdict"] == "open"  # no spread, so nothing can be tested
