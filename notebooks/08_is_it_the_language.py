@@ -275,7 +275,7 @@ head = ("scene", *(f"rank correlation of {judge} with PSNR" for judge in JUDGES[
 display(Markdown(statistics.markdown(head, rows)))
 
 # %% [markdown]
-# **What you see.** The best QNR, 0.99, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: here it tells next to nothing about the truth. That is *metric gaming*: the loss trains on the judge. D_rho, where small is good, ranks the arms better (-1 would be perfect).
+# **What you see.** The best QNR, 0.99, belongs to arms that train on it. Against the truth, these are worse than GSA, whose QNR is 0.71. EXP, an image without any detail, has 0.87. Over all arms, QNR's rank correlation with PSNR is near 0: here it tells next to nothing about the truth. That is *metric gaming*: the loss trains on the judge. D_rho ranks the arms better: among them, a smaller D_rho goes with a higher PSNR (-1 would be perfect).
 #
 # **What it does not show:** how other weights of $L_{QNR}$ would rank; this package uses 0.03. On real scenes, QNR and PSNR come from two trainings at two scales.
 #
@@ -374,7 +374,7 @@ display(Markdown(
     f"{len(by_arm['unsup +L_d']) - len(helped)} scenes. A CLIP that was adapted to nonsense or to the opposite sentence was not shown to do worse than one adapted to Wald's: the results differ by at most "
     f"{meaningless:.2f} dB. The sentence does reach the image: asked of a CLIP that was adapted to Wald's, the opposite sentence costs {swapped:.2f} dB or more in study A. On the scene where $L_d$ helps, it takes a trained CLIP, and makes the colours (SAM) worse. "
     "Study C found that gain again; with other settings (studies D and G) it was not found, or turned into a loss. "
-    f"With 1000 smaller steps and a teacher, it costs {-trained_long['difference']:.2f} dB there (study I). "
+    f"With 1000 steps of 2 patches and a teacher, it costs {-trained_long['difference']:.2f} dB there (study I). "
     f"A network that is good already changes by {min(strong):+.2f} and {max(strong):+.2f} dB (study H). This holds for five seeds, one to three scenes, small networks, a small CLIP and, but for studies F and H, our Stage I."
 ))  # fmt: skip
 
@@ -430,7 +430,7 @@ print(
 )
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). For each other arm on `ikonos_town`, take the means of QNR, D_rho and PSNR over the seeds (`rows` of exercise 1 has all values). Put the rank correlation (`scipy.stats.spearmanr`) of QNR's means with PSNR's, and of D_rho's with PSNR's, into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (small is good). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
+# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). For each other arm on `ikonos_town`, take the means of QNR, D_rho and PSNR over the seeds (`rows` of exercise 1 has all values). Put the rank correlation (`scipy.stats.spearmanr`) of QNR's means with PSNR's, and of D_rho's with PSNR's, into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (negative: a smaller D_rho goes with a higher PSNR). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
 
 # %% tags=["exercise-2"]
 rank = {}  # "QNR" and "D_rho"

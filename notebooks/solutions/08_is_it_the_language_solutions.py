@@ -46,7 +46,7 @@ assert (
 )
 
 # %% [markdown]
-# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). For each other arm on `ikonos_town`, take the means of QNR, D_rho and PSNR over the seeds (`rows` of exercise 1 has all values). Put the rank correlation (`scipy.stats.spearmanr`) of QNR's means with PSNR's, and of D_rho's with PSNR's, into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (small is good). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
+# **Exercise 2.** *Medium, 15 minutes.* D_rho ranks all arms better than QNR does. Is that so among the arms that all train with $L_{QNR}$? Leave out EXP, GSA and all arms without $L_{QNR}$ (`spec+spat`, `spec+spat +L_d`). For each other arm on `ikonos_town`, take the means of QNR, D_rho and PSNR over the seeds (`rows` of exercise 1 has all values). Put the rank correlation (`scipy.stats.spearmanr`) of QNR's means with PSNR's, and of D_rho's with PSNR's, into `rank`. *Expected:* about +0.45 for QNR and -0.30 for D_rho (negative: a smaller D_rho goes with a higher PSNR). So among its own kind QNR ranks a little; it fails between arms that train on it and arms that do not.
 
 # %% tags=["exercise-2"]
 rank = {}  # "QNR" and "D_rho"
