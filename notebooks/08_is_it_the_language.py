@@ -111,23 +111,20 @@ recorded = {name: tables.load(claims.results_folder() / f"{name}.csv") for name 
 rows = []
 for name, (_, facts) in recorded.items():
     points, made = facts["points"], facts["provenance"]
-    trained = next(arm for arm in facts["arms"].values() if "method" not in arm)
-    given = {**facts["fixed"], **trained}  # what it leaves out, its recipe says
-    config = cl.recipe(given.get("recipe", "quick"))
-    length, patches = (given.get(key, getattr(config, key)) for key in ("steps", "batch"))
-    stage_one = "the paper's, varied" if given.get("adapt_intra") == 1 else "ours"
+    trained = next(arm for arm, given in facts["arms"].items() if "method" not in given)
+    stage_one = "the paper's, varied" if facts["fixed"].get("adapt_intra") == 1 else "ours"
     if any(arm.get("adapt_recipe") == "paper" for arm in facts["arms"].values()):
         stage_one = "both"
     rows.append((
         name, facts["question"], f"{points['finished']} of {sum(points.values())}",
-        f"up to {len(facts['axes']['seed'])}", f"{length} of {patches}", stage_one, made["device"],
+        f"up to {len(facts['axes']['seed'])}", claims.setting(facts, trained), stage_one, made["device"],
     ))  # fmt: skip
 head = (
     "study",
     "question",
     "points measured",
     "seeds",
-    "steps, patches in each",
+    "networks",
     "Stage I",
     "device",
 )

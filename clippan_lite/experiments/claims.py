@@ -268,25 +268,30 @@ def judged(claim: Claim, folder: Path | None = None) -> dict[str, Any]:
             low <= claim.size <= high for low, high in (c["t95"] for c in cells if c["t95"])
         )
         said += "" if reached else " in sign, not in size"
-    settings = facts.get("fixed", {}) | facts["arms"].get(claim.pairs[0][0], {})
     finished, total = facts["points"]["finished"], sum(facts["points"].values())
     measured = f"{finished} of {total} points of the study measured"
     return {
         "cells": cells,
         "measured": measured if finished < total else "",
-        "setting": _setting(claim.study, settings),
+        "setting": f"{claim.study[0]}: {setting(facts, claim.pairs[0][0])}",
         "verdict": said,
     }
 
 
-def _setting(study: str, settings: dict[str, Any]) -> str:
-    """How an arm of a study was trained, in a few words."""
-    usual = recipe(settings.get("recipe", "quick"))
+def setting(facts: dict[str, Any], arm: str) -> str:
+    """How an arm of a recorded study was trained, in a few words.
+
+    Args:
+        facts: of the study, from `tables.load`. What they leave out, the arm's recipe says.
+        arm: name of an arm that trains a network.
+    """
+    given = facts.get("fixed", {}) | facts["arms"].get(arm, {})
+    usual = recipe(given.get("recipe", "quick"))
     start, steps, batch = (
-        settings.get(name, getattr(usual, name)) for name in ("start", "steps", "batch")
+        given.get(name, getattr(usual, name)) for name in ("start", "steps", "batch")
     )
     begin = "the included network" if start == "bundled" else "nothing"
-    return f"{study[0]}: from {begin}, {steps} steps of {batch} patches"
+    return f"from {begin}, {steps} steps of {batch} patches"
 
 
 def verdict(cells: Cells, rises: bool, metric: str = "PSNR", all_help: str = "shown") -> str:
